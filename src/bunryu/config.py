@@ -1,0 +1,285 @@
+"""The machinery of settings: strict YAML and ``key=value`` in, frozen models out. No keys live here.
+
+Every scalar is read as text and given its type by the model's field, so that `01`, `no` and `1e-3`
+mean what the field says, in a file as on the command line.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bunryu.errors import ConfigError, nearest, some
+
+
+class Settings(BaseModel):
+    """Base of every room's settings: frozen, unknown keys forbidden, docstrings are the help."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place, and where each of them stands, for the error messages."""
+
+    source: str
+    values: dict[str, Any]
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def where(self, location: tuple[str, ...]) -> str | None:
+        """Say where `location` was set in this layer, or None where it was not."""
+        if not _holds(self.values, location):
+            return None
+        for length in range(len(location), 0, -1):
+            if line := self.lines.get(location[:length]):
+                return f"{self.source}, line {line}"
+        return self.source
+
+
+def load_yaml(path: Path) -> Layer:
+    """Read one YAML file of settings.
+
+    Raises:
+        ConfigError: it is missing, not UTF-8, not YAML, not a mapping, or names a key twice.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"There is no settings file {path}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    lines: dict[tuple[str, ...], int] = {}
+    if node is None:
+        return Layer(str(path), {})
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path}: expected `section:` with keys below it, received a {node.id}.")
+    values = _construct(node, (), lines, path)
+    return Layer(str(path), typing.cast("dict[str, Any]", values), lines)
+
+
+def parse_overrides(pairs: Sequence[str]) -> Layer:
+    """Read ``section.key=value`` pairs; a later pair wins over an earlier one.
+
+    Raises:
+        ConfigError: a pair has no ``=`` or no key.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"Expected key=value, such as train.epochs=10; received {pair!r}.")
+        location = tuple(key.strip().split("."))
+        branch: dict[str, Any] = {}
+        leaf = branch
+        for part in location[:-1]:
+            leaf = leaf.setdefault(part, {})
+        leaf[location[-1]] = _parse_value(text, pair)
+        values = _merge(values, branch)
+    return Layer("the command line", values)
+
+
+def build(model: type[S], layers: Sequence[Layer]) -> S:
+    """Merge `layers`, the later over the earlier, and validate them into `model`.
+
+    Raises:
+        ConfigError: one message with every wrong key and value, where it stands, and the nearest right one.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer.values)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        problems = [_explain(model, problem, layers) for problem in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(problems))) from None
+
+
+def dump_yaml(settings: Settings) -> str:
+    """Return the whole of `settings` as YAML that `load_yaml` reads back to an equal model."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), allow_unicode=True, sort_keys=False, width=100)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting, for the help and the reference page."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
+    """List every dotted key of `model`, depth first, in the order of definition."""
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from keys(annotation, f"{prefix}{name}.")
+            continue
+        default = info.get_default(call_default_factory=True)
+        yield Key(prefix + name, type_text(annotation), _default_text(default), info.description or "")
+
+
+def type_text(annotation: Any) -> str:
+    """Return a short readable name of a field's type."""
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(value) for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_text(part) for part in arguments)
+    if origin is typing.Annotated:
+        return type_text(arguments[0])
+    if origin is tuple and Ellipsis not in arguments:
+        return "[" + ", ".join(type_text(part) for part in arguments) + "]"
+    if origin in (list, tuple):
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return f"{{{type_text(arguments[0])}: {type_text(arguments[1])}}}"
+    names = {type(None): "null", str: "text", int: "integer", float: "number", bool: "true | false"}
+    return names.get(annotation) or getattr(annotation, "__name__", str(annotation)).lower()
+
+
+def _default_text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_default_text(item) for item in value) + "]"
+    return str(value)
+
+
+def _parse_value(text: str, pair: str) -> Any:
+    stripped = text.strip()
+    if stripped in ("null", "~", ""):
+        return None
+    if stripped[0] in "[{":
+        try:
+            return _nulls(yaml.load(stripped, Loader=yaml.BaseLoader))
+        except yaml.YAMLError:
+            raise ConfigError(f"Cannot read the list or mapping in {pair!r}; expected YAML, as [1, 2].") from None
+    return stripped
+
+
+def _nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nulls(item) for item in value]
+    return None if value in ("null", "~", "") else value
+
+
+def _construct(node: yaml.Node, at: tuple[str, ...], lines: dict[tuple[str, ...], int], path: Path) -> Any:
+    lines[at] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in values:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"{path}, line {line}: the key {'.'.join((*at, key))} stands twice. Keep one.")
+            values[key] = _construct(value_node, (*at, key), lines, path)
+            lines[(*at, key)] = key_node.start_mark.line + 1
+        return values
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*at, str(i)), lines, path) for i, item in enumerate(node.value)]
+    if node.value in ("null", "~", "") and node.style is None:  # type: ignore[attr-defined]
+        return None
+    return node.value
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _holds(values: Any, location: tuple[str, ...]) -> bool:
+    for part in location:
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return False
+    return True
+
+
+def _explain(model: type[BaseModel], problem: Any, layers: Sequence[Layer]) -> str:
+    location = tuple(str(part) for part in problem["loc"])
+    known = [part for part in location if not part.startswith(("function-", "literal[", "constrained-"))]
+    places = (layer.where(tuple(known[:length])) for length in range(len(known), 0, -1) for layer in reversed(layers))
+    where = next((place for place in places if place), None)
+    at = f" ({where})" if where else ""
+    if problem["type"] == "extra_forbidden":
+        return f"There is no setting '{'.'.join(known)}'{at}.{_suggest(model, location)}"
+    if problem["type"] == "value_error":
+        name = f"{'.'.join(known)}: " if known else ""
+        return f"{name}{problem['ctx']['error']}{at}"
+    told = problem["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    return f"{'.'.join(_field_path(model, known))}: {told}, received {_shown(problem['input'])}{at}."
+
+
+def _field_path(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Drop the parts that pydantic adds for the arm of a union."""
+    kept: list[str] = []
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            if part not in current.model_fields:
+                break
+            current = current.model_fields[part].annotation
+            kept.append(part)
+        elif part.isdigit():
+            kept.append(part)
+            arms = typing.get_args(current)
+            current = next((a for a in arms if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        else:
+            break
+    return kept
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else some([value])
+
+
+def _suggest(model: type[BaseModel], location: tuple[str, ...]) -> str:
+    names = [key.name for key in keys(model)]
+    last = location[-1]
+    same_end = [name for name in names if name.rsplit(".", 1)[-1] == last]
+    if same_end:
+        return f" Did you mean '{same_end[0]}'?"
+    level: Any = model
+    for part in location[:-1]:
+        info = level.model_fields.get(part) if isinstance(level, type) and issubclass(level, BaseModel) else None
+        level = info.annotation if info else None
+    if isinstance(level, type) and issubclass(level, BaseModel):
+        prefix = "".join(f"{part}." for part in location[:-1])
+        guess = nearest(last, level.model_fields)
+        if guess:
+            return guess.replace("'", f"'{prefix}", 1)
+        siblings = some(list(level.model_fields), 20)
+        return nearest(".".join(location), names) or f" Known in {prefix or 'the settings'}: {siblings}."
+    return nearest(".".join(location), names)

@@ -1,0 +1,112 @@
+"""What people see while a command works: plain lines, tables and progress, all on standard error.
+
+Standard output is kept for results (predictions, JSON), so that commands can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+_PLAIN_SECONDS = 10.0
+
+_console = Console(stderr=True, highlight=False, soft_wrap=True)
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Silence everything but errors and results."""
+    global _quiet
+    _quiet = quiet
+
+
+def say(text: str = "", *, style: str | None = None) -> None:
+    """Print one message for the person at the terminal."""
+    if not _quiet:
+        _console.print(text, style=style, markup=False)
+
+
+def fail(text: str) -> None:
+    """Print an error; not silenced by --quiet."""
+    _console.file = sys.stderr
+    _console.print(f"error: {text}", style="red" if _console.is_terminal else None, markup=False)
+
+
+def is_terminal() -> bool:
+    """Return whether progress is drawn as a bar (else as plain lines)."""
+    return _console.is_terminal and not _quiet
+
+
+class Task:
+    """One piece of long work: a bar with rate and ETA on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, label: str, total: int, progress: Progress | None) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self._progress = progress
+        self._task = progress.add_task(label, total=total, told="") if progress else None
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, told: str = "") -> None:
+        """Count `count` more items done; `told` is shown behind the bar."""
+        self.done += count
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=count, told=told)
+        elif time.monotonic() - self._last > _PLAIN_SECONDS:
+            self._last = time.monotonic()
+            say(f"{self.label}: {self.done}/{self.total} {told} {self._eta()}".rstrip())
+
+    def _eta(self) -> str:
+        elapsed = time.monotonic() - self._start
+        left = elapsed / max(self.done, 1) * (self.total - self.done)
+        return f"({self.done / max(elapsed, 1e-9):.0f}/s, {duration(left)} left)"
+
+
+@contextmanager
+def working(label: str, total: int) -> Iterator[Task]:
+    """Show progress of `total` items of work."""
+    if not is_terminal():
+        yield Task(label, total, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console, transient=True) as progress:
+        yield Task(label, total, progress)
+
+
+def tracked(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """Yield `items` while showing how many of `total` are done."""
+    with working(label, total) as task:
+        for item in items:
+            yield item
+            task.advance()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,156 @@
+"""Settings of the data room: where images come from, how they are split, decoded and fitted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bunryu.config import Settings
+
+Size = tuple[int, int]
+Colour = tuple[int, int, int]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def parse_size(value: Any) -> Any:
+    """Read ``224`` or ``256x192`` (height x width) as a pair."""
+    if isinstance(value, int):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().replace("×", "x").split("x")
+        if len(parts) in (1, 2) and all(part.strip().isdigit() for part in parts):
+            numbers = [int(part) for part in parts]
+            return (numbers[0], numbers[-1])
+        raise ValueError(f"expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received {value!r}")
+    return value
+
+
+class DataSettings(Settings):
+    """Where the images and labels come from."""
+
+    source: str | None = None
+    """A folder of class folders, a folder with train/val/test, or a CSV or TSV file. The DATA argument."""
+    train_dir: str | None = None
+    """A tree of class folders to train on, where train, val and test lie in different places."""
+    val_dir: str | None = None
+    """A tree of class folders, or a CSV, to validate on."""
+    test_dir: str | None = None
+    """A tree of class folders, or a CSV, to test on."""
+    image_root: str | None = None
+    """The folder that paths in a CSV are relative to; the CSV's own folder when null."""
+    path_column: str | None = None
+    """The CSV column with image paths; found by its name when null."""
+    label_column: str | None = None
+    """The CSV column with class labels; found by its name when null."""
+    group_column: str | None = None
+    """The CSV column whose equal values must never be on two sides of a split, such as a person."""
+    split_column: str | None = None
+    """The CSV column that says train, val or test; found by its name when null."""
+    check: Literal["full", "header", "none"] = "full"
+    """How images are checked once before training: decode all of each, read its header, or not at all."""
+    on_leak: Literal["stop", "continue"] = "stop"
+    """What to do when the same picture is in two given splits."""
+    max_megapixels: Annotated[float, Field(gt=0)] = 50.0
+    """Images with more pixels (in millions) are refused before any memory is taken for them."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Threads that decode images; the number of cores when null."""
+
+
+class SplitSettings(Settings):
+    """How rows without a given split are divided."""
+
+    val: Fraction = 0.2
+    """Share of the rows for validation, where none is given."""
+    test: Fraction = 0.0
+    """Share of the rows for a held-out test, where none is given."""
+    stratify: str | None = None
+    """The CSV column to stratify by; the label when null."""
+    seed: int = 0
+    """Seed of the split alone, so that the same split can be trained with several train.seed."""
+    file: str | None = None
+    """A split.csv of an earlier run to use again, row by row."""
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train(self) -> SplitSettings:
+        if self.val + self.test >= 1.0:
+            raise ValueError(f"split.val + split.test must be below 1, received {self.val} + {self.test}")
+        return self
+
+
+class DecodeSettings(Settings):
+    """How a file becomes pixels. Sealed in the model; the same in training and in use."""
+
+    exif: bool = True
+    """Turn the picture as its EXIF orientation says."""
+    background: Colour = (255, 255, 255)
+    """The colour (R, G, B) that shows through transparent pixels."""
+    scaling: Literal["full"] = "full"
+    """Decode every pixel of the file before fitting."""
+
+
+class InputSettings(Settings):
+    """How pixels become the network's input. Sealed in the model."""
+
+    size: Annotated[Size, BeforeValidator(parse_size)] | None = None
+    """Height and width in pixels: one number, or HEIGHTxWIDTH. What the weights expect when null."""
+    channels: Literal["rgb", "grey"] = "rgb"
+    """Three colour channels or one grey channel."""
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    """Keep the aspect and cut the edges, stretch to fit, or keep all of it and pad."""
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Share of the fitted picture's side that the centre crop keeps (fit=crop). From the weights when null."""
+    pad_colour: Colour = (0, 0, 0)
+    """The colour (R, G, B) of the padding (fit=pad)."""
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] | None = None
+    """The resampling filter, antialiased. From the weights when null."""
+    normalize: Literal["auto", "weights", "imagenet", "train"] = "auto"
+    """Where mean and std come from: the weights, ImageNet, or the training rows (auto: weights, else train)."""
+    mean: list[float] | None = None
+    """Mean of each channel in 0 to 1, instead of input.normalize. Give input.std too."""
+    std: list[float] | None = None
+    """Standard deviation of each channel in 0 to 1, instead of input.normalize. Give input.mean too."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> InputSettings:
+        channels = 3 if self.channels == "rgb" else 1
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("input.mean and input.std belong together; give both or neither")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != channels:
+                raise ValueError(f"input.{name} needs {channels} numbers for channels={self.channels}, received {numbers}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"input.std must be above 0, received {self.std}")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
+        if self.fit != "crop" and self.crop_pct is not None:
+            raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
+        return self
+
+
+class DecodeSpec(Settings):
+    """The sealed, complete decode record: see `DecodeSettings`."""
+
+    exif: bool = True
+    background: Colour = (255, 255, 255)
+    scaling: Literal["full"] = "full"
+    max_pixels: int = 50_000_000
+
+
+class InputSpec(Settings):
+    """The sealed, complete input record: every choice of `InputSettings` made."""
+
+    height: int
+    width: int
+    channels: Literal["rgb", "grey"] = "rgb"
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    crop_pct: float = 1.0
+    pad_colour: Colour = (0, 0, 0)
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bilinear"
+    mean: list[float]
+    std: list[float]
+
+    @property
+    def depth(self) -> int:
+        """Number of channels: 3 or 1."""
+        return 3 if self.channels == "rgb" else 1

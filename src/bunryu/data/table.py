@@ -1,0 +1,123 @@
+"""The one table: a row an image, with path, label(s), group and split. Nothing downstream knows its source."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Texts = NDArray[np.object_]
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Images and what is known of them. Arrays all have one entry a row; a row's index is its id.
+
+    Attributes:
+        root: the folder that `paths` are relative to.
+        paths: relative to `root` with forward slashes, or absolute where they lie outside it.
+        labels: label column -> class names as text (NFC); the first column is the target.
+        splits: ``"train"``, ``"val"``, ``"test"``, or ``""`` where it is not decided yet.
+        groups: rows with the same text must never be on two sides of a split; None without groups.
+        columns: further columns of the source, as text, that `split.stratify` may name.
+        published: label column -> {class: index} where the source pairs classes with whole numbers.
+        digests: a hash of each file's content (hex), or None before the images were checked.
+        notes: what was found, in sentences, for the echo.
+    """
+
+    root: Path
+    paths: Texts
+    labels: dict[str, Texts]
+    splits: Texts
+    groups: Texts | None = None
+    columns: dict[str, Texts] = field(default_factory=dict)
+    published: dict[str, dict[str, int]] = field(default_factory=dict)
+    digests: Texts | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.paths)
+
+    @property
+    def target(self) -> str:
+        """The name of the label column that is learned."""
+        return next(iter(self.labels))
+
+    @property
+    def target_labels(self) -> Texts:
+        """The class name of each row in the target column."""
+        return self.labels[self.target]
+
+    def file(self, row: int) -> str:
+        """Return the path of a row's file as the system opens it."""
+        return os.path.join(self.root, self.paths[row])  # noqa: PTH118 - a million rows, no Path objects
+
+    def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Table:
+        """Return a table of the rows chosen by index or mask, in that order."""
+
+        def pick(values: Texts | None) -> Texts | None:
+            return None if values is None else values[rows]
+
+        return dataclasses.replace(
+            self,
+            paths=self.paths[rows],
+            labels={name: values[rows] for name, values in self.labels.items()},
+            splits=self.splits[rows],
+            groups=pick(self.groups),
+            columns={name: values[rows] for name, values in self.columns.items()},
+            digests=pick(self.digests),
+        )
+
+    def split(self, name: str) -> NDArray[np.int64]:
+        """Return the ids of the rows in one split, ascending."""
+        return np.flatnonzero(self.splits == name).astype(np.int64)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table as a DataFrame: path, the label columns, group, split, digest."""
+        import pandas as pd
+
+        data: dict[str, Texts] = {"path": self.paths, **self.labels}
+        if self.groups is not None:
+            data["group"] = self.groups
+        data["split"] = self.splits
+        if self.digests is not None:
+            data["digest"] = self.digests
+        return pd.DataFrame(data)
+
+
+def texts(values: Sequence[str]) -> Texts:
+    """Return `values` as an object array of text, also when empty or all of one length."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def class_names(table: Table, rows: NDArray[np.integer[Any]] | None = None) -> list[str]:
+    """Return the classes of the target column in their one fixed order.
+
+    By published index where the source pairs classes with whole numbers; numerically where every
+    label is a whole number; else as text. Only the classes of `rows` (say, the training rows) when given.
+    """
+    labels = table.target_labels if rows is None else table.target_labels[rows]
+    names = set(labels.tolist())
+    published = table.published.get(table.target)
+    if published:
+        return sorted(names, key=lambda name: published[name])
+    if all(_is_whole_number(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _is_whole_number(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdigit()

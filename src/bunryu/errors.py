@@ -1,0 +1,77 @@
+"""Every error that bunryu raises on purpose, drawn.
+
+    BunryuError                 one message, exit code 2, no traceback on the command line
+    ├── ConfigError             a wrong key, type, value or combination of settings
+    ├── DataError               the images, labels or splits do not allow what was asked
+    │   ├── ImageError          one image that cannot be used (skipped, counted, listed)
+    │   └── LabelError          a label that the model does not know, or that is ambiguous
+    ├── ModelError              an unknown architecture, weights that cannot be had or do not fit
+    ├── DeviceError             a device or precision that is not there, or out of memory
+    ├── RunError                a run folder: missing, taken, in use, damaged, or changed data
+    ├── TrainingError           training cannot go on (non-finite loss, no space left)
+    └── Interrupted             stopped by Ctrl-C or SIGTERM after saving; exit code 130
+
+Messages say what, where, expected, received, the nearest right thing, and how to mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BunryuError(Exception):
+    """Base of every error a user can mend. ``str(error)`` is the whole message."""
+
+    exit_code = 2
+
+
+class ConfigError(BunryuError):
+    """A wrong key, type, value or combination of settings."""
+
+
+class DataError(BunryuError):
+    """The images, labels or splits do not allow what was asked."""
+
+
+class ImageError(DataError):
+    """One image that cannot be used; the message is the reason, without the path."""
+
+
+class LabelError(DataError):
+    """A label that the model does not know, or that is ambiguous."""
+
+
+class ModelError(BunryuError):
+    """An unknown architecture, or weights that cannot be had or do not fit."""
+
+
+class DeviceError(BunryuError):
+    """A device or precision that this machine does not have, or memory that ran out."""
+
+
+class RunError(BunryuError):
+    """A run folder that is missing, taken, in use or damaged, or whose data changed."""
+
+
+class TrainingError(BunryuError):
+    """Training cannot go on: non-finite loss, or no space left for a checkpoint."""
+
+
+class Interrupted(BunryuError):
+    """Stopped by Ctrl-C or SIGTERM; the state was saved first."""
+
+    exit_code = 130
+
+
+def nearest(word: str, choices: Iterable[str], *, quote: str = "'") -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest of `choices`, or an empty string."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {quote}{found[0]}{quote}?" if found else ""
+
+
+def some(items: Iterable[object], limit: int = 5) -> str:
+    """Return `items` joined by commas, cut after `limit` with the number left out."""
+    texts = [str(item) for item in items]
+    rest = len(texts) - limit
+    return ", ".join(texts[:limit]) + (f" and {rest} more" if rest > 0 else "")

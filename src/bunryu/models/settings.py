@@ -1,0 +1,23 @@
+"""Settings of the models room."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bunryu.config import Settings
+
+
+class ModelSettings(Settings):
+    """Which network, and where its weights come from."""
+
+    name: str = "timm/tf_efficientnetv2_b0"
+    """scratch_cnn, timm/NAME or torchvision/NAME; a bare NAME is looked up in timm first."""
+    weights: str | None = None
+    """imagenet (fetched from the hub), a .safetensors or .pth file, a run folder, or none (from scratch).
+    When null: imagenet for timm and torchvision names, none for scratch_cnn."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Dropout in front of the last linear layer."""
+    batch_norm: bool = False
+    """BatchNorm after each convolution of scratch_cnn."""

@@ -1,0 +1,84 @@
+"""Files that are either whole or not there: written beside, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bunryu.errors import TrainingError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader, or a kill, sees the old file or the new one.
+
+    Raises:
+        TrainingError: the disk is full; the old file, if any, is untouched.
+    """
+    payload = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _no_space(path, len(payload)) from error
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically. Hangul stays readable."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read UTF-8 JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a last line cut short by a kill is left out."""
+    return list(_whole_lines(path)) if path.exists() else []
+
+
+def write_jsonl(path: Path, rows: list[Mapping[str, Any]]) -> None:
+    """Write JSON lines atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system knows how (not on Windows)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _no_space(path: Path, size: int) -> TrainingError:
+    free = shutil.disk_usage(path.parent).free
+    return TrainingError(
+        f"No space left to write {path}: it needs {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. "
+        "The file that was there before is untouched. Free some space, then go on with "
+        "`bunryu train --resume RUN`, or choose another disk with --out."
+    )

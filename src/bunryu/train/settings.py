@@ -1,0 +1,186 @@
+"""Settings of the train room: the loop, its stages, optimiser, schedule, loss and augmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bunryu.config import Settings
+
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Range = tuple[float, float]
+
+Monitor = Literal[
+    "macro_f1", "accuracy", "weighted_f1", "macro_precision", "macro_recall", "loss", "train_loss", "train_accuracy"
+]
+LOWER_IS_BETTER = ("loss", "train_loss")
+
+
+class Stage(Settings):
+    """One stretch of training. A run is a list of them."""
+
+    name: str
+    """What the history and the curves call it."""
+    freeze: Literal["none", "backbone"] = "none"
+    """What does not learn. Frozen modules are wholly in eval mode: BatchNorm, dropout, drop path."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Epochs; below 1, a share of train.epochs. When null, what the other stages leave of train.epochs."""
+
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> Stage:
+        if self.epochs is not None and self.epochs >= 1 and self.epochs != int(self.epochs):
+            raise ValueError(f"stage '{self.name}': epochs is a whole number or a share below 1, not {self.epochs}")
+        return self
+
+
+class TrainSettings(Settings):
+    """The loop."""
+
+    epochs: Count = 12
+    """Passes over the training rows, in all stages together."""
+    batch_size: Count = 32
+    """Rows in one forward pass. A last single row joins the batch before it."""
+    accumulate: Count = 1
+    """Batches whose gradients are added up before each update; the effective batch is the product."""
+    seed: int = 0
+    """Seed of every draw in training: order, augmentation, dropout, new weights."""
+    stages: list[Stage] = [Stage(name="all")]
+    """The stages, in order: each has name, freeze (none | backbone) and epochs."""
+    monitor: Monitor = "macro_f1"
+    """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early."""
+    patience: Count | None = None
+    """Stop a stage after so many epochs without improvement; never when null."""
+    min_improvement: NotNegative = 0.0
+    """An epoch is better only if the monitored figure improves by more than this."""
+    clip_norm: Positive | None = 5.0
+    """Largest norm of the gradient; not clipped when null."""
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where to train. auto: cuda, else mps, else cpu; said at the start."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass. auto, a fixed rule: see docs/training.md. Sealed in the model."""
+    threads: Count | None = None
+    """Threads of each operation on the CPU; torch's choice when null. Recorded, and obeyed on resume."""
+    checkpoint_minutes: Positive = 5.0
+    """A checkpoint is saved at each epoch's end, and after so many minutes within one."""
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> TrainSettings:
+        if not self.stages:
+            raise ValueError("train.stages must name at least one stage")
+        stage_epochs(self)
+        return self
+
+
+def stage_epochs(settings: TrainSettings) -> list[int]:
+    """Return the epochs of each stage: whole numbers as given, shares rounded, the rest to the stage without.
+
+    Raises:
+        ValueError: the stages do not fit train.epochs.
+    """
+    total = settings.epochs
+    epochs = [
+        None if stage.epochs is None else round(stage.epochs * total) if stage.epochs < 1 else int(stage.epochs)
+        for stage in settings.stages
+    ]
+    open_stages = [i for i, count in enumerate(epochs) if count is None]
+    given = sum(count for count in epochs if count is not None)
+    if len(open_stages) > 1:
+        names = " and ".join(settings.stages[i].name for i in open_stages)
+        raise ValueError(f"only one stage may leave epochs open; received {names}")
+    if (open_stages and given >= total) or (not open_stages and given != total):
+        told = "leaving none for " + settings.stages[open_stages[0]].name if open_stages else "all of them together"
+        raise ValueError(f"the stages take {given} epochs, {told}; train.epochs is {total}. Change one of them")
+    return [total - given if count is None else count for count in epochs]
+
+
+class OptimSettings(Settings):
+    """The optimiser, from timm's factory."""
+
+    name: Literal["adamw", "adam", "sgd", "rmsprop", "nadam"] = "adamw"
+    """adamw, adam, sgd (Nesterov momentum), rmsprop or nadam."""
+    lr: Positive = 1e-3
+    """Learning rate of everything but the head, at its peak."""
+    head_lr: Positive | None = None
+    """Learning rate of the head; optim.lr when null."""
+    weight_decay: NotNegative = 0.01
+    """Weight decay; never on biases, norms and other one-dimensional parameters."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of sgd and rmsprop (used by those two alone)."""
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate moves within a stage."""
+
+    name: Literal["cosine", "step", "multistep", "plateau", "constant"] = "cosine"
+    """cosine to nearly 0; step: times gamma every step_epochs; multistep: times gamma at milestones;
+    plateau: times gamma after plateau_patience epochs without improvement of train.monitor; constant."""
+    warmup_epochs: NotNegative = 0.0
+    """Epochs (or a part of one) of linear warm-up from nearly 0, at the start of each stage."""
+    gamma: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Factor of step, multistep and plateau."""
+    step_epochs: Count = 10
+    """Epochs between two drops of step."""
+    milestones: list[Count] = []
+    """Epochs of the stage at which multistep drops."""
+    plateau_patience: Count = 3
+    """Epochs without improvement before plateau drops."""
+
+    @model_validator(mode="after")
+    def _milestones_given(self) -> ScheduleSettings:
+        if self.name == "multistep" and not self.milestones:
+            raise ValueError("schedule.name=multistep needs schedule.milestones, such as [10, 20]")
+        return self
+
+
+class LossSettings(Settings):
+    """What is minimised."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    """cross_entropy."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016)."""
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    """balanced (by inverse counts in the training rows), or {class: weight}; all equal when null.
+    Scaled so that the mean weight of a training row is 1."""
+
+
+class AugmentSettings(Settings):
+    """Random changes of training pictures, drawn for each row and epoch. Nothing is random elsewhere."""
+
+    crop_scale: tuple[Positive, Positive] | None = (0.35, 1.0)
+    """Random resized crop: smallest and largest share of the area; off when null."""
+    crop_ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    """Random resized crop: smallest and largest aspect (width over height, relative to the input's)."""
+    hflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Probability of a mirror image."""
+    vflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of an upside-down image."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Largest rotation in degrees, either way; edges are filled with input.pad_colour."""
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Brightness factor drawn from 1 - b to 1 + b."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Contrast factor drawn from 1 - c to 1 + c."""
+    saturation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Saturation factor drawn from 1 - s to 1 + s (RGB)."""
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Hue shift drawn from -h to h of a full turn (RGB)."""
+    erase: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of erasing a random rectangle (Zhong et al. 2020), filled with the mean colour."""
+    erase_scale: tuple[Positive, Positive] = (0.02, 0.33)
+    """Smallest and largest share of the area that erasing takes."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentSettings:
+        for name in ("crop_scale", "crop_ratio", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"augment.{name} is [smallest, largest], received {list(pair)}")
+        for name in ("crop_scale", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[1] > 1.0:
+                raise ValueError(f"augment.{name} is a share of the area, at most 1, received {list(pair)}")
+        return self
