@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
 from pydantic import model_validator
 
-from bunryu.config import Settings
-from bunryu.data.settings import DataSettings, DecodeSettings, InputSettings, SplitSettings
+from bunryu.config import Layer, Settings, build, load_yaml, parse_overrides
+from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.models.settings import ModelSettings
 from bunryu.train.settings import (
-    AugmentSettings,
     LossSettings,
     OptimSettings,
     ScheduleSettings,
     TrainSettings,
 )
+from bunryu.errors import ConfigError, nearest, some
 
 
 class RunSettings(Settings):
@@ -53,4 +58,53 @@ class RunSettings(Settings):
         return self
 
     def _no_validation(self) -> bool:
-        return self.data.val_dir is None and self.split.file is None and self.data.split_column is None
+        return self.data.val is None and self.split.file is None and self.data.split_column is None
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with bunryu."""
+    return sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_settings(
+    overrides: Sequence[str] = (), *, recipe: str | None = None, values: dict[str, Any] | None = None
+) -> RunSettings:
+    """Join a recipe, a settings file and ``key=value`` pairs into the settings of a run.
+
+    Args:
+        overrides: ``section.key=value`` pairs; they win over everything.
+        recipe: the name of a recipe, or a YAML file of settings on top of one. When None: default, or scratch
+            for a model without pretrained weights.
+        values: what the command's own options say, as nested settings; between the recipe and the overrides.
+
+    Raises:
+        ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
+    """
+    top = [Layer("the command line", values or {}), parse_overrides(overrides)]
+    named = recipe if recipe in recipe_names() else None
+    if recipe is not None and named is None:
+        if not recipe.endswith((".yaml", ".yml")):
+            raise ConfigError(
+                f"There is no recipe {recipe!r}.{nearest(recipe, recipe_names())} "
+                f"Recipes: {some(recipe_names(), 12)}; or give a settings file, FILE.yaml."
+            )
+        top.insert(0, load_yaml(Path(recipe)))
+        named = top[0].values.get("recipe")
+    named = named or _suitable_recipe(top)
+    if named not in recipe_names():
+        raise ConfigError(f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())}")
+    base = load_yaml(Path(str(_recipes().joinpath(f"{named}.yaml"))))
+    return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
+
+
+def _recipes() -> Any:
+    return files("bunryu").joinpath("recipes")
+
+
+def _suitable_recipe(layers: Sequence[Layer]) -> str:
+    model: dict[str, Any] = {}
+    for layer in layers:
+        section = layer.values.get("model")
+        model |= section if isinstance(section, dict) else {}
+    scratch = model.get("name") == "scratch_cnn" and model.get("weights") in (None, "none")
+    return "scratch" if scratch or model.get("weights") == "none" else "default"

@@ -11,6 +11,7 @@ from bunryu.config import Settings
 Size = tuple[int, int]
 Colour = tuple[int, int, int]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
 
 
 def parse_size(value: Any) -> Any:
@@ -31,12 +32,12 @@ class DataSettings(Settings):
 
     source: str | None = None
     """A folder of class folders, a folder with train/val/test, or a CSV or TSV file. The DATA argument."""
-    train_dir: str | None = None
-    """A tree of class folders to train on, where train, val and test lie in different places."""
-    val_dir: str | None = None
-    """A tree of class folders, or a CSV, to validate on."""
-    test_dir: str | None = None
-    """A tree of class folders, or a CSV, to test on."""
+    train: str | None = None
+    """A tree of class folders or a CSV to train on, where train, val and test lie apart (--train-dir)."""
+    val: str | None = None
+    """A tree of class folders or a CSV to validate on (--val-dir)."""
+    test: str | None = None
+    """A tree of class folders or a CSV to test on (--test-dir)."""
     image_root: str | None = None
     """The folder that paths in a CSV are relative to; the CSV's own folder when null."""
     path_column: str | None = None
@@ -125,6 +126,45 @@ class InputSettings(Settings):
             raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
         if self.fit != "crop" and self.crop_pct is not None:
             raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Random changes of training pictures, drawn for each row and epoch. Nothing is random elsewhere."""
+
+    crop_scale: tuple[Positive, Positive] | None = (0.35, 1.0)
+    """Random resized crop: smallest and largest share of the area; off when null."""
+    crop_ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    """Random resized crop: smallest and largest aspect (width over height, relative to the input's)."""
+    hflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Probability of a mirror image."""
+    vflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of an upside-down image."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Largest rotation in degrees, either way; edges are filled with input.pad_colour."""
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Brightness factor drawn from 1 - b to 1 + b."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Contrast factor drawn from 1 - c to 1 + c."""
+    saturation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Saturation factor drawn from 1 - s to 1 + s (RGB)."""
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Hue shift drawn from -h to h of a full turn (RGB)."""
+    erase: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of erasing a random rectangle (Zhong et al. 2020), filled with the mean colour."""
+    erase_scale: tuple[Positive, Positive] = (0.02, 0.33)
+    """Smallest and largest share of the area that erasing takes."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentSettings:
+        for name in ("crop_scale", "crop_ratio", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"augment.{name} is [smallest, largest], received {list(pair)}")
+        for name in ("crop_scale", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[1] > 1.0:
+                raise ValueError(f"augment.{name} is a share of the area, at most 1, received {list(pair)}")
         return self
 
 

@@ -1,0 +1,64 @@
+"""bunryu (분류): from a folder or a table of images to a classifier its owner can trust, explain and ship.
+
+    import bunryu
+    run = bunryu.train("photos/", "model.name=resnet18")
+    run.predict("new/").head()
+
+Importing bunryu does not import torch; the first use of a verb does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bunryu.errors import (
+    BunryuError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    ImageError,
+    Interrupted,
+    LabelError,
+    ModelError,
+    RunError,
+    TrainingError,
+)
+
+if TYPE_CHECKING:
+    from bunryu.api import Evaluation, Model, Run, evaluate, open_run, predict, resume, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BunryuError",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "Evaluation",
+    "ImageError",
+    "Interrupted",
+    "LabelError",
+    "Model",
+    "ModelError",
+    "Run",
+    "RunError",
+    "TrainingError",
+    "evaluate",
+    "open_run",
+    "predict",
+    "resume",
+    "train",
+]
+
+_LATE = {"Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module("bunryu.api"), name)
+    raise AttributeError(f"module 'bunryu' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,342 @@
+"""The public verbs and the objects they return; the commands do no more than call these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bunryu import console, experiment
+from bunryu.data.decode import Source, load
+from bunryu.data.settings import DataSettings
+from bunryu.data.sources import read_run_rows, read_source
+from bunryu.data.table import Table
+from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
+from bunryu.evaluate.report import headline
+from bunryu.evaluate.results import Measured, measured, write_results
+from bunryu.inference import Model, as_sources
+from bunryu.predictions import Predictions
+from bunryu.run import RunFolder, open_folder
+from bunryu.settings import RunSettings, load_settings
+from bunryu.ship import predict as ship
+from bunryu.storage import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Device = Literal["auto", "cuda", "mps", "cpu"]
+Images = Source | Sequence[Source]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: name of the split or data -> n, accuracy, macro_f1, ..., per_class.
+        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS.
+        confusion: name -> counts (K, K) as a DataFrame; rows are the truth.
+        skipped: name -> {path: reason} of the images that could not be read.
+        path: the folder that everything was written to.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    predictions: dict[str, pd.DataFrame]
+    confusion: dict[str, pd.DataFrame]
+    skipped: dict[str, dict[str, str]]
+    path: Path
+
+    def __repr__(self) -> str:
+        """Return the headline of each split."""
+        return "\n".join(f"{name}: {headline(metrics)}" for name, metrics in self.metrics.items())
+
+
+class Run:
+    """A run folder, and what can be done with it.
+
+    Example:
+        >>> run = bunryu.train("photos/", "model.name=resnet18")
+        >>> run.predict("new/").head()
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._model: Model | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def settings(self) -> RunSettings:
+        """All settings of the run."""
+        return self.folder.settings()
+
+    @property
+    def model(self) -> Model:
+        """The sealed model, opened once."""
+        if self._model is None:
+            self._model = Model.open(self.folder.model)
+        return self._model
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the model's order."""
+        return self.model.classes
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The measures of each split, as in metrics.json."""
+        return self.folder.read_metrics()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        import pandas as pd
+
+        return pd.DataFrame(self.folder.read_history())
+
+    def predict(self, images: Images, *, batch_size: int = 32) -> pd.DataFrame:
+        """Predict; see `bunryu.predict`."""
+        return predict(self, images, batch_size=batch_size)
+
+    def evaluate(self, data: Any = None, **options: Any) -> Evaluation:
+        """Measure; see `bunryu.evaluate`."""
+        return evaluate(self, data, **options)
+
+    def __repr__(self) -> str:
+        """Return the run and its headline figures, for notebooks."""
+        figures = {name: headline(m) for name, m in self.metrics.items()} if self.folder.metrics.exists() else {}
+        told = "".join(f"\n  {name}: {text}" for name, text in figures.items()) or "\n  not finished"
+        return f"Run({self.path}){told}"
+
+
+def train(
+    data: str | os.PathLike[str] | pd.DataFrame | None = None,
+    *overrides: str,
+    recipe: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train, measure and seal a classifier.
+
+    Args:
+        data: a folder of class folders, one with train/val/test, a CSV or TSV, or a DataFrame.
+        overrides: ``section.key=value`` pairs, as on the command line.
+        recipe: a recipe's name or a settings file; chosen by the model when None.
+        out: the run folder; the next free ``runs/NAME-N`` when None.
+        quiet: print nothing.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        BunryuError: with one message that says what, where and how to mend.
+    """
+    console.set_quiet(quiet)
+    frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
+    values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    settings = load_settings(overrides, recipe=recipe, values=values)
+    folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
+    assert folder is not None
+    return Run(folder)
+
+
+def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
+    """Go on with a stopped training; with `more_epochs`, train a finished one further."""
+    console.set_quiet(quiet)
+    return Run(experiment.resume(Path(run), more_epochs=more_epochs))
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open a run folder.
+
+    Raises:
+        RunError: there is none at `path`.
+    """
+    return Run(open_folder(Path(path)))
+
+
+def predict(
+    run: Run | str | os.PathLike[str],
+    images: Images,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
+    batch_size: int = 32,
+    device: Device = "auto",
+) -> pd.DataFrame:
+    """Predict pictures.
+
+    Args:
+        run: a run, its folder, or a model file.
+        images: paths of images, folders, globs or tables; or bytes or uint8 arrays of pictures.
+        out: also write the table there.
+        format: csv or jsonl, of `out`.
+        batch_size: pictures in one forward pass.
+        device: where to compute.
+
+    Returns:
+        path, pred, conf and p_CLASS, a row each picture that can be read, in the order of the input; the others
+        are in ``frame.attrs["skipped"]`` with their reasons.
+
+    Raises:
+        DataError: an input that is not there. ImageError: bytes or an array that is no picture.
+    """
+    model = run.model if isinstance(run, Run) else Model.open(Path(run), device=device)
+    sources = as_sources(images)
+    if any(isinstance(source, (bytes, np.ndarray)) for source in sources):
+        return model.predict(sources, batch_size=batch_size)
+    inputs = ship.gather([source for source in sources if isinstance(source, (str, os.PathLike))])
+    predictions, skipped = ship.predict(model, inputs, batch_size=batch_size)
+    if out is not None:
+        ship.write_predictions(Path(out), predictions, skipped, format)
+    frame = predictions.frame()
+    frame.attrs["skipped"] = skipped
+    return frame
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    data: str | os.PathLike[str] | pd.DataFrame | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    overrides: Sequence[str] = (),
+    device: Device = "auto",
+) -> Evaluation:
+    """Measure a run on its own validation and test rows, or on other labelled data.
+
+    Labels are mapped by name: a class that the data lack shifts nothing and is named; one that the model does not
+    know is an error.
+
+    Args:
+        run: a run, or its folder.
+        data: labelled data in any form that training takes; the run's own splits when None.
+        out: where results are written; the next free ``RUN/evaluate-N`` when None.
+        name: what the data are called in the results; "test" when None. Without `data`: val or test only.
+        overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
+        device: where to compute.
+
+    Raises:
+        LabelError: a label that the model does not know.
+        RunError: `out` is not empty.
+    """
+    folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
+    model = Model.open(folder.model, device=device)
+    settings = _evaluation_settings(folder, overrides)
+    target = _results_folder(folder, Path(out) if out else None)
+    tables = {name or "test": _labelled(data, model, settings)} if data is not None else _own_splits(folder, model, name)
+    results = [_measure(key, table, model, settings) for key, table in tables.items()]
+    for result in results:
+        console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
+        if result.metrics["absent"]:
+            console.say(f"{result.name}: no image of class {some(result.metrics['absent'], 8)} in this data")
+        if result.skipped:
+            told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
+            console.say(f"{result.name}: {len(result.skipped)} images skipped: {told}", style="yellow")
+    facts = {"model": str(folder.model), "data": str(data) if data is not None else "the run's own splits"}
+    write_results(target, results, f"bunryu evaluation of {folder.path.name}", facts, [])
+    console.say(f"results: {target} (report.txt, metrics.json, plots/)")
+    return _evaluation(results, target)
+
+
+def _evaluation(results: list[Measured], path: Path) -> Evaluation:
+    import pandas as pd
+
+    return Evaluation(
+        metrics={r.name: r.metrics for r in results},
+        predictions={r.name: r.predictions.frame() for r in results},
+        confusion={
+            r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.predictions.classes)
+            for r in results
+        },
+        skipped={r.name: r.skipped for r in results},
+        path=path,
+    )
+
+
+def _evaluation_settings(folder: RunFolder, overrides: Sequence[str]) -> RunSettings:
+    wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
+    if wrong:
+        raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
+    base = folder.settings().evaluate.model_dump() if folder.config.exists() else {}
+    return load_settings(overrides, recipe="default", values={"evaluate": base})
+
+
+def _results_folder(folder: RunFolder, out: Path | None) -> Path:
+    if out is None:
+        number = 1
+        while (folder.path / f"evaluate-{number}").exists():
+            number += 1
+        out = folder.path / f"evaluate-{number}"
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"--out: {out} is not empty, and results are never overwritten. Name a new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _labelled(data: Any, model: Model, settings: RunSettings) -> Table:
+    """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
+    column = model.sealed.heads[0].column
+    path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
+    chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
+    table = read_source(chosen, None if path is not None else data, label=column)
+    for note in table.notes:
+        console.say(f"data: {note}")
+    for split in ("test", "val"):
+        rows = table.split(split)
+        if len(rows):
+            console.say(f"data: has splits; measured on its {len(rows)} {split} rows")
+            table = table.take(rows)
+            break
+    unknown = sorted(set(table.target_labels) - set(model.classes))
+    if unknown:
+        count = int(np.isin(table.target_labels.astype(str), unknown).sum())
+        raise LabelError(
+            f"{count} images have a label that the model does not know: {some([repr(u) for u in unknown])}."
+            f"{nearest(unknown[0], model.classes)} The model's classes: {some(model.classes, 20)}. "
+            "Rename the folder or the label, or leave those images out."
+        )
+    return table
+
+
+def _own_splits(folder: RunFolder, model: Model, name: str | None) -> dict[str, Table]:
+    """Return the run's validation and test rows, as its split.csv has them."""
+    if name not in (None, "val", "test"):
+        raise ConfigError(f"--name: without --data the run's own splits are measured, val or test; received {name!r}.")
+    root = Path(read_json(folder.environment)["data_root"])
+    table = read_run_rows(folder.split, root, model.sealed.heads[0].column)
+    found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
+    chosen = {split: rows for split, rows in found.items() if name in (None, split)}
+    if not chosen:
+        raise DataError(f"{folder.path} has no {name or 'validation or test'} rows. Give labelled data: --data PATH")
+    return chosen
+
+
+def _measure(name: str, table: Table, model: Model, settings: RunSettings) -> Measured:
+    """Predict and measure a table whose labels the model knows."""
+    sealed = model.sealed
+    index = {label: k for k, label in enumerate(sealed.classes)}
+    files = [table.file(row) for row in range(len(table))]
+    inputs = ship.Inputs([str(path) for path in table.paths], files)
+    predictions, skipped = ship.predict(model, inputs)
+    kept = [row for row in range(len(table)) if inputs.names[row] not in skipped]
+    if not kept:
+        raise DataError(f"None of the {len(table)} images could be read, e.g. {some(skipped.items(), 1)}.")
+    known = Predictions(
+        predictions.paths,
+        predictions.classes,
+        predictions.probs_NK,
+        np.array([index[table.target_labels[row]] for row in kept], np.int64),
+        None if table.groups is None else [str(table.groups[row]) for row in kept],
+    )
+    return measured(name, known, settings.evaluate, lambda i: load(files[kept[i]], sealed.decode, sealed.input), skipped)
+
+
+__all__: list[str] = ["Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"]

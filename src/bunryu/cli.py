@@ -1,0 +1,242 @@
+"""The command: a function per verb that parses, calls and prints. Torch is imported inside, when it is needed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from bunryu import __version__, console
+from bunryu.errors import BunryuError, ConfigError
+
+app = typer.Typer(
+    name="bunryu",
+    help="From a folder or a table of images to a classifier you can trust, explain and ship.",
+    epilog="Start with: bunryu demo, then: bunryu train photos/",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
+
+
+class Format(StrEnum):
+    """How predictions are written."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where digits and run go.")] = Path("bunryu-demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Train a small classifier on real handwritten digits, offline, in under a minute."""
+    from bunryu.demo import run_demo
+
+    console.set_quiet(quiet)
+    run_demo(folder)
+
+
+@app.command(epilog="Every setting is explained by: bunryu settings [WORD]")
+def train(
+    args: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer
+        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="A folder or a table, and settings as train.epochs=10.",
+                       show_default=False),
+    ] = None,
+    recipe: Annotated[Optional[str], typer.Option(help="A recipe's name, or a settings file.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="The run folder. [runs/NAME-N]")] = None,  # noqa: UP045
+    train_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to train on.")] = None,  # noqa: UP045
+    val_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to validate on.")] = None,  # noqa: UP045
+    test_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to test on.")] = None,  # noqa: UP045
+    resume: Annotated[Optional[Path], typer.Option(help="Go on with this run from its last checkpoint.")] = None,  # noqa: UP045
+    more_epochs: Annotated[int, typer.Option(min=0, help="With --resume: train a finished run further.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; write nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, measure and seal a classifier from a folder or a table of images."""
+    console.set_quiet(quiet)
+    if resume is not None:
+        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, dry_run or None)
+        if any(value is not None for value in given):
+            raise ConfigError(
+                "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
+                "options. For more epochs: --resume RUN --more-epochs N"
+            )
+        from bunryu import experiment
+
+        experiment.resume(resume, more_epochs=more_epochs)
+        return
+    if more_epochs:
+        raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
+    data, pairs = _data_and_pairs(args or [])
+    sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
+    values = {"data": {name: value for name, value in sources.items() if value is not None}}
+
+    from bunryu.settings import load_settings
+
+    settings = load_settings(pairs, recipe=recipe, values=values)
+    _require_data(settings)
+    from bunryu import experiment
+
+    experiment.train(settings, out=out, dry_run=dry_run)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
+    pairs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[KEY=VALUE]...", help="data.* and evaluate.* settings.", show_default=False),
+    ] = None,
+    data: Annotated[Optional[str], typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help="What the data are called in the results. [test]")] = None,  # noqa: UP045
+    device: Device = DeviceName.auto,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a run on its validation and test rows, or on other labelled data."""
+    from bunryu.config import parse_overrides
+
+    console.set_quiet(quiet)
+    parse_overrides(pairs or [])
+    from bunryu import api
+
+    api.evaluate(run, data, out=out, name=name, overrides=pairs or [], device=device.value)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The run folder, or a model file.", show_default=False)],
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or a CSV of paths.", show_default=False)],
+    out: Annotated[Optional[Path], typer.Option(help="The file to write. [standard output]")] = None,  # noqa: UP045
+    format: Annotated[Optional[Format], typer.Option(help="csv or jsonl. [csv; a list for one image]")] = None,  # noqa: A002, UP045
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
+    image_root: Annotated[Optional[str], typer.Option(help="What a CSV's paths are relative to.")] = None,  # noqa: UP045
+    device: Device = DeviceName.auto,
+    quiet: Quiet = False,
+) -> None:
+    """Predict images; exit code 2 if some of them could not be read."""
+    console.set_quiet(quiet)
+    from bunryu.run import open_folder
+
+    if not (run.is_file() and run.suffix == ".safetensors"):
+        run = open_folder(run).model
+    from bunryu.inference import Model
+    from bunryu.ship import predict as ship
+
+    gathered = ship.gather(inputs, image_root)
+    predictions, unreadable = ship.predict(Model.open(run, device=device.value), gathered, batch_size=batch_size)
+    form = format.value if format else "csv"
+    if out is not None:
+        listing = ship.write_predictions(out, predictions, unreadable, form)
+        console.say(f"{len(predictions)} predictions: {out}" + (f"; unreadable files: {listing}" if listing else ""))
+    elif format is None and len(gathered.files) == 1 and len(predictions) == 1:
+        print(ship.top_k(predictions))
+    else:
+        sys.stdout.write(predictions.text(form))
+    if unreadable:
+        console.fail(ship.unreadable_note(unreadable, len(gathered.files)))
+        raise typer.Exit(2)
+
+
+@app.command()
+def settings(
+    word: Annotated[Optional[str], typer.Argument(help="Show settings with this word only.")] = None,  # noqa: UP045
+) -> None:
+    """Explain every setting of a run: key, type, default, meaning."""
+    from bunryu.config import keys
+    from bunryu.errors import nearest
+    from bunryu.settings import RunSettings
+
+    every = list(keys(RunSettings))
+    found = [key for key in every if not word or word in key.name or word in key.help]
+    if not found and word:
+        raise ConfigError(f"No setting has {word!r} in its name or help.{nearest(word, [k.name for k in every])}")
+    for key in found:
+        print(f"{key.name}  ({key.type}; default {key.default})\n    {' '.join(key.help.split())}")
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come with bunryu."""
+    from importlib.resources import files
+
+    from bunryu.settings import recipe_names
+
+    for name in recipe_names():
+        head = files("bunryu").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:<12}{head.lstrip('# ')}")
+
+
+def version(show: bool) -> None:
+    """Print the version and leave."""
+    if show:
+        print(f"bunryu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """From a folder or a table of images to a classifier you can trust, explain and ship."""
+
+
+def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
+    """Tell the data from ``key=value`` pairs."""
+    pairs = [arg for arg in args if _PAIR.match(arg) and not Path(arg).exists()]
+    rest = [arg for arg in args if arg not in pairs]
+    if len(rest) > 1:
+        raise ConfigError(
+            f"Expected one DATA and then key=value settings, received {len(rest)} without '=': {', '.join(rest)}. "
+            "For data in several places use --train-dir, --val-dir and --test-dir."
+        )
+    return (rest[0] if rest else None), pairs
+
+
+def _require_data(settings: Any) -> None:
+    """Refuse data that were not named or are not there, before torch is imported."""
+    from bunryu.errors import DataError, nearest
+
+    data = settings.data
+    if data.source is None and data.train is None:
+        raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
+    for path in (data.source, data.train, data.val, data.test):
+        if path is not None and not Path(path).expanduser().exists():
+            parent = Path(path).expanduser().parent
+            near = nearest(Path(path).name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+            raise DataError(f"There is no file or folder {path}.{near}")
+
+
+def main() -> None:
+    """Run the command; print an error of ours as one message, without a traceback."""
+    try:
+        app()
+    except BunryuError as error:
+        console.fail(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.fail("stopped")
+        sys.exit(130)

@@ -1,0 +1,188 @@
+"""Class folders, and train/val/test trees of them, become the table."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bunryu.data.decode import IMAGE_SUFFIXES
+from bunryu.errors import DataError, some
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+@dataclass
+class Listing:
+    """What a walk through folders found, besides the images."""
+
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    """(absolute path, label, split) of each image."""
+    junk: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    loose: int = 0
+    empty: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def all_notes(self) -> list[str]:
+        """Return what was ignored, in sentences."""
+        notes = list(self.notes)
+        if self.junk:
+            notes.append(f"{self.junk} hidden or system files ignored (such as .DS_Store, Thumbs.db)")
+        if self.others:
+            kinds = some([f"{count} {suffix or 'without ending'}" for suffix, count in self.others.most_common()], 4)
+            notes.append(f"{self.others.total()} files that are not images ignored ({kinds})")
+        if self.loose:
+            notes.append(f"{self.loose} images outside any class folder ignored")
+        return notes
+
+
+def read_folder(root: Path) -> tuple[Listing, str]:
+    """List the images of a tree: split folders of class folders, or class folders alone.
+
+    Returns:
+        The listing, and what kind of tree it is, in words.
+
+    Raises:
+        DataError: no class folders, no images, or an ambiguous layout.
+    """
+    splits = _split_folders(root)
+    listing = Listing()
+    if "train" not in splits:
+        read_class_folders(root, "", listing)
+        return listing, "one tree of class folders"
+    for split, folder in splits.items():
+        if _class_folders(folder):
+            read_class_folders(folder, split, listing)
+        elif split == "train":
+            raise _no_class_folders(folder)
+        else:
+            count = sum(1 for _ in walk_images(folder, Listing()))
+            listing.notes.append(f"{folder.name}/ has {count} images but no class folders: not used (predict them)")
+    used = [folder.name for split, folder in splits.items() if any(row[2] == split for row in listing.rows)]
+    return listing, "split folders " + ", ".join(f"{name}/" for name in used)
+
+
+def read_class_folders(root: Path, split: str, listing: Listing) -> None:
+    """Add the images under each class folder of `root` to `listing`. The folder's name is the label.
+
+    Raises:
+        DataError: there is no such folder, it has no class folders, or a class folder has no image.
+    """
+    folders = _class_folders(root)
+    if not folders:
+        raise _no_class_folders(root)
+    empty = []
+    for folder in folders:
+        label = unicodedata.normalize("NFC", folder.name)
+        before = len(listing.rows)
+        listing.rows.extend((path, label, split) for path in walk_images(folder, listing))
+        if len(listing.rows) == before:
+            empty.append(folder.name)
+    listing.loose += sum(1 for entry in _entries(root, listing) if entry.is_file() and _is_image(entry.name))
+    if len(empty) == len(folders):
+        raise DataError(
+            f"There are no images in {root}: its folders ({some(empty)}) hold none. Expected one folder a class, "
+            f"with files such as .jpg or .png in it.{_found_instead(listing)}"
+        )
+    if empty and split in ("", "train"):
+        raise DataError(
+            f"Class folder without any image in {root}: {some(empty)}.{_found_instead(listing)} "
+            "Add images, or remove the empty folder."
+        )
+    listing.notes.extend(f"{root.name}/{name} has no images" for name in empty)
+
+
+def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
+    """Yield the absolute path of every image below `folder`, in sorted order; count the rest in `listing`."""
+    seen: set[str] = set()
+    stack = [str(folder.absolute())]
+    while stack:
+        here = stack.pop()
+        real = os.path.realpath(here)
+        if real in seen:  # a link that leads back up
+            continue
+        seen.add(real)
+        below = []
+        for entry in sorted(_entries(Path(here), listing), key=lambda entry: entry.name):
+            if entry.is_dir():
+                below.append(entry.path)
+            elif _is_image(entry.name):
+                yield entry.path
+            else:
+                listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+        stack.extend(reversed(below))
+
+
+def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
+    kept = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+                listing.junk += 1
+            else:
+                kept.append(entry)
+    return kept
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - called a million times
+
+
+def _class_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}.")
+    return sorted(Path(entry.path) for entry in _entries(root, Listing()) if entry.is_dir())
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return {split: folder}; empty where a folder named like a split is a class (it holds images itself)."""
+    found: dict[str, Path] = {}
+    for folder in _class_folders(root):
+        split = SPLIT_FOLDERS.get(folder.name.lower())
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(
+                f"{root} has both {found[split].name}/ and {folder.name}/, which both mean {split}. "
+                "Name the ones to use with --train-dir, --val-dir and --test-dir."
+            )
+        found[split] = folder
+    train = found.get("train")
+    others = [f for f in _class_folders(root) if f not in found.values()]
+    if train is not None and not _class_folders(train) and others:
+        return {}
+    return {split: found[split] for split in ("train", "val", "test") if split in found}
+
+
+def _no_class_folders(root: Path) -> DataError:
+    listing = Listing()
+    images = sum(1 for _ in walk_images(root, listing))
+    tables = sorted(path.name for path in (*root.glob("*.csv"), *root.glob("*.tsv"), *root.parent.glob("*.csv")))
+    hint = f" A table may hold the labels: bunryu train {root / tables[0]}" if tables else ""
+    if images:
+        return DataError(
+            f"{root} has {images} images but no class folders, so their labels are not known. "
+            f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
+        )
+    return DataError(
+        f"There are no class folders and no images in {root}.{_found_instead(listing)} "
+        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{hint}"
+    )
+
+
+def _found_instead(listing: Listing) -> str:
+    kinds = some([f"{count} {suffix or 'without ending'}" for suffix, count in listing.others.most_common()], 4)
+    return f" Found instead: {kinds}." if kinds else ""

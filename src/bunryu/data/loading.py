@@ -1,0 +1,102 @@
+"""Files become uint8 batches: decoded and fitted by threads, a few batches ahead, in the asked order.
+
+Threads, not processes: Pillow releases the GIL while it decodes and resizes, nothing is copied or forked,
+and it works alike on every system and inside every host program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.data.decode import Source, load
+from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.errors import ImageError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that were read.
+
+    Attributes:
+        rows: their positions in what was asked for, shape (B,).
+        pixels_BHWC: uint8, shape (B, H, W, C).
+        failed: position -> reason, for those that could not be read.
+    """
+
+    rows: NDArray[np.int64]
+    pixels_BHWC: NDArray[np.uint8]
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def load_batches(
+    source: Callable[[int], Source],
+    batches: Iterable[NDArray[np.int64]],
+    decode: DecodeSpec,
+    input: InputSpec,  # noqa: A002
+    *,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Yield the pictures of each batch of rows, reading ahead.
+
+    Args:
+        source: row -> path, bytes or array.
+        batches: the rows of each batch.
+        decode: how files become pixels.
+        input: how pixels are fitted.
+        workers: threads; the number of cores when None.
+
+    Yields:
+        One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
+    """
+
+    def read(row: int) -> NDArray[np.uint8] | str:
+        try:
+            return load(source(row), decode, input)
+        except ImageError as error:
+            return str(error)
+
+    tasks = ((rows, [int(row) for row in rows]) for rows in batches)
+    for rows, results in _ahead(read, tasks, workers or cores()):
+        failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
+        pixels = [result for result in results if not isinstance(result, str)]
+        kept = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
+        shape = (0, input.height, input.width, input.depth)
+        yield Batch(kept, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
+
+
+def _ahead(
+    work: Callable[[int], R], tasks: Iterable[tuple[T, Sequence[int]]], workers: int, depth: int = 3
+) -> Iterator[tuple[T, list[R]]]:
+    """Map `work` over the items of each task in threads, at most `depth` tasks ahead of the consumer."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="bunryu-decode")
+    waiting: deque[tuple[T, list[Future[R]]]] = deque()
+    try:
+        for key, items in tasks:
+            waiting.append((key, [pool.submit(work, item) for item in items]))
+            if len(waiting) > depth:
+                done_key, futures = waiting.popleft()
+                yield done_key, [future.result() for future in futures]
+        while waiting:
+            done_key, futures = waiting.popleft()
+            yield done_key, [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,215 @@
+"""Whatever the user has (a folder, split folders, a CSV, a DataFrame) becomes the one table."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bunryu.data import folders, tabular
+from bunryu.data.settings import DataSettings
+from bunryu.data.table import SPLITS, Table, texts
+from bunryu.errors import ConfigError, DataError, nearest, some
+
+
+def read_source(settings: DataSettings, frame: Any = None, *, label: str | None = None) -> Table:
+    """Read the data that `settings` (or a DataFrame) names, without opening any image.
+
+    Args:
+        settings: where the data is.
+        frame: a pandas DataFrame instead of `data.source`.
+        label: the label column of a model that will be measured on this data.
+
+    Returns:
+        The table, its rows sorted by path, with splits only where the source gives them.
+
+    Raises:
+        ConfigError: no data named, or named twice.
+        DataError: there is nothing usable, with what was expected and the nearest right thing.
+    """
+    parts = _parts(settings, frame)
+    read = [_read_part(data, split, settings, label) for split, data in parts]
+    rows = _concatenate(read)
+    root = _root(rows.files, [Path(data) for _, data in parts if isinstance(data, str)], settings)
+    return _table(rows, root)
+
+
+def check_classes(table: Table) -> None:
+    """Refuse labels that cannot make a classifier.
+
+    Raises:
+        DataError: fewer than two classes, the same class in two cases, or a class only outside training.
+    """
+    training = {label for label, split in zip(table.target_labels, table.splits, strict=True) if split in ("", "train")}
+    everything = set(table.target_labels)
+    folded: dict[str, str] = {}
+    for name in sorted(everything):
+        other = folded.setdefault(name.strip().casefold(), name)
+        if other != name:
+            counts = Counter(table.target_labels)
+            raise DataError(
+                f"The same class in two spellings: {other!r} ({counts[other]} images) and {name!r} "
+                f"({counts[name]} images). Rename one of them, so that both mean one class or clearly two."
+            )
+    unknown = sorted(everything - training)
+    if unknown:
+        raise DataError(
+            f"Class {some([repr(name) for name in unknown])} has images for validation or test but none to train on."
+            f"{nearest(unknown[0], training)} Training classes: {some(sorted(training), 12)}."
+        )
+    if len(training) < 2:
+        inside = _nested_hint(table)
+        raise DataError(
+            f"There is only one class, {next(iter(training))!r}, in {table.root}. A classifier needs at least two; "
+            f"expected one folder (or one label) a class.{inside}"
+        )
+
+
+def _nested_hint(table: Table) -> str:
+    """Where everything lies under one folder (a zip unpacked twice), name that folder."""
+    seconds = {Path(path).parts[1] for path in table.paths if len(Path(path).parts) > 2}
+    first = Path(table.paths[0]).parts[0]
+    return f" Did you mean {table.root / first}? It holds {some(sorted(seconds))}." if len(seconds) > 1 else ""
+
+
+def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
+    """Return (split, path or frame) of each source; split "" where the source itself decides."""
+    if frame is not None and settings.source is not None:
+        raise ConfigError(f"Data came twice: a DataFrame and data.source={settings.source}. Give one.")
+    source = frame if frame is not None else settings.source
+    if source is not None and settings.train is not None:
+        raise ConfigError(f"Data came twice: {settings.source or 'a DataFrame'} and --train-dir. Give one.")
+    if source is None and settings.train is None:
+        raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
+    apart = [(split, path) for split, path in (("val", settings.val), ("test", settings.test)) if path is not None]
+    if source is not None:
+        return [("", source), *apart]
+    return [("train", settings.train), *apart]
+
+
+def _read_part(data: Any, split: str, settings: DataSettings, label: str | None) -> tabular.Rows:
+    if not isinstance(data, str):
+        return tabular.interpret(tabular.from_frame(data), settings, Path.cwd(), label=label)
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}.{_near_path(path)}")
+    if path.is_dir():
+        return _folder_rows(path, split, label)
+    if path.suffix.lower() not in tabular.TABLE_SUFFIXES:
+        raise DataError(f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv.")
+    rows = tabular.interpret(tabular.read_csv(path), settings, path.parent, label=label)
+    notes = [f"{len(rows.files)} rows in {path}", *rows.notes]
+    splits = [split] * len(rows.files) if split else rows.splits
+    return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
+
+
+def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
+    if split:
+        listing = folders.Listing()
+        folders.read_class_folders(path, split, listing)
+        kind = f"{split}: class folders"
+    else:
+        listing, kind = folders.read_folder(path)
+    return tabular.Rows(
+        files=[row[0] for row in listing.rows],
+        labels=[row[1] for row in listing.rows],
+        label_column=label or "label",
+        splits=[row[2] for row in listing.rows],
+        groups=None,
+        columns={},
+        published=None,
+        notes=[f"{len(listing.rows)} images in {path} ({kind})", *listing.all_notes()],
+    )
+
+
+def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    groups: list[str] | None = None
+    if all(part.groups is not None for part in parts):
+        groups = [group for part in parts for group in part.groups or []]
+    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
+    return tabular.Rows(
+        files=[file for part in parts for file in part.files],
+        labels=[label for part in parts for label in part.labels],
+        label_column=first.label_column,
+        splits=["train" if i == 0 and not split else split for i, part in enumerate(parts) for split in part.splits],
+        groups=groups,
+        columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
+        published=first.published,
+        notes=[note for part in parts for note in part.notes],
+    )
+
+
+def _root(files: list[str], sources: list[Path], settings: DataSettings) -> Path:
+    """Return the one folder that paths are shown relative to."""
+    if settings.image_root:
+        return Path(settings.image_root).expanduser().absolute()
+    folders_ = [str((path if path.is_dir() else path.parent).expanduser().absolute()) for path in sources]
+    if not folders_:
+        return Path.cwd()
+    try:
+        return Path(os.path.commonpath(folders_))
+    except ValueError:  # different drives: paths stay absolute
+        return Path(folders_[0])
+
+
+def _table(rows: tabular.Rows, root: Path) -> Table:
+    prefix = str(root).rstrip(os.sep) + os.sep
+    shown = [os.path.normpath(file) for file in rows.files]
+    shown = [file[len(prefix) :] if file.startswith(prefix) else file for file in shown]
+    shown = [path.replace(os.sep, "/") for path in shown]
+    notes = list(rows.notes)
+    seen: set[tuple[str, str]] = set()
+    order = []
+    for i in sorted(range(len(shown)), key=lambda i: (shown[i], rows.labels[i])):
+        if (shown[i], rows.labels[i]) not in seen:
+            seen.add((shown[i], rows.labels[i]))
+            order.append(i)
+    if len(order) < len(shown):
+        notes.append(f"{len(shown) - len(order)} rows that repeat another row's path and label were dropped")
+
+    def arranged(cells: list[str]) -> Any:
+        return texts([cells[i] for i in order])
+
+    counts = Counter(rows.splits[i] for i in order)
+    if set(counts) - {""}:
+        notes.append("given splits: " + ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name]))
+    return Table(
+        root=root,
+        paths=arranged(shown),
+        labels={rows.label_column: arranged(rows.labels)},
+        splits=arranged(rows.splits),
+        groups=None if rows.groups is None else arranged(rows.groups),
+        columns={name: arranged(cells) for name, cells in rows.columns.items()},
+        published={rows.label_column: rows.published} if rows.published else {},
+        notes=tuple(notes),
+    )
+
+
+def _near_path(path: Path) -> str:
+    parent = path.parent
+    return nearest(path.name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+
+
+def read_run_rows(split_csv: Path, root: Path, label: str) -> Table:
+    """Return the rows of a run as its split.csv has them, without looking at the data again.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    columns = tabular.read_csv(split_csv)
+    cells = columns.values
+    if not {"path", "split", label} <= set(cells):
+        raise DataError(f"{split_csv} is damaged: expected the columns path, {label} and split.")
+    return Table(
+        root=root,
+        paths=texts(cells["path"]),
+        labels={label: texts(cells[label])},
+        splits=texts(cells["split"]),
+        groups=texts(cells["group"]) if "group" in cells else None,
+        digests=texts(cells["digest"]) if "digest" in cells else None,
+    )

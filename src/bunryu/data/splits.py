@@ -1,0 +1,249 @@
+"""Which rows train, validate and test: decided once, by label, by group, and by copy; kept in split.csv."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import unicodedata
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, give_each, join
+from bunryu.data.settings import SplitSettings
+from bunryu.data.table import SPLITS, Table, Texts, texts
+from bunryu.errors import ConfigError, DataError, nearest, some
+from bunryu.randomness import generator
+from bunryu.storage import write_atomic
+
+
+def assign(table: Table, settings: SplitSettings) -> Table:
+    """Return the table with every row's split decided.
+
+    Rows given as val or test stay there. Where no row is val, a share of `split.val` of the training rows
+    (given as train, or not given) becomes val; likewise test. Every class keeps a training row. Rows of one
+    group, and copies of one picture, stay together; the result does not depend on the rows' order.
+
+    Raises:
+        ConfigError: `split.stratify` names no column.
+        DataError: a class too small to split, or a group on two sides of a given split.
+    """
+    require_groups_apart(table)
+    strata = _stratum_column(table, settings)
+    splits = table.splits.copy()
+    pool = np.flatnonzero((splits == "") | (splits == "train"))
+    splits[pool] = "train"
+    cut = {name: getattr(settings, name) for name in ("val", "test") if not (splits == name).any()}
+    cut = {name: share for name, share in cut.items() if share > 0}
+    if cut and len(pool):
+        pool = pool[_canonical_order(table.take(pool))]
+        names = texts(["train", *cut])
+        shares = np.array([1.0 - sum(cut.values()), *cut.values()])
+        splits[pool] = names[_sides_of(table.take(pool), strata[pool], shares, list(names), settings.seed)]
+    return dataclasses.replace(table, splits=splits)
+
+
+def folds(
+    labels: Texts, k: int, seed: int, groups: Texts | None = None, digests: Texts | None = None
+) -> NDArray[np.int64]:
+    """Return the fold (0 to k - 1) of each row: stratified by label, with groups and copies kept whole.
+
+    Args:
+        labels: the class of each row.
+        k: how many folds, at least 2.
+        seed: the split's seed.
+        groups: rows with the same text stay in one fold; the empty text is no group.
+        digests: rows with the same digest stay in one fold.
+
+    Raises:
+        DataError: fewer rows or groups than folds, or a class that is all in one row or group.
+    """
+    units = _units(len(labels), groups, digests)
+    classes = _codes(labels)
+    what = "group" if groups is not None else "image"
+    if k < 2 or int(units.max(initial=-1)) + 1 < k:
+        have = int(units.max(initial=-1)) + 1
+        raise DataError(f"Cannot make {k} folds of {have} {what}s: expected 2 to {have} folds.")
+    mend = f"Give at least 2 {what}s a class, or remove the class."
+    _require_two_units(units, labels, what, f"{k} folds", mend)
+    sides = divide(units, classes, np.full(k, 1.0 / k), generator(seed, "folds"))
+    held = Holdings.of(units, classes)
+    give_each(sides, held, _two_fullest(sides, held))
+    return sides.side[units].astype(np.int64)
+
+
+def require_groups_apart(table: Table) -> None:
+    """Raise where rows of one group are given to two splits.
+
+    Raises:
+        DataError: naming some of the groups, and the mend.
+    """
+    if table.groups is None:
+        return
+    given = np.where(table.splits == "", "train", table.splits)
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for group, split in zip(table.groups.tolist(), given.tolist(), strict=True):
+        if group:
+            found[group][split] += 1
+    torn = {group: counts for group, counts in found.items() if len(counts) > 1}
+    if torn:
+        shown = (
+            f"'{group}' ({', '.join(f'{name} {counts[name]}' for name in SPLITS if counts[name])})"
+            for group, counts in torn.items()
+        )
+        many = "1 group is" if len(torn) == 1 else f"{len(torn):,} groups are"
+        raise DataError(
+            f"{many} on two sides of the given split: {some(shown, 3)}. The model would be tested on what it "
+            "has trained on. Give all rows of a group the same split, leave the split out to have it made by "
+            "group, or leave the group column out if its rows are independent."
+        )
+
+
+def write_split(file: Path, table: Table) -> None:
+    """Write path, labels, group, split and digest of every row as CSV, atomically."""
+    columns: dict[str, Texts] = {"path": table.paths, **table.labels}
+    if table.groups is not None:
+        columns["group"] = table.groups
+    columns["split"] = table.splits
+    if table.digests is not None:
+        columns["digest"] = table.digests
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_atomic(file, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_split(file: Path, table: Table) -> Table:
+    """Return the table with the splits of a split.csv that was written earlier, found by path.
+
+    Raises:
+        DataError: no such file, no split.csv, or other rows in it than in the table.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"Cannot open the split {file}: {error.strerror}.") from None
+    rows = csv.reader(io.StringIO(text, newline=""))
+    header = next(rows, [])
+    if not {"path", "split"} <= set(header):
+        raise DataError(
+            f"{file} is not a split.csv: expected columns path and split, received {some(header)}."
+        )
+    at_path, at_split = header.index("path"), header.index("split")
+    given: dict[str, str] = {}
+    for row in filter(None, rows):
+        path, split = (row[at] if at < len(row) else "" for at in (at_path, at_split))
+        if split not in SPLITS:
+            expected = f"expected one of {', '.join(SPLITS)}"
+            raise DataError(
+                f"{file}, line {rows.line_num}: {expected}, received '{split}'.{nearest(split, SPLITS)}"
+            )
+        if given.setdefault(_nfc(path), split) != split:
+            raise DataError(
+                f"{file}, line {rows.line_num}: '{path}' is in two splits. Remove one of its rows."
+            )
+    _require_same_rows(file, set(given), table)
+    splits = texts([given[_nfc(path)] for path in table.paths])
+    found = dataclasses.replace(table, splits=splits)
+    require_groups_apart(found)
+    return found
+
+
+def _require_same_rows(file: Path, given: set[str], table: Table) -> None:
+    have = {_nfc(path) for path in table.paths}
+    missing, extra = sorted(have - given), sorted(given - have)
+    parts = []
+    if missing:
+        parts.append(f"{len(missing):,} of {len(have):,} images are not in it ({some(missing, 3)})")
+    if extra:
+        parts.append(f"{len(extra):,} of its {len(given):,} rows are not among the images ({some(extra, 3)})")
+    if parts:
+        raise DataError(
+            f"{file} does not belong to this data: {', and '.join(parts)}. "
+            "Give the data that it was made from, or leave split.file out to have a new split made."
+        )
+
+
+def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], seed: int) -> Ints:
+    """Return the side of each row of a table in its canonical order."""
+    units = _units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
+    what = "group" if table.groups is not None else "image"
+    into = f"{', '.join(names[:-1])} and {names[-1]}"
+    mend = f"Give at least {len(names)} {what}s a class, remove the class, or give {names[-1]} yourself."
+    _require_two_units(units, table.target_labels, what, into, mend)
+    sides = divide(units, _codes(strata), shares, generator(seed, "split"))
+    held = Holdings.of(units, _codes(table.target_labels))
+    of_class = np.bincount(held.kinds)
+    give_each(sides, held, of_class[:, None] > np.arange(len(names)))
+    return sides.side[units]
+
+
+def _two_fullest(sides: Sides, held: Holdings) -> NDArray[np.bool_]:
+    """Return the two folds that have most of each class, so that each class is in the rest of any fold."""
+    counts = np.zeros((int(held.kinds.max()) + 1, len(sides.shares)))
+    np.add.at(counts, (held.kinds, sides.side[held.owners()]), held.counts)
+    # Where a class is in one fold only, the emptiest fold is to get a unit of it.
+    key = -counts + np.where(counts == 0, sides.counts[-1] / sides.totals[-1] / 2, 0)
+    need = np.zeros(counts.shape, dtype=bool)
+    np.put_along_axis(need, np.argsort(key, axis=1, kind="stable")[:, :2], True, axis=1)
+    return need
+
+
+def _require_two_units(units: Ints, labels: Texts, what: str, into: str, mend: str) -> None:
+    """Raise where all rows of a class are in one unit, so that it would be missing on a side."""
+    seen: dict[str, set[int]] = defaultdict(set)
+    for label, unit in zip(labels.tolist(), units.tolist(), strict=True):
+        if len(seen[label]) < 2:
+            seen[label].add(unit)
+    alone = sorted(label for label, ones in seen.items() if len(ones) == 1)
+    if not alone:
+        return
+    rows = Counter(labels.tolist())
+    more = f" ({rows[alone[0]]} {'copies' if what == 'image' else 'images'})" if rows[alone[0]] > 1 else ""
+    names = some((f"'{label}'" for label in alone), 5)
+    which = (
+        f"Class {names} has 1 {what}{more}"
+        if len(alone) == 1
+        else f"{len(alone):,} classes have 1 {what} each ({names})"
+    )
+    raise DataError(f"{which}: too few to split into {into}. {mend}")
+
+
+def _stratum_column(table: Table, settings: SplitSettings) -> Texts:
+    if settings.stratify is None:
+        return table.target_labels
+    columns = {**table.columns, **table.labels}
+    if settings.stratify not in columns:
+        raise ConfigError(
+            f"split.stratify: there is no column '{settings.stratify}'.{nearest(settings.stratify, columns)} "
+            f"Columns: {some(columns, 12)}."
+        )
+    return columns[settings.stratify]
+
+
+def _units(rows: int, groups: Texts | None, digests: Texts | None) -> Ints:
+    """Return the unit of each row; the empty text joins nothing."""
+    keys = [np.where(values == "", -1, _codes(values)) for values in (groups, digests) if values is not None]
+    return join(*keys) if keys else np.arange(rows)
+
+
+def _codes(values: Texts) -> Ints:
+    """Number equal texts alike, in the texts' order (np.unique is slow on objects)."""
+    index = {name: code for code, name in enumerate(sorted(set(values.tolist())))}
+    return np.fromiter((index[name] for name in values.tolist()), dtype=np.int64, count=len(values))
+
+
+def _canonical_order(table: Table) -> Ints:
+    """Return the rows by what they are, so that a split does not depend on how they were listed."""
+    groups = [""] * len(table) if table.groups is None else table.groups.tolist()
+    paths = (_nfc(path) for path in table.paths.tolist())
+    keys = list(zip(paths, table.target_labels.tolist(), groups, strict=True))
+    return np.array(sorted(range(len(table)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,295 @@
+"""What a classifier's predictions are worth: pure functions on arrays, torch-free.
+
+Every figure comes from three counts a class: right answers (tp), rows of the truth (support) and
+answers given (predicted). The intervals resample those counts, never the rows:
+
+- rows that are independent of each other: a resample of n rows is a multinomial draw over the
+  non-zero cells of the confusion matrix (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993);
+- rows in groups (persons, patients, videos): whole groups are drawn with replacement (Davison & Hinkley,
+  "Bootstrap Methods and their Application", 1997, section 3.8; Field & Welsh, "Bootstrapping clustered
+  data", JRSS B 69, 2007). Groups with the same counts are one kind of unit, so that is a multinomial too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.errors import ConfigError, DataError, nearest
+from bunryu.randomness import generator
+
+_Ints = NDArray[np.integer[Any]]
+_Counts = NDArray[np.float64]
+_FEW_GROUPS = 20
+"""Below this many groups the percentile interval is known to come out too narrow."""
+_FREQUENT = 8
+"""Units seen at least this often are drawn as counts, rarer ones one by one: about equal cost here."""
+_CHUNK = 1_500_000
+"""Counts held at once while resampling: a few tens of MB, which still fit a processor's cache."""
+
+
+def measure(
+    probs_NK: NDArray[np.floating[Any]],
+    true_N: _Ints,
+    classes: list[str],
+    *,
+    groups: list[str] | None = None,
+    positive: str | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure predictions against the truth.
+
+    Macro averages run over the classes present in the truth; a row predicted as an absent class is
+    still wrong, and costs its own class recall. Ratios without a denominator are 0, as in scikit-learn.
+    Of equally probable classes the first in order is the answer.
+
+    Args:
+        probs_NK: class probabilities, shape (N, K).
+        true_N: index of the true class in `classes`, shape (N,).
+        classes: K class names in the model's order.
+        groups: N group names; rows of one group are not independent, and the intervals then resample groups.
+        positive: the positive class of a two-class run; the last in order when None.
+        bootstrap: resamples of the 95 % percentile intervals; none when 0.
+        seed: names the bootstrap's draws. The order of the rows and the names of the groups do not matter.
+
+    Returns:
+        What goes into JSON as it is: ``n, accuracy, macro_f1, weighted_f1, macro_precision, macro_recall``
+        (0 to 1), ``loss`` (mean of -log p_true, nats), ``absent`` (classes without a row in the truth),
+        ``per_class`` {class: precision, recall, f1, support, predicted} and ``notes`` (sentences to show).
+        With groups also ``groups`` (how many). With resampling also ``accuracy_ci, macro_f1_ci,
+        weighted_f1_ci`` ([lo, hi]) and ``bootstrap`` {resamples, of: "rows" | "groups", units}. With two
+        classes also ``positive, positive_precision, positive_recall, positive_f1, roc_auc`` (null where
+        the truth has one class only).
+
+    Raises:
+        DataError: no rows, or arrays that do not fit together.
+        ConfigError: `positive` is not one of two classes.
+    """
+    _check(probs_NK, true_N, classes, groups)
+    positive = _positive(positive, classes)
+    n, k = probs_NK.shape
+    pred_N = probs_NK.argmax(axis=1)
+    tp, support, predicted = (
+        np.bincount(rows, minlength=k).astype(np.float64)
+        for rows in (true_N[pred_N == true_N], true_N, pred_N)
+    )
+    p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
+    absent = [name for name, rows in zip(classes, support, strict=True) if not rows]
+    notes: list[str] = []
+    result: dict[str, Any] = {
+        "n": n,
+        **{name: float(value) for name, value in averages(tp, support, predicted).items()},
+        "loss": float(-np.log(np.maximum(p_true, np.finfo(np.float32).tiny)).mean()),
+        "absent": absent,
+        "per_class": _per_class(classes, tp, support, predicted),
+        "notes": notes,
+    }
+    if k == 2 and positive is not None:
+        result |= _two_class(result["per_class"], positive, classes.index(positive), probs_NK, true_N, notes)
+    if groups is not None:
+        result["groups"] = len(set(groups))
+    if bootstrap:
+        result |= _intervals(pred_N, true_N, k, groups, bootstrap, seed, notes)
+    return result
+
+
+def confusion(pred_N: _Ints, true_N: _Ints, k: int) -> NDArray[np.int64]:
+    """Count answers by class: shape (K, K), a row the true class, a column the answer."""
+    cells_N = np.asarray(true_N, np.int64) * k + np.asarray(pred_N, np.int64)
+    return np.bincount(cells_N, minlength=k * k).reshape(k, k).astype(np.int64, copy=False)
+
+
+def averages(tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, _Counts]:
+    """Average over the classes with support.
+
+    Args:
+        tp: right answers by class, shape (K, ...); further axes are resamples.
+        support: rows of the truth by class, same shape.
+        predicted: answers given by class, same shape.
+
+    Returns:
+        accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, each of shape (...).
+    """
+    present = support > 0
+    n, k_present = support.sum(axis=0), present.sum(axis=0)
+    f1 = _ratio(2 * tp, support + predicted)
+    return {
+        "accuracy": tp.sum(axis=0) / n,
+        "macro_f1": (f1 * present).sum(axis=0) / k_present,
+        "weighted_f1": (f1 * support).sum(axis=0) / n,
+        "macro_precision": (_ratio(tp, predicted) * present).sum(axis=0) / k_present,
+        "macro_recall": _ratio(tp, support).sum(axis=0) / k_present,
+    }
+
+
+def _ratio(above: _Counts, below: _Counts) -> _Counts:
+    """Divide, 0 where the denominator is 0 (the numerator is 0 there too)."""
+    return above / np.maximum(below, 1)
+
+
+def _per_class(classes: list[str], tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, Any]:
+    columns = (_ratio(tp, predicted), _ratio(tp, support), _ratio(2 * tp, support + predicted))
+    table = zip(classes, *(column.tolist() for column in (*columns, support, predicted)), strict=True)
+    return {
+        name: {"precision": p, "recall": r, "f1": f1, "support": int(s), "predicted": int(answers)}
+        for name, p, r, f1, s, answers in table
+    }
+
+
+def _two_class(
+    per_class: dict[str, Any],
+    positive: str,
+    index: int,
+    probs_NK: NDArray[np.floating[Any]],
+    true_N: _Ints,
+    notes: list[str],
+) -> dict[str, Any]:
+    row = per_class[positive]
+    auc: float | None = None
+    if len(np.unique(true_N)) == 2:
+        from sklearn.metrics import roc_auc_score
+
+        auc = float(roc_auc_score(true_N == index, probs_NK[:, index]))
+    else:
+        notes.append("There is no ROC AUC: it needs images of both classes.")
+    figures = {f"positive_{name}": row[name] for name in ("precision", "recall", "f1")}
+    return {"positive": positive, **figures, "roc_auc": auc}
+
+
+class _Units(NamedTuple):
+    """Kinds of bootstrap units: how often each occurs, and the confusion cells each brings along."""
+
+    times: NDArray[np.int64]
+    row_unit: NDArray[np.int64]
+    """Index into `times` for each listed cell."""
+    row_cell: NDArray[np.int64]
+    """Cell of the confusion matrix, true * K + predicted; listed once a row of the unit."""
+
+
+def _units(cells_N: NDArray[np.int64], groups: list[str] | None, seed: int) -> _Units:
+    if groups is None:
+        cells, times = np.unique(cells_N, return_counts=True)
+        return _Units(times, np.arange(len(cells)), cells)
+    ids = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    group_N = np.fromiter((ids[name] for name in groups), np.int64, len(groups))
+    # Groups are alike when their cells are, as multisets: compare sums of one random 64-bit word a cell.
+    distinct, cell_N = np.unique(cells_N, return_inverse=True)
+    words = generator(seed, "bootstrap-cells").integers(0, 2**64, len(distinct), dtype=np.uint64)
+    prints_G = np.zeros(len(ids), np.uint64)
+    np.add.at(prints_G, group_N, words[cell_N])
+    _, first, unit_G, times = np.unique(prints_G, return_index=True, return_inverse=True, return_counts=True)
+    mine = first[unit_G[group_N]] == group_N
+    return _Units(times, unit_G[group_N][mine], cells_N[mine])
+
+
+def _intervals(
+    pred_N: _Ints,
+    true_N: _Ints,
+    k: int,
+    groups: list[str] | None,
+    resamples: int,
+    seed: int,
+    notes: list[str],
+) -> dict[str, Any]:
+    units = _units(true_N.astype(np.int64) * k + pred_N, groups, seed)
+    n_units, of = int(units.times.sum()), "rows" if groups is None else "groups"
+    if n_units < 2:
+        notes.append(f"There are no intervals: they need more than one of the {of} that are resampled.")
+        return {}
+    if groups is not None and n_units < _FEW_GROUPS:
+        notes.append(f"The intervals come from {n_units} groups only, and are rather too narrow.")
+    if bool((pred_N == true_N).all()):
+        low = 0.05 ** (1 / n_units)  # Clopper-Pearson, one-sided, no error seen
+        notes.append(
+            f"Every answer is right, so resampling finds no spread. With {n_units} independent {of} the "
+            f"true accuracy is above {low:.3f} (95 % confidence)."
+        )
+    names = ("accuracy", "macro_f1", "weighted_f1")
+    chunks = [averages(*counts) for counts in _resample(units, k, resamples, seed)]
+    values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
+    found: dict[str, Any] = {
+        f"{name}_ci": [float(end) for end in np.quantile(values[name], [0.025, 0.975])] for name in names
+    }
+    return found | {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
+
+
+def _resample(units: _Units, k: int, resamples: int, seed: int) -> Iterator[tuple[_Counts, _Counts, _Counts]]:
+    """Yield (tp, support, predicted), each of shape (K, R), for R resamples at a time."""
+    from scipy.sparse import csr_array
+
+    u = len(units.times)
+    true, pred = units.row_cell // k, units.row_cell % k
+    right = true == pred
+    rows = np.concatenate([true[right], true + k, pred + 2 * k])
+    columns = np.concatenate([units.row_unit[right], units.row_unit, units.row_unit])
+    brings = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(3 * k, u))
+    rng = generator(seed, "bootstrap")
+    step = max(1, _CHUNK // max(u, 3 * k))
+    for start in range(0, resamples, step):
+        drawn_RU = _draw(rng, units.times, min(step, resamples - start))
+        totals = np.asarray(brings @ drawn_RU.T, np.float64).reshape(3, k, -1)
+        yield totals[0], totals[1], totals[2]
+
+
+def _draw(rng: np.random.Generator, times_U: NDArray[np.int64], resamples: int) -> NDArray[np.float32]:
+    """Draw as many units as there are, with replacement: how often each kind comes up, shape (R, U).
+
+    The same as ``rng.multinomial(times_U.sum(), times_U / times_U.sum(), resamples)``, which takes too
+    long when there are many rare kinds: those are one kind at first, then drawn one by one.
+    """
+    often = times_U >= _FREQUENT
+    rare = np.repeat(np.flatnonzero(~often), times_U[~often])
+    shares = np.append(times_U[often], len(rare)) / times_U.sum()
+    counts = rng.multinomial(times_U.sum(), shares, resamples)
+    drawn_RU = np.zeros((resamples, len(times_U)), np.float32)
+    drawn_RU[:, often] = counts[:, :-1]
+    if len(rare):
+        for row, number in zip(drawn_RU, counts[:, -1], strict=True):
+            row += np.bincount(rare[rng.integers(0, len(rare), number)], minlength=len(times_U))
+    return drawn_RU
+
+
+def _check(
+    probs_NK: NDArray[np.floating[Any]],
+    true_N: _Ints,
+    classes: list[str],
+    groups: list[str] | None,
+) -> None:
+    n, k = len(true_N), len(classes)
+    if probs_NK.shape != (n, k) or (groups is not None and len(groups) != n):
+        names = "" if groups is None else f" and {len(groups)} group names"
+        raise DataError(
+            f"Predictions do not fit the truth: expected probabilities of shape ({n}, {k}) for {n} labels "
+            f"and {k} classes, got {probs_NK.shape}{names}. Give one row of probabilities for each label."
+        )
+    if n == 0:
+        raise DataError(
+            "There is nothing to measure: 0 images have both a label and a prediction. "
+            "Check that the data has labels, and see the list of skipped images."
+        )
+    if int(true_N.min()) < 0 or int(true_N.max()) >= k:
+        raise DataError(f"True class indices must be 0 to {k - 1}, got {true_N.min()} to {true_N.max()}.")
+    if not np.isfinite(probs_NK).all():
+        bad = int((~np.isfinite(probs_NK)).any(axis=1).sum())
+        raise DataError(f"{bad} of {n} images have probabilities that are not finite: they have no answer.")
+
+
+def _positive(positive: str | None, classes: list[str]) -> str | None:
+    """Return the name of the positive class; None when there are not two classes."""
+    if positive is None:
+        return classes[-1] if len(classes) == 2 else None
+    if len(classes) != 2:
+        raise ConfigError(
+            f"evaluate.positive is for two-class runs; got {positive!r}, and this run has {len(classes)} "
+            "classes. Leave evaluate.positive out."
+        )
+    if positive not in classes:
+        raise ConfigError(
+            f"evaluate.positive must be one of the two classes {classes[0]!r} and {classes[1]!r}, "
+            f"got {positive!r}.{nearest(positive, classes)}"
+        )
+    return positive

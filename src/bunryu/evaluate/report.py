@@ -1,0 +1,217 @@
+"""Results in words: the report of a run, one line for the terminal, the confusion table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.errors import some
+from bunryu.predictions import guard
+
+_FAR_BELOW = 0.2
+"""A class this much F1 under the median class is pointed out."""
+_NAME_WIDTH = 40
+_LISTED = 10
+
+
+def text_report(
+    title: str, facts: dict[str, str], metrics_by_split: dict[str, dict[str, Any]], *, next_steps: list[str]
+) -> str:
+    """Write the plain-text report: what is wrong first, then the facts, the figures and the tables.
+
+    Args:
+        title: the first line.
+        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines.
+        metrics_by_split: split name -> what `metrics.measure` returned, in order of interest.
+        next_steps: commands or advice, one line each; the section is left out when empty.
+
+    Returns:
+        Text that ends with a newline, no line with spaces at its end. Columns are aligned for terminals
+        that draw Hangul in two cells (Unicode Standard Annex 11).
+    """
+    lines = [_clean(title), "=" * width(_clean(title)), ""]
+    found = [
+        (f"{split}: " if len(metrics_by_split) > 1 else "") + sentence
+        for split, metrics in metrics_by_split.items()
+        for sentence in warnings_of(metrics)
+    ]
+    if found:
+        lines += ["Look at this first", *(f"  ! {sentence}" for sentence in found), ""]
+    if facts:
+        lines += [*_pairs(facts), ""]
+    for split, metrics in metrics_by_split.items():
+        lines += [*_split_section(split, metrics), ""]
+    if next_steps:
+        lines += ["Next", *(f"  {step}" for step in next_steps), ""]
+    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """Return the figures to know, on one line: macro-F1, accuracy, ROC AUC if any, the number of images."""
+    parts = [figure(metrics, "macro_f1", "macro-F1"), figure(metrics, "accuracy", "accuracy")]
+    if metrics.get("roc_auc") is not None:
+        parts.append(figure(metrics, "roc_auc", "ROC AUC"))
+    return ", ".join([*parts, _images(metrics["n"])])
+
+
+def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> str:
+    """Return the confusion counts as CSV: a row for each true class, a column for each answer."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["true", *(guard(name) for name in classes)])
+    for name, counts in zip(classes, matrix_KK.tolist(), strict=True):
+        writer.writerow([guard(name), *counts])
+    return buffer.getvalue()
+
+
+def warnings_of(metrics: dict[str, Any]) -> list[str]:
+    """Say in sentences what the averages hide: dead classes, weak classes, and the notes of `measure`."""
+    present = {name: row for name, row in metrics["per_class"].items() if row["support"]}
+    dead = [name for name, row in present.items() if row["recall"] == 0]
+    found = [_dead(name, present[name]) for name in dead[:_LISTED]]
+    if len(dead) > _LISTED:
+        found.append(f"{len(dead) - _LISTED} more are never predicted right: {_names(dead[_LISTED:], 5)}.")
+    middle = statistics.median(row["f1"] for row in present.values())
+    weak = [name for name, row in present.items() if name not in dead and row["f1"] < middle - _FAR_BELOW]
+    weak.sort(key=lambda name: float(present[name]["f1"]))
+    found += [_weak(name, present[name], middle) for name in weak[:_LISTED]]
+    if len(weak) > _LISTED:
+        found.append(f"{len(weak) - _LISTED} more are far below the median: {_names(weak[_LISTED:], 5)}.")
+    if metrics["absent"]:
+        k, absent = len(metrics["per_class"]), metrics["absent"]
+        have = "class has" if len(absent) == 1 else "classes have"
+        found.append(
+            f"{len(absent)} {have} no image in the truth (the model knows {k}): {_names(absent, 5)}."
+        )
+    return found + list(metrics["notes"])
+
+
+def _dead(name: str, row: dict[str, Any]) -> str:
+    answers = row["predicted"]
+    given = f"all {answers} answers of this class are wrong" if answers else "no image was given this class"
+    return f"class '{shorten(name, _NAME_WIDTH)}' is never predicted right (0 of {row['support']}): {given}."
+
+
+def _weak(name: str, row: dict[str, Any], middle: float) -> str:
+    found = f"{round(row['recall'] * row['support'])} of {row['support']} found"
+    return (
+        f"class '{shorten(name, _NAME_WIDTH)}' is far below the others: "
+        f"F1 {row['f1']:.3f}, median {middle:.3f} ({found})."
+    )
+
+
+def figure(metrics: dict[str, Any], key: str, name: str = "") -> str:
+    """Return ``"macro-F1 0.952 [0.921, 0.981]"``, the interval only where it was measured."""
+    ends = metrics.get(f"{key}_ci")
+    interval = "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
+    return f"{name} {metrics[key]:.3f}{interval}".lstrip()
+
+
+def _images(n: int) -> str:
+    return f"{n:,} image" + ("" if n == 1 else "s")
+
+
+def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
+    head = f"{_clean(split)}: {_images(metrics['n'])}"
+    if "groups" in metrics:
+        head += f" in {metrics['groups']:,} groups"
+    yield head
+    yield "-" * width(head)
+    figures = {
+        "macro-F1": figure(metrics, "macro_f1"),
+        "accuracy": figure(metrics, "accuracy"),
+        "weighted F1": figure(metrics, "weighted_f1"),
+        "macro precision": figure(metrics, "macro_precision"),
+        "macro recall": figure(metrics, "macro_recall"),
+        "loss": figure(metrics, "loss"),
+    }
+    if "positive" in metrics:
+        name = shorten(metrics["positive"], _NAME_WIDTH)
+        for part, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
+            figures[f"{label} of '{name}'"] = figure(metrics, f"positive_{part}")
+        auc = metrics["roc_auc"]
+        figures["ROC AUC"] = "not defined: the truth has one class only" if auc is None else f"{auc:.3f}"
+    yield from _pairs(figures)
+    if "bootstrap" in metrics:
+        how = metrics["bootstrap"]
+        drawn = f"{how['resamples']:,} resamples of {how['units']:,} {how['of']}"
+        yield f"  [low, high]: 95 % interval, percentile bootstrap, {drawn}"
+    if metrics["absent"]:
+        yield f"  absent from the truth, not in the macro averages: {_names(metrics['absent'], 50)}"
+    yield ""
+    yield from _table(metrics["per_class"])
+
+
+def _names(names: list[str], limit: int) -> str:
+    return some([shorten(name, _NAME_WIDTH) for name in names], limit)
+
+
+def _pairs(pairs: dict[str, str]) -> Iterator[str]:
+    """Yield aligned `key  value` lines; further lines of a value are indented under the first."""
+    column = max(width(_clean(key)) for key in pairs)
+    for key, value in pairs.items():
+        first, *more = str(value).splitlines() or [""]
+        yield f"  {pad(_clean(key), column)}  {first}"
+        yield from (f"  {' ' * column}  {line}" for line in more)
+
+
+def _table(per_class: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield the per-class table in the model's order; a class without a row in the truth shows dashes."""
+    names = [shorten(name, _NAME_WIDTH) for name in per_class]
+    column = max(width(name) for name in ["class", *names])
+    yield f"  {pad('class', column)}  precision  recall     F1  images  predicted"
+    for name, row in zip(names, per_class.values(), strict=True):
+        if row["support"]:
+            ratios = f"{row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>5.3f}"
+        else:
+            ratios = f"{'-':>9}  {'-':>6}  {'-':>5}"
+        mark = "  < never right" if row["support"] and not row["recall"] else ""
+        yield f"  {pad(name, column)}  {ratios}  {row['support']:>6}  {row['predicted']:>9}{mark}"
+
+
+def width(text: str) -> int:
+    """Return how many terminal cells `text` takes: two for wide and full-width characters, none for marks."""
+    return sum(_cells(char) for char in unicodedata.normalize("NFC", text))
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def pad(text: str, cells: int) -> str:
+    """Fill `text` with spaces to the right until it takes `cells` terminal cells."""
+    return text + " " * (cells - width(text))
+
+
+def shorten(text: str, cells: int) -> str:
+    """Return `text` on one line in at most `cells` terminal cells, its middle replaced by an ellipsis."""
+    clean = _clean(text)
+    if width(clean) <= cells:
+        return clean
+    tail = _head(clean[::-1], (cells - 1) // 2)[::-1]
+    return _head(clean, cells - 1 - width(tail)) + "…" + tail
+
+
+def _head(text: str, cells: int) -> str:
+    taken = 0
+    for i, char in enumerate(text):
+        taken += _cells(char)
+        if taken > cells:
+            return text[:i]
+    return text
+
+
+def _clean(text: str) -> str:
+    """Compose Hangul that macOS wrote as separate letters; replace what breaks a line or is not Unicode."""
+    composed = unicodedata.normalize("NFC", text)
+    swaps = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
+    return "".join(swaps.get(unicodedata.category(char), char) for char in composed)

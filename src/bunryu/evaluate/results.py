@@ -1,0 +1,132 @@
+"""What is written of measured predictions: figures, tables, pictures and the report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.evaluate import plots
+from bunryu.evaluate.metrics import confusion, measure
+from bunryu.evaluate.report import confusion_csv, text_report
+from bunryu.evaluate.settings import EvaluateSettings
+from bunryu.predictions import Predictions
+from bunryu.storage import write_atomic, write_json
+
+_EXAMPLES = 18
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predictions with a known truth, and what was measured of them.
+
+    Attributes:
+        name: the split, or what the user called the data.
+        predictions: with `true_N`.
+        metrics: as `bunryu.evaluate.metrics.measure` returns them.
+        skipped: path -> reason of the images that could not be read.
+        picture: row of the predictions -> its pixels, uint8 (H, W, C), to show examples.
+    """
+
+    name: str
+    predictions: Predictions
+    metrics: dict[str, Any]
+    picture: Callable[[int], NDArray[np.uint8]]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts, shape (K, K); rows are the truth."""
+        assert self.predictions.true_N is not None
+        return confusion(self.predictions.pred_N, self.predictions.true_N, len(self.predictions.classes))
+
+
+def measured(
+    name: str,
+    predictions: Predictions,
+    settings: EvaluateSettings,
+    picture: Callable[[int], NDArray[np.uint8]],
+    skipped: dict[str, str],
+) -> Measured:
+    """Measure predictions with a known truth, with intervals."""
+    assert predictions.true_N is not None
+    metrics = measure(
+        predictions.probs_NK,
+        predictions.true_N,
+        predictions.classes,
+        groups=predictions.groups,
+        positive=settings.positive,
+        bootstrap=settings.bootstrap,
+    )
+    return Measured(name, predictions, metrics, picture, skipped)
+
+
+def write_results(folder: Path, results: list[Measured], title: str, facts: dict[str, str], steps: list[str]) -> None:
+    """Write everything about `results` into `folder`; metrics.json comes last."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    for result in results:
+        _write_tables(folder, result)
+        _write_plots(folder / "plots", result)
+    by_name = {result.name: result.metrics for result in results}
+    write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
+    write_json(folder / "metrics.json", by_name)
+
+
+def _write_tables(folder: Path, result: Measured) -> None:
+    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.text())
+    matrix = result.confusion
+    buffer = io.BytesIO()
+    np.save(buffer, matrix)
+    write_atomic(folder / f"confusion_{result.name}.npy", buffer.getvalue())
+    write_atomic(folder / f"confusion_{result.name}.csv", confusion_csv(matrix, result.predictions.classes))
+
+
+def _write_plots(folder: Path, result: Measured) -> None:
+    name, classes = result.name, result.predictions.classes
+    predictions, matrix = result.predictions, result.confusion
+    assert predictions.true_N is not None
+    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}.png", normalize=False)
+    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}_normalized.png", normalize=True)
+    plots.plot_per_class(result.metrics["per_class"], folder / f"per_class_f1_{name}.png")
+    plots.plot_probabilities(
+        predictions.probs_NK,
+        predictions.true_N,
+        classes,
+        folder / f"probabilities_{name}.png",
+        result.metrics.get("positive"),
+    )
+    _plot_examples(folder / f"examples_{name}.png", result)
+
+
+def _plot_examples(path: Path, result: Measured) -> None:
+    """Show the surest mistakes first, then right answers spread over the classes."""
+    predictions = result.predictions
+    assert predictions.true_N is not None
+    pred_N, conf_N = predictions.pred_N, predictions.probs_NK.max(axis=1)
+    right_N = pred_N == predictions.true_N
+    mistakes = np.flatnonzero(~right_N)
+    mistakes = mistakes[np.argsort(-conf_N[mistakes], kind="stable")][: _EXAMPLES // 2]
+    places = _place_in_class(predictions.true_N)
+    answers = np.flatnonzero(right_N)
+    answers = answers[np.argsort(places[answers], kind="stable")][: _EXAMPLES - len(mistakes)]
+    rows = [int(row) for row in (*mistakes, *answers)]
+    titles = []
+    for row in rows:
+        said = f"{predictions.classes[pred_N[row]]} {conf_N[row]:.2f}"
+        titles.append(said if right_N[row] else f"{said}\n(true: {predictions.classes[predictions.true_N[row]]})")
+    images = [result.picture(row) for row in rows]
+    plots.plot_examples(images, titles, [bool(right_N[row]) for row in rows], path)
+
+
+def _place_in_class(true_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each row's place among the rows of its class, so that sorting by it takes the classes in turn."""
+    places = np.zeros(len(true_N), np.int64)
+    for label in np.unique(true_N):
+        rows = np.flatnonzero(true_N == label)
+        places[rows] = np.arange(len(rows))
+    return places

@@ -1,0 +1,185 @@
+"""Sealed model and pictures in, probabilities out: the only forward path without gradients.
+
+Validation during training, evaluate, predict and the Python call all end in `forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bunryu.data.decode import Source
+from bunryu.data.loading import load_batches
+from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.errors import DeviceError, ImageError, some
+from bunryu.models.build import Classifier
+from bunryu.models.sealed import Decision, Precision, Sealed, open_sealed
+from bunryu.predictions import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch.device:
+    """Return the device named; auto means cuda, else mps, else cpu.
+
+    Raises:
+        DeviceError: the device was named and is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[name]:
+        have = ", ".join(key for key, yes in there.items() if yes)
+        raise DeviceError(f"The device {name} is not available here (there is: {have}). Use train.device=auto.")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which the net computes at `precision`."""
+    return torch.autocast(device.type, _DTYPES.get(precision), enabled=precision != "fp32")
+
+
+def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:  # noqa: A002
+    """Turn uint8 pixels into the net's float32 input, (B, H, W, C) -> (B, C, H, W) in channels_last memory."""
+    scale = torch.tensor([255.0 * value for value in input.std], device=x_BHWC.device)
+    shift = torch.tensor([255.0 * value for value in input.mean], device=x_BHWC.device)
+    return x_BHWC.float().sub_(shift).div_(scale).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def forward(
+    net: nn.Module, x_BHWC: torch.Tensor, input: InputSpec, precision: Precision  # noqa: A002
+) -> torch.Tensor:
+    """Return float32 logits (B, K) of uint8 pixels (B, H, W, C). The net must be in eval mode."""
+    with autocast(x_BHWC.device, precision):
+        return cast(torch.Tensor, net(normalize(x_BHWC, input))).float()
+
+
+def probabilities(logits_BK: torch.Tensor, decision: Decision) -> torch.Tensor:
+    """Return softmax(logits / temperature), float32 (B, K)."""
+    return torch.softmax(logits_BK / (decision.temperature or 1.0), dim=1)
+
+
+def infer(
+    net: Classifier,
+    source: Callable[[int], Source],
+    rows: NDArray[np.int64],
+    *,
+    decode: DecodeSpec,
+    input: InputSpec,  # noqa: A002
+    precision: Precision,
+    decision: Decision,
+    device: torch.device,
+    batch_size: int,
+    workers: int | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]]:
+    """Yield (rows read, probabilities (B, K), {row: reason} of the unreadable) for each batch, in order."""
+    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    for batch in load_batches(source, chunks, decode, input, workers=workers):
+        pixels = torch.from_numpy(batch.pixels_BHWC).to(device)
+        if not len(batch.rows):
+            yield batch.rows, np.zeros((0, net.head[-1].out_features), np.float32), batch.failed
+            continue
+        probs = probabilities(forward(net, pixels, input, precision), decision)
+        yield batch.rows, probs.cpu().numpy(), batch.failed
+
+
+class Model:
+    """A sealed model, ready to predict.
+
+    Example:
+        >>> model = bunryu.open_run("runs/photos-1").model
+        >>> model.predict("new/one.jpg")
+    """
+
+    def __init__(self, net: Classifier, sealed: Sealed, device: torch.device) -> None:
+        self.net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.sealed = sealed
+        self.device = device
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> Model:
+        """Open a model file, or the one in a run folder.
+
+        Raises:
+            RunError: it is missing or damaged.
+            DeviceError: the device is not there.
+        """
+        path = Path(path)
+        net, sealed = open_sealed(path / "model.safetensors" if path.is_dir() else path)
+        return cls(net, sealed, choose_device(device))
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the outputs."""
+        return self.sealed.classes
+
+    def batches(
+        self, sources: Sequence[Source], *, batch_size: int = 32, workers: int | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]]:
+        """Yield (positions in `sources`, probabilities (B, K), {position: reason} of the unreadable)."""
+        return infer(
+            self.net,
+            lambda row: sources[row],
+            np.arange(len(sources)),
+            decode=self.sealed.decode,
+            input=self.sealed.input,
+            precision=self.sealed.precision,
+            decision=self.sealed.decision,
+            device=self.device,
+            batch_size=batch_size,
+            workers=workers,
+        )
+
+    def probabilities(self, images: Source | Sequence[Source], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """Return class probabilities, float32, shape (N, K).
+
+        Args:
+            images: a path, encoded bytes, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a list of these.
+            batch_size: pictures in one forward pass.
+
+        Raises:
+            ImageError: a picture cannot be read.
+        """
+        sources = as_sources(images)
+        found = np.zeros((len(sources), len(self.classes)), np.float32)
+        for rows, probs, failed in self.batches(sources, batch_size=batch_size):
+            if failed:
+                raise ImageError(some(f"{_name(sources[row], row)}: {why}" for row, why in failed.items()))
+            found[rows] = probs
+        return found
+
+    def predict(self, images: Source | Sequence[Source], *, batch_size: int = 32) -> pd.DataFrame:
+        """Return a DataFrame with path, pred, conf and p_CLASS for each picture; see `probabilities`."""
+        sources = as_sources(images)
+        probs = self.probabilities(sources, batch_size=batch_size)
+        names = [_name(source, i) for i, source in enumerate(sources)]
+        return Predictions(names, self.classes, probs).frame()
+
+    def __repr__(self) -> str:
+        """Return the model in a line, for notebooks."""
+        s = self.sealed
+        size = f"{s.input.height}x{s.input.width} {s.input.channels}"
+        return f"Model({s.architecture.name}, {len(self.classes)} classes, {size}, {s.precision}, {self.device})"
+
+
+def as_sources(images: Source | Sequence[Source]) -> list[Source]:
+    """Return one picture, or several, as a list."""
+    if isinstance(images, (str, bytes, Path, np.ndarray)) or hasattr(images, "__fspath__"):
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            return list(images)
+        return [cast(Source, images)]
+    return list(cast(Sequence[Source], images))
+
+
+def _name(source: Source, position: int) -> str:
+    return f"image {position}" if isinstance(source, (bytes, np.ndarray)) else str(source)

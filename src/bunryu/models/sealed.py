@@ -1,0 +1,124 @@
+"""The sealed model: one `model.safetensors` with the weights and, in its metadata, all that its use needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+
+from bunryu.config import Settings
+from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.errors import RunError
+from bunryu.models.build import Architecture, Classifier, build
+from bunryu.storage import write_atomic
+
+SCHEMA = 1
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Head(Settings):
+    """What one output of the network means."""
+
+    column: str
+    """The label column."""
+    kind: Literal["softmax"] = "softmax"
+    """How logits become probabilities."""
+    classes: list[str]
+    """Class names; output k is classes[k]."""
+    published: list[int] | None = None
+    """The source's own whole number of each class, where it had one."""
+
+
+class Member(Settings):
+    """One network of an ensemble."""
+
+    prefix: str = ""
+    """How the keys of its tensors begin."""
+    weight: float = 1.0
+    """Its share of the mean."""
+
+
+class Decision(Settings):
+    """What happens between logits and the answer."""
+
+    temperature: float | None = None
+    """Logits are divided by it; not when null."""
+    thresholds: dict[str, float] = {}
+    """Class -> least probability to answer with it."""
+
+
+class Sealed(Settings):
+    """Everything beside the weights. Every field is there from the first schema on."""
+
+    architecture: Architecture
+    heads: list[Head]
+    members: list[Member] = [Member()]
+    decode: DecodeSpec
+    input: InputSpec
+    precision: Precision = "fp32"
+    decision: Decision = Decision()
+    provenance: dict[str, Any] = {}
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names of the first head, in the order of the outputs."""
+        return self.heads[0].classes
+
+
+def seal(path: Path, net: Classifier, sealed: Sealed) -> None:
+    """Write the model file, atomically."""
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    record = {name: json.dumps(value, ensure_ascii=False) for name, value in sealed.model_dump(mode="json").items()}
+    write_atomic(path, save(tensors, {"format": "pt", "schema": str(SCHEMA), **record}))
+
+
+def read_sealed(path: Path) -> Sealed:
+    """Read the record of a model file, without its weights.
+
+    Raises:
+        RunError: missing, damaged, not a bunryu model, or of a later schema.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise RunError(f"There is no model file {path}. A finished run has model.safetensors in its folder.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged or not a safetensors file: {error}") from None
+    if "schema" not in metadata or "architecture" not in metadata:
+        raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={path}")
+    if int(metadata["schema"]) > SCHEMA:
+        raise RunError(
+            f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
+            "Update: pip install --upgrade bunryu"
+        )
+    record = {name: json.loads(metadata[name]) for name in Sealed.model_fields if name in metadata}
+    try:
+        return Sealed.model_validate(record)
+    except ValidationError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error.errors()[0]['msg']}") from None
+
+
+def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
+    """Read a model file: the network in eval mode on the CPU, and its record.
+
+    Raises:
+        RunError: as `read_sealed`, or weights that do not fit the record.
+    """
+    from safetensors.torch import load_file
+
+    sealed = read_sealed(path)
+    with torch.random.fork_rng():
+        net = build(sealed.architecture, len(sealed.classes))
+    try:
+        net.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise RunError(f"{path}: its weights do not fit its own record: {str(error).splitlines()[0]}") from None
+    return net.eval(), sealed

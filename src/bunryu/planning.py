@@ -1,0 +1,332 @@
+"""Everything that is decided before the first step: data, split, classes, network, input, precision.
+
+Nothing is written here, so that an error leaves no half-made run, and `--dry-run` can stop after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bunryu import console
+from bunryu.data.checks import Checked, check_images, require_no_leaks, require_usable
+from bunryu.data.loading import load_batches
+from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.sources import check_classes, read_source
+from bunryu.data.splits import assign, read_split
+from bunryu.data.table import SPLITS, Table, class_names
+from bunryu.errors import ConfigError, ModelError, some
+from bunryu.inference import choose_device
+from bunryu.models.build import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Architecture,
+    Classifier,
+    Expected,
+    build,
+    expected_input,
+    find,
+    size_arguments,
+)
+from bunryu.models.sealed import Head, Sealed, read_sealed
+from bunryu.models.weights import Loaded, choose_library, load_file_into
+from bunryu.randomness import generator, key_of
+from bunryu.run import versions
+from bunryu.settings import RunSettings
+from bunryu.train.device import choose_precision
+
+_STATISTICS_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, decided.
+
+    Attributes:
+        settings: as the user gave them, paths made absolute.
+        checked: what the check of the images found.
+        table: the usable rows, every split decided.
+        classes: in their one fixed order.
+        target: row id -> class index.
+        net: the network on the CPU, its head new (or as the weights of a run had it).
+        sealed: the record that the model will carry.
+        device: where to train.
+        facts: what was decided, for the echo and the report.
+    """
+
+    settings: RunSettings
+    checked: Checked
+    table: Table
+    classes: list[str]
+    target: NDArray[np.int64]
+    net: Classifier
+    sealed: Sealed
+    device: torch.device
+    facts: dict[str, str]
+
+
+def read_data(settings: RunSettings, frame: Any = None) -> tuple[Table, Checked]:
+    """Find the data, check every image, and decide every row's split.
+
+    Raises:
+        DataError: the data do not allow a classifier; see `sources`, `checks` and `splits`.
+    """
+    table = read_source(settings.data, frame)
+    for note in table.notes:
+        console.say(f"data: {note}")
+    check_classes(table)
+    checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
+    _say_checked(checked, len(table))
+    require_usable(checked, total=len(table))
+    require_no_leaks(checked, settings.data)
+    if settings.split.file:
+        return read_split(Path(settings.split.file), checked.table), checked
+    return assign(checked.table, settings.split), checked
+
+
+def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
+    """Decide everything. The weights come before the check of the images, so that a missing file is told at once.
+
+    Raises:
+        BunryuError: whatever does not allow the run.
+    """
+    device = choose_device(settings.train.device)
+    architecture, donor = choose_architecture(settings)
+    net, loaded = _network(settings, architecture, donor)
+    table, checked = read_data(settings, frame)
+    classes = class_names(table, table.split("train"))
+    _require_validation(settings, table)
+    index = {name: k for k, name in enumerate(classes)}
+    target = np.array([index[name] for name in table.target_labels], np.int64)
+    _new_head(net, len(classes), settings)
+    spec, how = choose_input(settings, architecture, donor, checked, table)
+    precision, why = choose_precision(settings.train.precision, device, net)
+    published = table.published.get(table.target)
+    sealed = Sealed(
+        architecture=architecture,
+        heads=[Head(column=table.target, classes=classes, published=_indices(published, classes))],
+        decode=decode_spec(settings),
+        input=spec,
+        precision=precision,
+        provenance={"versions": versions(), "weights": loaded.source, "seed": settings.train.seed},
+    )
+    facts = {
+        "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
+        "weights": loaded.told().removeprefix("weights: "),
+        "classes": f"{len(classes)}: {some(classes, 12)}",
+        "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
+        "input": f"{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        "device": f"{device}, {precision} ({why})",
+        "recipe": settings.recipe,
+    }
+    return Plan(settings, checked, table, classes, target, net, sealed, device, facts)
+
+
+def decode_spec(settings: RunSettings) -> DecodeSpec:
+    """Return the sealed decode record of the settings."""
+    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+
+
+def absolute(settings: RunSettings) -> RunSettings:
+    """Return the settings with every path absolute, so that the run can be resumed from anywhere."""
+
+    def there(path: str | None) -> str | None:
+        return str(Path(path).expanduser().absolute()) if path else path
+
+    data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
+    weights = settings.model.weights
+    model = {} if weights in (None, "none", "imagenet") else {"weights": there(weights)}
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update=data),
+            "split": settings.split.model_copy(update={"file": there(settings.split.file)}),
+            "model": settings.model.model_copy(update=model),
+        }
+    )
+
+
+def require_weights(settings: RunSettings) -> None:
+    """Refuse weights that are not there, before anything slow happens.
+
+    Raises:
+        ModelError: neither a known word nor a file nor a run folder.
+    """
+    weights = settings.model.weights
+    if weights in (None, "none", "imagenet") or Path(weights).exists():
+        return
+    raise ModelError(
+        f"model.weights: there is no file or run folder {weights}. Expected imagenet, none, a .safetensors or .pth "
+        "file, or a run folder."
+    )
+
+
+def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | None]:
+    """Return the architecture, and the record of the run whose weights it starts from, if any."""
+    require_weights(settings)
+    donor = _donor(settings)
+    name = settings.model.name
+    if donor is not None and "name" not in settings.model.model_fields_set:
+        name = donor.architecture.name
+    elif settings.model.weights not in (None, "none", "imagenet") and donor is None:
+        name = choose_library(name, Path(str(settings.model.weights)))
+    library, bare = find(name)
+    channels = 3 if settings.input.channels == "rgb" else 1
+    arguments: dict[str, Any] = {"batch_norm": settings.model.batch_norm} if library == "scratch" else {}
+    if library != "scratch" and settings.input.size:
+        arguments = size_arguments(f"{library}/{bare}", settings.input.size)
+    full = bare if library == "scratch" else f"{library}/{bare}"
+    made = Architecture(name=full, channels=channels, dropout=settings.model.dropout, arguments=arguments)
+    if donor is not None and (donor.architecture.name, donor.architecture.channels) != (full, channels):
+        raise ModelError(
+            f"model.weights: the run {settings.model.weights} is a {donor.architecture.name} over "
+            f"{donor.input.channels}, not a {full} over {settings.input.channels}. Use the same model and channels."
+        )
+    return made, donor
+
+
+def _donor(settings: RunSettings) -> Sealed | None:
+    """Return the record of the run (or sealed model file) that weights come from, if they do."""
+    weights = settings.model.weights
+    if weights in (None, "none", "imagenet"):
+        return None
+    path = Path(str(weights))
+    if path.is_dir():
+        return read_sealed(path / "model.safetensors")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                sealed = "architecture" in (file.metadata() or {})
+        except SafetensorError:
+            sealed = False  # the loader tells what is wrong with it
+        return read_sealed(path) if sealed else None
+    return None
+
+
+def _network(settings: RunSettings, architecture: Architecture, donor: Sealed | None) -> tuple[Classifier, Loaded]:
+    """Build the network with its backbone's weights; its head is made once the classes are known."""
+    torch.manual_seed(key_of(settings.train.seed, "init"))
+    weights = settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet")
+    if donor is not None:
+        from bunryu.models.sealed import open_sealed
+
+        path = Path(weights)
+        net, _ = open_sealed(path / "model.safetensors" if path.is_dir() else path)
+        return net, Loaded(str(path), len(net.backbone.state_dict()), ["the head of that run"])
+    net = build(architecture, 2, pretrained=weights == "imagenet")
+    if weights == "none":
+        return net, Loaded("none: from scratch", 0, [])
+    if weights == "imagenet":
+        return net, Loaded(f"ImageNet, from the hub, for {architecture.name}", len(net.backbone.state_dict()), [])
+    return net, load_file_into(net, architecture, Path(weights))
+
+
+def _new_head(net: Classifier, classes: int, settings: RunSettings) -> None:
+    """Give the network a head for these classes, its draw named by the seed alone."""
+    torch.manual_seed(key_of(settings.train.seed, "head"))
+    features = cast(torch.nn.Linear, net.head[-1]).in_features
+    net.head = torch.nn.Sequential(torch.nn.Dropout(settings.model.dropout), torch.nn.Linear(features, classes))
+
+
+def choose_input(
+    settings: RunSettings, architecture: Architecture, donor: Sealed | None, checked: Checked, table: Table
+) -> tuple[InputSpec, str]:
+    """Complete the input record from the settings, the weights and the data; return it, and how in words."""
+    wanted = settings.input
+    known = _known_input(architecture, donor)
+    size = wanted.size or (known.size if known else _size_from_data(checked))
+    crop = wanted.crop_pct or (known.crop_pct if known else 1.0)
+    spec = InputSpec(
+        height=size[0],
+        width=size[1],
+        channels=wanted.channels,
+        fit=wanted.fit,
+        crop_pct=crop if wanted.fit == "crop" else 1.0,
+        pad_colour=wanted.pad_colour,
+        interpolation=wanted.interpolation or (known.interpolation if known else "bilinear"),
+        mean=wanted.mean or [0.0] * (3 if wanted.channels == "rgb" else 1),
+        std=wanted.std or [1.0] * (3 if wanted.channels == "rgb" else 1),
+    )
+    if wanted.mean is not None:
+        return spec, "mean and std as given"
+    scratch = settings.model.weights == "none" or architecture.name == "scratch_cnn"
+    source = wanted.normalize if wanted.normalize != "auto" else "train" if scratch and donor is None else "weights"
+    if source == "weights" and known is None:
+        raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
+    if source == "train":
+        mean, std = _statistics(settings, spec, table)
+        how = "mean and std of the training rows"
+    else:
+        mean, std = (known.mean, known.std) if source == "weights" and known else (IMAGENET_MEAN, IMAGENET_STD)
+        how = "mean and std of the weights" if source == "weights" else "mean and std of ImageNet"
+    if wanted.channels == "grey" and len(mean) == 3:
+        mean, std = [sum(mean) / 3], [sum(std) / 3]
+    return spec.model_copy(update={"mean": list(mean), "std": list(std)}), how
+
+
+def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected | None:
+    if donor is not None:
+        spec = donor.input
+        return Expected((spec.height, spec.width), spec.crop_pct, spec.interpolation, spec.mean, spec.std)
+    return None if architecture.name == "scratch_cnn" else expected_input(architecture.name)
+
+
+def _size_from_data(checked: Checked) -> tuple[int, int]:
+    """Return the median short side, rounded up to a multiple of 8, from 32 to 128."""
+    sides = np.minimum(checked.widths, checked.heights)
+    side = int(np.median(sides[sides > 0])) if (sides > 0).any() else 64
+    side = min(max(-(-side // 8) * 8, 32), 128)
+    return side, side
+
+
+def _statistics(settings: RunSettings, spec: InputSpec, table: Table) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and std in 0 to 1, over (at most 2,000 drawn) training rows as they are fitted."""
+    rows = table.split("train")
+    if len(rows) > _STATISTICS_ROWS:
+        drawn = generator(settings.split.seed, "statistics").permutation(len(rows))[:_STATISTICS_ROWS]
+        rows = np.sort(rows[drawn])
+    total, squares, count = np.zeros(spec.depth), np.zeros(spec.depth), 0
+    chunks = [rows[start : start + 64] for start in range(0, len(rows), 64)]
+    batches = load_batches(table.file, chunks, decode_spec(settings), spec, workers=settings.data.workers)
+    for batch in console.tracked(batches, "Measuring mean and std", len(chunks)):
+        pixels = batch.pixels_BHWC.reshape(-1, spec.depth).astype(np.float64) / 255
+        total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
+    mean = total / max(count, 1)
+    std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1e-4))
+    return [round(float(v), 6) for v in mean], [round(float(v), 6) for v in std]
+
+
+def _indices(published: dict[str, int] | None, classes: list[str]) -> list[int] | None:
+    return [published[name] for name in classes] if published else None
+
+
+def _require_validation(settings: RunSettings, table: Table) -> None:
+    if len(table.split("val")) == 0 and not settings.train.monitor.startswith("train_"):
+        raise ConfigError(
+            f"There are no validation rows to compute train.monitor={settings.train.monitor} on. "
+            "Set split.val above 0, give --val-dir, or use train.monitor=train_loss."
+        )
+
+
+def _say_checked(checked: Checked, total: int) -> None:
+    known = f", {checked.remembered:,} of them remembered" if checked.remembered else ""
+    console.say(f"data: {total:,} images checked in {console.duration(checked.seconds)}{known}")
+    if checked.skipped:
+        told = some((f"{row.path} ({row.reason})" for row in checked.skipped), 5)
+        console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
+    if checked.animated:
+        console.say(f"data: {checked.animated} animated pictures: only their first frame is used")
+    for kind, meaning in (("two labels", "under two labels"), ("across splits", "in two splits"), ("copies", "twice or more")):
+        groups = [group for group in checked.copies if group.kind == kind]
+        if groups:
+            shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
+            console.say(f"data: {len(groups)} pictures stand {meaning}: {shown}", style="yellow")
+
+

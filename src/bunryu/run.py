@@ -1,0 +1,235 @@
+"""The run folder: created once, never overwritten; every later command opens it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bunryu.config import build, load_yaml
+from bunryu.errors import RunError, nearest
+from bunryu.settings import RunSettings
+from bunryu.storage import read_json, read_jsonl, write_json
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors", "pandas")
+
+
+class RunFolder:
+    """The names of everything in a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config(self) -> Path:
+        """All settings, resolved, as YAML. Written last when a run is created."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, threads and command, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def split(self) -> Path:
+        """Path, label, group, split and content hash of every used image, as CSV."""
+        return self.path / "split.csv"
+
+    @property
+    def skipped(self) -> Path:
+        """Images that could not be read, with the reason, as CSV."""
+        return self.path / "skipped.csv"
+
+    @property
+    def duplicates(self) -> Path:
+        """Pictures that stand in several rows, as CSV; only where there are any."""
+        return self.path / "duplicates.csv"
+
+    @property
+    def frame(self) -> Path:
+        """The DataFrame that the run was started from, as CSV; only then."""
+        return self.path / "data.csv"
+
+    @property
+    def history(self) -> Path:
+        """One JSON line an epoch."""
+        return self.path / "history.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The best model so far, sealed."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The whole state of training, to resume from."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The final sealed model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """Measures of each split, as JSON. Written last: a run that has it is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, as text."""
+        return self.path / "report.txt"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "plots"
+
+    def settings(self) -> RunSettings:
+        """Read the run's settings back."""
+        return build(RunSettings, [load_yaml(self.config)])
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Read the history, one dict an epoch."""
+        return read_jsonl(self.history)
+
+    def read_metrics(self) -> dict[str, dict[str, Any]]:
+        """Read the measures of each split.
+
+        Raises:
+            RunError: the run is not finished.
+        """
+        if not self.metrics.exists():
+            raise RunError(f"{self.path} has no metrics.json: its training has not finished. {self._resume()}")
+        metrics: dict[str, dict[str, Any]] = read_json(self.metrics)
+        return metrics
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one training; the system lets go of it even after a kill.
+
+        Raises:
+            RunError: another training holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        held = FileLock(self.path / ".lock", timeout=0)
+        try:
+            held.acquire()
+        except Timeout:
+            raise RunError(
+                f"Another training is running in {self.path}. Wait for it, or stop it first; "
+                "or train into another folder with --out."
+            ) from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _resume(self) -> str:
+        return f"Go on with: bunryu train --resume {self.path}"
+
+
+def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFolder:
+    """Create the folder of a new run: `out`, or the next free ``root/NAME-N``.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    if out is None:
+        out = _next_free(root, name)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        told = "is a file" if out.is_file() else "is not empty"
+        raise RunError(
+            f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
+            f"that run: bunryu train --resume {out}"
+        )
+    folder = RunFolder(out)
+    for path in (folder.best.parent, folder.plots):
+        path.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def open_folder(path: str | Path) -> RunFolder:
+    """Return the run folder at `path` (or the one that holds the model file at `path`).
+
+    Raises:
+        RunError: there is none.
+    """
+    path = Path(path)
+    folder = path.parent if path.is_file() else path
+    if not folder.is_dir():
+        siblings = [str(p) for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
+    if not (folder / "config.yaml").exists() and not (folder / "model.safetensors").exists():
+        inside = sorted(str(p.parent) for p in folder.glob("*/config.yaml"))
+        hint = f" Did you mean {inside[-1]}?" if inside else ""
+        raise RunError(f"{folder} is not a run folder: it has neither config.yaml nor model.safetensors.{hint}")
+    return RunFolder(folder)
+
+
+def write_environment(
+    folder: RunFolder, *, device: str, precision: str, threads: int, data_root: str, facts: dict[str, str]
+) -> None:
+    """Record what the run was made with."""
+    write_json(
+        folder.environment,
+        {
+            "command": sys.argv,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+            "data_root": data_root,
+            "facts": facts,
+            "versions": versions(),
+        },
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of bunryu and of the packages that decide results."""
+    found = {}
+    for package in ("bunryu", *_PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _next_free(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [path.name.rpartition("-")[2] for path in root.glob(f"{_escaped(name)}-*")]
+    number = 1 + max((int(text) for text in taken if text.isascii() and text.isdigit()), default=0)
+    while True:
+        try:
+            (root / f"{name}-{number}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return root / f"{name}-{number}"
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -1,0 +1,133 @@
+"""Images, folders, globs and tables in; a table of predictions out, row by row in the order of the input."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bunryu import console
+from bunryu.data.folders import Listing, walk_images
+from bunryu.data.settings import DataSettings
+from bunryu.data.tabular import TABLE_SUFFIXES, image_column, read_csv
+from bunryu.errors import DataError, nearest, some
+from bunryu.inference import Model
+from bunryu.predictions import Predictions, guard
+from bunryu.storage import write_atomic
+
+Format = Literal["csv", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What to predict: names as they are shown, and the files they mean."""
+
+    names: list[str]
+    files: list[str]
+
+
+def gather(inputs: Sequence[str | os.PathLike[str]], image_root: str | None = None) -> Inputs:
+    """List the files that the inputs mean: images, folders (recursively, sorted), globs, or tables of paths.
+
+    Raises:
+        DataError: an input that is not there, or that holds no image.
+    """
+    names: list[str] = []
+    files: list[str] = []
+    for given in map(os.fspath, inputs):
+        path = Path(given).expanduser()
+        if path.is_dir():
+            found = list(walk_images(path, Listing()))
+            if not found:
+                raise DataError(f"There are no images in {path}.")
+            names += [os.path.join(given, os.path.relpath(file, path)) for file in found]  # noqa: PTH118
+            files += found
+        elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
+            cells = image_column(read_csv(path), DataSettings())
+            root = Path(image_root) if image_root else path.parent
+            names += cells
+            files += [os.path.join(root, cell) for cell in cells]  # noqa: PTH118
+        elif path.exists():
+            names.append(given)
+            files.append(str(path))
+        else:
+            matches = sorted(match for match in glob.glob(str(path), recursive=True) if os.path.isfile(match))  # noqa: PTH113, PTH207
+            if not matches:
+                raise DataError(_not_there(path))
+            names += matches
+            files += matches
+    return Inputs(names, files)
+
+
+def _not_there(path: Path) -> str:
+    if glob.has_magic(str(path)):
+        return f"No file matches {path}."
+    there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"There is no file or folder {path}.{nearest(path.name, there)}"
+
+
+def predict(model: Model, inputs: Inputs, *, batch_size: int = 32) -> tuple[Predictions, dict[str, str]]:
+    """Predict every input that can be read.
+
+    Returns:
+        The predictions, in the order of the inputs, and {name: reason} of those that could not be read.
+    """
+    rows: list[np.ndarray] = []
+    probs: list[np.ndarray] = []
+    unreadable: dict[str, str] = {}
+    with console.working("Predicting", len(inputs.files)) as task:
+        for batch_rows, batch_probs, failed in model.batches(inputs.files, batch_size=batch_size):
+            rows.append(batch_rows)
+            probs.append(batch_probs)
+            unreadable |= {inputs.names[row]: reason for row, reason in failed.items()}
+            task.advance(len(batch_rows) + len(failed))
+    kept = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    shape = (0, len(model.classes))
+    found = np.concatenate(probs) if probs else np.zeros(shape, np.float32)
+    return Predictions([inputs.names[row] for row in kept], model.classes, found), unreadable
+
+
+def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str, str], format: Format) -> Path | None:  # noqa: A002
+    """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, predictions.text(format))
+    if not unreadable:
+        return None
+    listing = path.with_name(f"{path.stem}.skipped.csv")
+    write_atomic(listing, reasons_csv(unreadable))
+    return listing
+
+
+def reasons_csv(reasons: dict[str, str]) -> str:
+    """Return {path: reason} as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows([guard(path), guard(reason)] for path, reason in reasons.items())
+    return buffer.getvalue()
+
+
+def top_k(predictions: Predictions, k: int = 5) -> str:
+    """Return the most probable classes of the first image, for people to read."""
+    probs = predictions.probs_NK[0]
+    order = np.argsort(-probs, kind="stable")[:k]
+    width = max(len(predictions.classes[i]) for i in order)
+    lines = [predictions.paths[0]]
+    lines += [
+        f"  {predictions.classes[i]:<{width}}  {probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+        for i in order
+    ]
+    return "\n".join(lines)
+
+
+def unreadable_note(unreadable: dict[str, str], total: int) -> str:
+    """Say how many of the inputs could not be read, and which."""
+    told = some((f"{name} ({reason})" for name, reason in unreadable.items()), 5)
+    return f"{len(unreadable)} of {total} files could not be read and have no row: {told}"

@@ -1,0 +1,154 @@
+"""All resumable state in one file: safetensors for tensors, JSON in its metadata for the rest. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn, optim
+
+from bunryu.errors import RunError
+from bunryu.models.sealed import Sealed
+from bunryu.storage import write_atomic
+
+SCHEMA = 1
+
+
+@dataclass
+class Progress:
+    """Where training is, and what it remembers. Everything is JSON.
+
+    Attributes:
+        stage: index of the stage.
+        epoch: finished epochs of the stage.
+        step: finished batches of the epoch; always at an optimiser update.
+        total_epochs: finished epochs of the run; names the randomness of the next.
+        sums: running sums of the epoch: loss, correct, rows.
+        best: best monitored value of the run, None before the first.
+        best_epoch: 1-based epoch of the run in which it was reached.
+        stage_best: best monitored value of the stage, for patience and plateau.
+        stale_epochs: epochs of the stage without improvement.
+        plateau_stale: the same since the last drop of the plateau schedule.
+        plateau_drops: drops of the plateau schedule in the stage.
+        history: rows of history.jsonl that belong to this state.
+        finished: training has ended.
+        ended_by: why it ended, in words.
+        spent_seconds: time of the unfinished epoch, for its history row.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    total_epochs: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
+    best: float | None = None
+    best_epoch: int = 0
+    stage_best: float | None = None
+    stale_epochs: int = 0
+    plateau_stale: int = 0
+    plateau_drops: int = 0
+    history: int = 0
+    finished: bool = False
+    ended_by: str = ""
+    spent_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read."""
+
+    progress: Progress
+    sealed: Sealed
+    net: dict[str, torch.Tensor]
+    optimizer_tensors: dict[str, torch.Tensor]
+    optimizer: dict[str, Any] | None
+    scaler: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path,
+    progress: Progress,
+    sealed: Sealed,
+    net: nn.Module,
+    optimizer: optim.Optimizer | None,
+    scaler: dict[str, Any],
+) -> None:
+    """Write the state atomically. `optimizer` is None between two stages.
+
+    Raises:
+        TrainingError: the disk is full; the old checkpoint is untouched.
+    """
+    from safetensors.torch import save
+
+    tensors = {f"net.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    plain: dict[str, Any] | None = None
+    if optimizer is not None:
+        state = optimizer.state_dict()
+        plain = {"param_groups": state["param_groups"], "scalars": {}}
+        for index, values in state["state"].items():
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"optim.{index}.{name}"] = value.detach().cpu().contiguous()
+                else:
+                    plain["scalars"].setdefault(str(index), {})[name] = value
+    metadata = {
+        "checkpoint_schema": str(SCHEMA),
+        "progress": json.dumps(dataclasses.asdict(progress)),
+        "sealed": sealed.model_dump_json(),
+        "optimizer": json.dumps(plain),
+        "scaler": json.dumps(scaler),
+    }
+    write_atomic(path, save(tensors, metadata))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        RunError: it is damaged, or of a later schema.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if int(metadata["checkpoint_schema"]) > SCHEMA:
+            raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
+        return Checkpoint(
+            progress=Progress(**json.loads(metadata["progress"])),
+            sealed=Sealed.model_validate_json(metadata["sealed"]),
+            net={name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")},
+            optimizer_tensors={name: value for name, value in tensors.items() if name.startswith("optim.")},
+            optimizer=json.loads(metadata["optimizer"]),
+            scaler=json.loads(metadata["scaler"]),
+        )
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}). Start the training anew in "
+            "another folder, or from the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
+        ) from None
+
+
+def restore_optimizer(optimizer: optim.Optimizer, checkpoint: Checkpoint) -> None:
+    """Give a fresh optimiser of the same groups the saved state, in each parameter's own memory format.
+
+    The format matters: elementwise kernels round differently at the ends of differently strided rows.
+    """
+    if checkpoint.optimizer is None:
+        return
+    state: dict[int, dict[str, Any]] = {}
+    for index, values in checkpoint.optimizer["scalars"].items():
+        state.setdefault(int(index), {}).update(values)
+    for key, tensor in checkpoint.optimizer_tensors.items():
+        _, index, name = key.split(".", 2)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": checkpoint.optimizer["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,70 @@
+"""The arithmetic of training: precision by a fixed rule, gradient scaling, threads, and memory that ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from bunryu.errors import DeviceError
+from bunryu.models.build import has_depthwise
+from bunryu.models.sealed import Precision
+from bunryu.train.settings import TrainSettings
+
+
+def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tuple[Precision, str]:
+    """Return the precision and, in words, why.
+
+    auto is a fixed rule (no timing decides): cuda: bf16 where the GPU has it, else fp16 with a gradient
+    scaler; CPU with AMX or AVX512-BF16: bf16, but fp32 for nets with depthwise convolutions, whose bf16 backward
+    is slow on many of them; every other CPU, and mps: fp32.
+
+    Raises:
+        DeviceError: fp16 was asked for on the CPU.
+    """
+    if setting == "fp16" and device.type == "cpu":
+        raise DeviceError("train.precision=fp16 needs a GPU. On the CPU use bf16 or fp32 (or auto).")
+    if setting == "fp32" or setting == "bf16" or setting == "fp16":
+        return setting, "as asked"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU computes in it"
+        return "fp16", "the GPU has no bf16; gradients are scaled"
+    if device.type == "cpu" and cpu_has_bf16():
+        if has_depthwise(net):
+            return "fp32", "depthwise convolutions train slowly in bf16 on many CPUs"
+        return "bf16", "the CPU computes in it"
+    return "fp32", "the device has no fast bf16" if device.type == "cpu" else "the safe choice on mps"
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU multiplies matrices in bf16 (AMX, or AVX512-BF16)."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+
+
+def set_threads(settings: TrainSettings) -> int:
+    """Set torch's threads where the settings name them, and return how many there are."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return torch.get_num_threads()
+
+
+@contextmanager
+def memory_advice(batch_size: int) -> Iterator[None]:
+    """Turn memory that ran out into one message with what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        text = str(error)
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            if "allocate memory" not in text and "not enough memory" not in text and "out of memory" not in text:
+                raise
+        half = max(batch_size // 2, 1)
+        raise DeviceError(
+            f"Out of memory with train.batch_size={batch_size}. Lower it and keep the effective batch: "
+            f"train.batch_size={half} train.accumulate=2. Or lower input.size, or choose a smaller model.name; "
+            f"on a GPU train.precision=bf16 takes half the memory. ({text.strip().splitlines()[0][:120] if text else 'MemoryError'})"
+        ) from error

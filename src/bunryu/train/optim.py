@@ -1,0 +1,88 @@
+"""Optimiser groups and learning-rate schedules.
+
+Optimisers come from timm's factory. Schedules are pure functions of the update number (plus one counter for
+plateau), so that resuming needs no schedule object: those of timm and torch keep state that is easily lost
+(timm's plateau forgets its bad epochs). Tests hold them to torch's schedulers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn, optim
+
+from bunryu.models.build import Classifier
+from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
+
+_WARMUP_START = 1e-3
+
+
+def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> optim.Optimizer:
+    """Return the optimiser of a stage: the head at head_lr and, unless frozen, the backbone at lr.
+
+    Weight decay is kept from biases, norms and other one-dimensional parameters.
+    """
+    import timm.optim
+
+    head_lr = settings.head_lr or settings.lr
+    groups = _groups(net.head, "head", head_lr, settings.weight_decay)
+    if stage.freeze == "none":
+        groups = _groups(net.backbone, "backbone", settings.lr, settings.weight_decay) + groups
+    made: optim.Optimizer = timm.optim.create_optimizer_v2(
+        groups, opt=settings.name, lr=settings.lr, weight_decay=0.0, momentum=settings.momentum
+    )
+    for group in made.param_groups:
+        group["base_lr"] = group["lr"]
+    return made
+
+
+def _groups(module: nn.Module, name: str, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "lr": lr, "weight_decay": weight_decay, "name": name},
+        {"params": plain, "lr": lr, "weight_decay": 0.0, "name": name},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def set_lr(optimizer: optim.Optimizer, factor: float) -> None:
+    """Set each group's rate to its base rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def lr_of(optimizer: optim.Optimizer, name: str) -> float | None:
+    """Return the present rate of the group `name`, or None where the stage has none."""
+    return next((float(group["lr"]) for group in optimizer.param_groups if group["name"] == name), None)
+
+
+def lr_factor(
+    settings: ScheduleSettings, update: int, updates_per_epoch: int, epochs: int, plateau_drops: int
+) -> float:
+    """Return what the base rates are multiplied by at an update.
+
+    Args:
+        settings: the schedule.
+        update: 0-based, counted within the stage.
+        updates_per_epoch: updates in one epoch.
+        epochs: epochs of the stage.
+        plateau_drops: how often plateau has dropped in this stage.
+    """
+    warmup = round(settings.warmup_epochs * updates_per_epoch)
+    if update < warmup:
+        return _WARMUP_START + (1 - _WARMUP_START) * update / warmup
+    epoch = update // updates_per_epoch
+    match settings.name:
+        case "cosine":  # Loshchilov & Hutter 2017 (SGDR, equation 5, without restarts)
+            share = (update - warmup) / max(epochs * updates_per_epoch - warmup, 1)
+            return 0.5 * (1 + math.cos(math.pi * share))
+        case "step":
+            return settings.gamma ** (epoch // settings.step_epochs)
+        case "multistep":
+            return settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
+        case "plateau":
+            return settings.gamma**plateau_drops
+        case "constant":
+            return 1.0

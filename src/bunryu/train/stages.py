@@ -1,0 +1,54 @@
+"""What a stage freezes, and how its rows fall into batches."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from bunryu.errors import ConfigError
+from bunryu.models.build import Classifier
+from bunryu.randomness import generator
+from bunryu.train.settings import Stage
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def freeze(net: Classifier, stage: Stage) -> None:
+    """Let only what the stage trains take gradients."""
+    net.requires_grad_(True)
+    if stage.freeze == "backbone":
+        net.backbone.requires_grad_(False)
+
+
+def training_mode(net: Classifier, stage: Stage) -> None:
+    """Switch to training; what is frozen stays wholly in eval mode (BatchNorm, dropout, drop path)."""
+    net.train()
+    if stage.freeze == "backbone":
+        net.backbone.eval()
+
+
+def epoch_batches(rows: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Return the epoch's batches in random order; a last single row joins the batch before it.
+
+    BatchNorm cannot train on one row, and dropping the row would leave some pictures unseen.
+    """
+    order = rows[generator(seed, "order", epoch).permutation(len(rows))]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
+
+
+def require_trainable_batch(net: Classifier, stage: Stage, rows: int, batch_size: int) -> None:
+    """Refuse batches of one row where BatchNorm would train on them.
+
+    Raises:
+        ConfigError: with what to set instead.
+    """
+    trained = net.head if stage.freeze == "backbone" else net
+    if min(batch_size, rows) == 1 and any(isinstance(module, _BATCH_NORMS) for module in trained.modules()):
+        raise ConfigError(
+            "train.batch_size=1: this model has BatchNorm, which cannot learn from one picture at a time. "
+            "Use train.batch_size=2 or more, or freeze the backbone in every stage."
+        )

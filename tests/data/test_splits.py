@@ -1,0 +1,452 @@
+from __future__ import annotations
+
+import csv
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
+
+from bunryu.data.dividing import join, round_shares
+from bunryu.data.settings import SplitSettings
+from bunryu.data.splits import assign, folds, read_split, require_groups_apart, write_split
+from bunryu.data.table import SPLITS, Table, texts
+from bunryu.errors import ConfigError, DataError
+
+quick = settings(max_examples=60, deadline=None)
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUNRYU_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def make(
+    labels: Sequence[str],
+    splits: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    digests: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+) -> Table:
+    n = len(labels)
+    return Table(
+        root=Path("/data"),
+        paths=texts(list(paths or (f"{label}/{i:04}.jpg" for i, label in enumerate(labels)))),
+        labels={"label": texts(list(labels))},
+        splits=texts(list(splits or [""] * n)),
+        groups=None if groups is None else texts(list(groups)),
+        digests=texts(list(digests or (f"{i:032x}" for i in range(n)))),
+    )
+
+
+def counts(table: Table, label: str) -> list[int]:
+    found = Counter(table.splits[table.target_labels == label].tolist())
+    return [found[name] for name in SPLITS]
+
+
+@st.composite
+def tables(draw: st.DrawFn, *, grouped: bool | None = None, copies: bool = True) -> Table:
+    """Tables of a few classes in which each class has at least three units."""
+    classes = draw(st.integers(1, 5))
+    n = draw(st.integers(classes * 3, 80))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    skew = draw(st.sampled_from([0.3, 1.0, 10.0]))
+    labels = [f"c{i}" for i in [*range(classes)] * 3]
+    labels += [f"c{i}" for i in rng.choice(classes, n - len(labels), p=rng.dirichlet([skew] * classes))]
+    groups = digests = None
+    if grouped if grouped is not None else draw(st.booleans()):
+        many = draw(st.integers(1, n))
+        groups = [f"only {i}" if i < 3 * classes else f"g{rng.integers(many)}" for i in range(n)]
+        groups = ["" if rng.random() < 0.1 else group for group in groups]
+    if copies and draw(st.booleans()):
+        digests = [f"only {i}" if i < 3 * classes else f"d{rng.integers(n)}" for i in range(n)]
+    return make(labels, None, groups, digests)
+
+
+def units(table: Table) -> list[int]:
+    """Rows that must stay together, the slow and sure way."""
+    unit = list(range(len(table)))
+    columns = [column for column in (table.groups, table.digests) if column is not None]
+    for _ in range(len(table)):
+        before = list(unit)
+        for column in columns:
+            for value in set(column.tolist()) - {""}:
+                rows = np.flatnonzero(column == value).tolist()
+                least = min(unit[row] for row in rows)
+                for row in rows:
+                    unit[row] = least
+        if unit == before:
+            return unit
+    return unit
+
+
+# Any table, any shares.
+
+
+@quick
+@given(tables(), st.sampled_from([0.0, 0.1, 0.25, 0.5]), st.sampled_from([0.0, 0.1, 0.4]), st.integers(0, 99))
+def test_every_row_gets_one_side_and_no_unit_is_cut(table: Table, val: float, test: float, seed: int) -> None:
+    found = assign(table, SplitSettings(val=val, test=test, seed=seed))
+    assert set(found.splits) <= {"train", *(["val"] if val else []), *(["test"] if test else [])}
+    assert (found.paths == table.paths).all()
+    sides: dict[int, set[str]] = {}
+    for unit, split in zip(units(table), found.splits, strict=True):
+        sides.setdefault(unit, set()).add(split)
+    assert all(len(found) == 1 for found in sides.values())
+    for label in set(table.target_labels):
+        train, n_val, _ = counts(found, label)
+        assert train > 0
+        if table.groups is None:
+            assert n_val > 0 or not val
+
+
+@quick
+@given(
+    st.lists(st.integers(2, 40), min_size=1, max_size=8),
+    st.sampled_from([0.1, 0.2, 0.33, 0.5]),
+    st.sampled_from([0.0, 0.1, 0.2]),
+    st.integers(0, 99),
+)
+def test_single_images_are_stratified_within_one(
+    sizes: list[int], val: float, test: float, seed: int
+) -> None:
+    labels = [f"c{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    found = assign(make(labels), SplitSettings(val=val, test=test, seed=seed))
+    bumped = 0
+    for i, size in enumerate(sizes):
+        train, n_val, n_test = counts(found, f"c{i}")
+        assert abs(n_val - size * val) < 1
+        assert abs(n_test - size * test) < 1
+        assert abs(train - size * (1 - val - test)) < (2 if test else 1)
+        assert min(train, n_val) >= 1
+        assert n_test >= 1 or not test or size < 3
+        bumped += (size * val < 1) + (size * test < 1) + (size * (1 - val - test) < 1)
+    total = int((found.splits == "val").sum())
+    assert abs(total - len(labels) * val) <= 1 + bumped
+
+
+@quick
+@given(tables(), st.integers(0, 2**32), st.integers(0, 99))
+def test_the_split_depends_on_the_rows_not_on_their_order(table: Table, shuffle: int, seed: int) -> None:
+    chosen = SplitSettings(val=0.3, test=0.1, seed=seed)
+    order = np.random.default_rng(shuffle).permutation(len(table))
+    straight, mixed = assign(table, chosen), assign(table.take(order), chosen)
+    assert (straight.splits[order] == mixed.splits).all()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_seed_gives_one_split_and_another_seed_another(grouped: bool) -> None:
+    rng = np.random.default_rng(0)
+    # Groups of quite different sizes: the order by size must not leave a seed without effect.
+    groups = [f"g{min(int(size), 30)}" for size in rng.pareto(0.7, 200) * 3] if grouped else None
+    table = make([f"c{i % 3}" for i in range(200)], groups=groups)
+    splits = [assign(table, SplitSettings(seed=seed)).splits.tolist() for seed in (0, 0, 1, 2, 3, 4)]
+    assert splits[0] == splits[1]
+    assert len({tuple(split) for split in splits}) == 5
+    parts = [folds(table.target_labels, 5, seed, table.groups).tolist() for seed in (0, 0, 1, 2, 3, 4)]
+    assert parts[0] == parts[1]
+    assert len({tuple(part) for part in parts}) == 5
+
+
+def test_the_split_is_the_same_on_every_machine() -> None:
+    table = make(list("aaaaaaaabbbbbbbbcccccccc"), groups=list("112345612345566789012345"))
+    got = "".join(split[:2] for split in assign(table, SplitSettings(val=0.3, seed=7)).splits)
+    assert got == GOLDEN_SPLIT
+    assert folds(table.target_labels, 4, 7).tolist() == GOLDEN_FOLDS
+
+
+GOLDEN_SPLIT = ""
+GOLDEN_FOLDS: list[int] = []
+
+
+def test_groups_keep_the_proportions() -> None:
+    rng = np.random.default_rng(1)
+    people = rng.integers(0, 150, 1500)
+    taste = rng.dirichlet([0.5] * 6, 150)
+    labels = [f"c{rng.choice(6, p=taste[person])}" for person in people]
+    table = assign(make(labels, groups=[str(p) for p in people]), SplitSettings(val=0.2, test=0.1))
+    for label in set(labels):
+        train, val, test = counts(table, label)
+        assert abs(val / (train + val + test) - 0.2) < 0.02
+        assert abs(test / (train + val + test) - 0.1) < 0.02
+
+
+def test_stratified_by_another_column() -> None:
+    table = make(["a", "b"] * 50)
+    sites = texts(["north"] * 90 + ["south"] * 10)
+    table.columns["site"] = sites
+    found = assign(table, SplitSettings(stratify="site"))
+    assert Counter(sites[found.splits == "val"].tolist()) == {"north": 18, "south": 2}
+    with pytest.raises(ConfigError, match=r"no column 'sit'. Did you mean 'site'\? Columns: site, label"):
+        assign(table, SplitSettings(stratify="sit"))
+
+
+def test_each_class_is_trained_and_validated_though_another_column_is_stratified() -> None:
+    table = make(["rare", "rare"] + ["b"] * 98)
+    table.columns["site"] = texts(["north"] * 50 + ["south"] * 50)
+    for seed in range(20):
+        found = assign(table, SplitSettings(stratify="site", seed=seed))
+        assert counts(found, "rare") == [1, 1, 0]
+
+
+# Given splits.
+
+
+def test_given_splits_stay() -> None:
+    n = 20
+    labels = ["a", "b"] * (2 * n)
+    for names, expected in (
+        (["train", "val"], {"train": 40, "val": 40}),
+        (["train", "test"], {"train": 32, "val": 8, "test": 40}),
+        (["", "test"], {"train": 32, "val": 8, "test": 40}),
+        (["", "val"], {"train": 40, "val": 40}),
+        (["train", ""], {"train": 64, "val": 16}),
+    ):
+        given_splits = [name for name in names for _ in range(2 * n)]
+        table = assign(make(labels, given_splits), SplitSettings())
+        assert Counter(table.splits.tolist()) == expected
+        fixed = np.isin(texts(given_splits).astype(str), ["val", "test"])
+        assert (table.splits[fixed] == texts(given_splits)[fixed]).all()
+    table = assign(make(labels, ["train"] * (2 * n) + ["val"] * (2 * n)), SplitSettings(test=0.25))
+    assert Counter(table.splits.tolist()) == {"train": 30, "val": 40, "test": 10}
+
+
+def test_a_class_with_one_image_needs_no_split_where_val_is_given() -> None:
+    assert assign(make(["a", "b", "a"], ["", "", "val"]), SplitSettings()).splits.tolist() == [
+        "train",
+        "train",
+        "val",
+    ]
+    assert assign(make(["a", "b"]), SplitSettings(val=0)).splits.tolist() == ["train", "train"]
+
+
+def test_a_class_too_small_to_split() -> None:
+    with pytest.raises(
+        DataError, match=r"Class 'b' has 1 image: too few to split into train and val\. Give at least 2"
+    ):
+        assign(make(["a", "a", "b"]), SplitSettings())
+    with pytest.raises(
+        DataError, match=r"'b' has 1 image \(2 copies\): too few to split into train, val and test.*3"
+    ):
+        assign(make(list("aaaabb"), digests=list("123455")), SplitSettings(test=0.2))
+    with pytest.raises(DataError, match=r"'b' has 1 group \(3 images\)"):
+        assign(make(list("aabbb"), groups=list("12333")), SplitSettings())
+    with pytest.raises(DataError, match=r"2 classes have 1 image each \('b', 'c'\)"):
+        assign(make(["a", "a", "b", "c"]), SplitSettings())
+
+
+def test_two_images_of_a_class_are_trained_and_validated_before_they_are_tested() -> None:
+    table = assign(make(["a"] * 2 + ["b"] * 30), SplitSettings(val=0.1, test=0.3))
+    assert counts(table, "a") == [1, 1, 0]
+
+
+def test_a_group_in_two_given_splits() -> None:
+    table = make(
+        ["a", "b"] * 4, ["train"] * 4 + ["val"] * 4, groups=["kim", "lee", "", "x", "kim", "y", "", "z"]
+    )
+    with pytest.raises(DataError, match=r"1 group is on two sides .*'kim' \(train 1, val 1\)"):
+        assign(table, SplitSettings())
+    undecided = make(["a", "b"] * 4, [""] * 4 + ["test"] * 4, groups=list("12345614"))
+    with pytest.raises(DataError, match=r"2 groups are on two sides .*'1' \(train 1, test 1\)"):
+        require_groups_apart(undecided)
+    require_groups_apart(make(["a", "b"] * 4, ["train", ""] * 4, groups=["1"] * 8))
+
+
+# Folds.
+
+
+@quick
+@given(tables(), st.integers(2, 5), st.integers(0, 99))
+def test_folds_cover_all_rows_and_cut_no_unit(table: Table, k: int, seed: int) -> None:
+    unit = units(table)
+    if len(set(unit)) < k:
+        return
+    fold = folds(table.target_labels, k, seed, table.groups, table.digests)
+    assert fold.shape == (len(table),)
+    assert fold.min() >= 0
+    assert fold.max() < k
+    assert len(set(zip(unit, fold.tolist(), strict=True))) == len(set(unit))
+    for label in set(table.target_labels):  # so that each fold's training rows hold each class
+        assert len(set(fold[table.target_labels == label])) >= 2
+
+
+@quick
+@given(st.lists(st.integers(2, 30), min_size=1, max_size=8), st.integers(2, 10), st.integers(0, 99))
+def test_folds_of_single_images_are_even(sizes: list[int], k: int, seed: int) -> None:
+    labels = texts([f"c{i}" for i, size in enumerate(sizes) for _ in range(size)])
+    if len(labels) < k:
+        return
+    fold = folds(labels, k, seed)
+    for label in set(labels):
+        spread = np.bincount(fold[labels == label], minlength=k)
+        assert spread.max() - spread.min() <= 1
+    spread = np.bincount(fold, minlength=k)
+    assert spread.max() - spread.min() <= 2
+
+
+def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
+    ours, theirs = [], []
+    for trial in range(30):
+        rng = np.random.default_rng(trial)
+        k, many = int(rng.choice([3, 5])), int(rng.choice([15, 60, 200]))
+        people = rng.integers(0, many, 600)
+        taste = rng.dirichlet([rng.choice([0.3, 3.0])] * 5, many)
+        labels = (taste[people].cumsum(axis=1) > rng.random((600, 1))).argmax(axis=1)
+        other = np.zeros(600, dtype=int)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cut = StratifiedGroupKFold(k, shuffle=True, random_state=trial)
+            for i, (_, test) in enumerate(cut.split(labels, labels, people)):
+                other[test] = i
+        fold = folds(texts([str(i) for i in labels]), k, trial, texts([str(i) for i in people]))
+        for found, to in ((fold, ours), (other, theirs)):
+            table = np.zeros((5, k))
+            np.add.at(table, (labels, found), 1)
+            to.append(float((table / table.sum(axis=1, keepdims=True)).std(axis=1).mean()))
+    assert np.mean(ours) <= np.mean(theirs)
+    assert max(np.array(ours) - np.array(theirs)) < 0.03
+
+
+def test_too_many_folds() -> None:
+    with pytest.raises(DataError, match="Cannot make 5 folds of 2 groups"):
+        folds(texts(list("aabb")), 5, 0, texts(list("1122")))
+    with pytest.raises(DataError, match="Class 'b' has 1 image: too few to split into 3 folds"):
+        folds(texts(list("aaaab")), 3, 0)
+
+
+# The parts.
+
+
+@quick
+@given(st.lists(st.lists(st.floats(0, 9), min_size=3, max_size=3), min_size=1, max_size=9), st.integers(0, 9))
+def test_rounding_moves_no_number_by_one_and_keeps_the_sums(lines: list[list[float]], seed: int) -> None:
+    wanted = np.array(lines)
+    rows = np.floor(wanted.sum(axis=1)).astype(np.int64)
+    wanted *= (rows / np.maximum(wanted.sum(axis=1), 1e-9))[:, None]
+    whole = round_shares(wanted, rows, np.random.default_rng(seed).random(len(rows)))
+    assert (whole.sum(axis=1) == rows).all()
+    assert (np.abs(whole - wanted) < 1 + 1e-6).all()
+    assert (np.abs(whole.sum(axis=0) - wanted.sum(axis=0)) <= 1.5 + 1e-6).all()
+
+
+@quick
+@given(tables(grouped=True))
+def test_units_join_through_groups_and_copies(table: Table) -> None:
+    keys = []
+    for column in (table.groups, table.digests):
+        assert column is not None
+        index = {value: code for code, value in enumerate(dict.fromkeys(column.tolist()))}
+        keys.append(np.array([-1 if value == "" else index[value] for value in column.tolist()]))
+    pairs = set(zip(join(*keys).tolist(), units(table), strict=True))
+    assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
+
+
+# split.csv
+
+
+def test_split_csv_round_trip(tmp_path: Path) -> None:
+    paths = [
+        "분류/가, 나.jpg",
+        '"quoted".png',
+        "=1+1.jpg",
+        "line\nbreak.jpg",
+        "cr\r.jpg",
+        " spaces ",
+        "bad\udcff.jpg",
+    ]
+    table = make(
+        list("aabbabc"), ["train", "val", "test"] * 2 + ["train"], groups=list("1234567"), paths=paths
+    )
+    write_split(tmp_path / "split.csv", table)
+    content = (tmp_path / "split.csv").read_text(encoding="utf-8", errors="surrogateescape")
+    assert content.splitlines()[0] == "path,label,group,split,digest"
+    blank = make(table.target_labels, groups=list("1234567"), paths=paths)
+    again = read_split(tmp_path / "split.csv", blank)
+    assert again.splits.tolist() == table.splits.tolist()
+    order = np.arange(len(paths))[::-1]
+    assert (
+        read_split(tmp_path / "split.csv", blank.take(order)).splits.tolist() == table.splits[order].tolist()
+    )
+
+
+@quick
+@given(
+    paths=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, unique=True
+    )
+)
+def test_split_csv_holds_any_path(tmp_path_factory: pytest.TempPathFactory, paths: list[str]) -> None:
+    import unicodedata
+
+    paths = list({unicodedata.normalize("NFC", path): path for path in paths}.values())
+    file = tmp_path_factory.mktemp("split") / "split.csv"
+    table = make(["a"] * len(paths), [SPLITS[i % 3] for i in range(len(paths))], paths=paths)
+    write_split(file, table)
+    assert (read_split(file, make(["a"] * len(paths), paths=paths)).splits == table.splits).all()
+
+
+def test_split_csv_knows_paths_in_either_unicode_form(tmp_path: Path) -> None:
+    write_split(tmp_path / "split.csv", make(["a"], ["val"], paths=["\uac00.jpg"]))
+    assert read_split(tmp_path / "split.csv", make(["a"], paths=["\u1100\u1161.jpg"])).splits.tolist() == [
+        "val"
+    ]
+
+
+def test_a_split_csv_of_other_data(tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    write_split(file, make(["a"] * 3, ["train"] * 3, paths=["a", "b", "c"]))
+    with pytest.raises(
+        DataError, match=r"1 of 3 images are not in it \(d\), and 1 of its 3 rows are not .* \(a\)"
+    ):
+        read_split(file, make(["a"] * 3, paths=["b", "c", "d"]))
+    with pytest.raises(DataError, match="Cannot open the split"):
+        read_split(tmp_path / "none.csv", make(["a"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "expected columns path and split"),
+        ("file,split\na,train\n", "received file, split"),
+        (
+            "path,split\na,valid\n",
+            "line 2: expected one of train, val, test, received 'valid'. Did you mean 'val'",
+        ),
+        ("path,split\na\n", "line 2: expected one of"),
+        ("path,split\na,val\n\na,train\n", "line 4: 'a' is in two splits"),
+    ],
+)
+def test_a_split_csv_that_was_spoiled(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "split.csv").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_split(tmp_path / "split.csv", make(["a"], paths=["a"]))
+    assert message in str(caught.value)
+
+
+def test_a_split_csv_saved_by_a_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_bytes("\ufeffpath,split\r\n가,val\r\n".encode())
+    assert read_split(tmp_path / "split.csv", make(["a"], paths=["가"])).splits.tolist() == ["val"]
+
+
+# Real data.
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not (SHARED / "emotion").is_dir(), reason=f"no development images in {SHARED}")
+def test_real_faces_are_split_by_person() -> None:
+    with (SHARED / "emotion" / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    table = make(columns["emotion"], groups=columns["person"], paths=columns["path"])
+    found = assign(table, SplitSettings(val=0.2, test=0.1))
+    require_groups_apart(found)
+    assert counts(found, "neutral") == [700, 200, 100]
+    assert all(min(counts(found, label)) >= 1 for label in set(columns["emotion"]))
+    fold = folds(table.target_labels, 5, 0, table.groups)
+    assert np.bincount(fold[table.target_labels == "neutral"]).tolist() == [200] * 5
