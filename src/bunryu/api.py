@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bunryu import console, experiment
-from bunryu.data.decode import Source, load
+from bunryu import console, experiment, resuming
+from bunryu.data.decode import Source
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_run_rows, read_source
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
 from bunryu.evaluate.report import headline
-from bunryu.evaluate.results import Measured, measured, write_results
-from bunryu.inference import Model, as_sources
-from bunryu.predictions import Predictions
+from bunryu.evaluate.results import Measured, write_results
+from bunryu.inference import BATCH, Model, as_sources
+from bunryu.measuring import measure_rows
 from bunryu.run import RunFolder, open_folder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.ship import predict as ship
@@ -101,7 +101,7 @@ class Run:
 
         return pd.DataFrame(self.folder.read_history())
 
-    def predict(self, images: Images, *, batch_size: int = 32) -> pd.DataFrame:
+    def predict(self, images: Images, *, batch_size: int = BATCH) -> pd.DataFrame:
         """Predict; see `bunryu.predict`."""
         return predict(self, images, batch_size=batch_size)
 
@@ -150,7 +150,7 @@ def train(
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
     """Go on with a stopped training; with `more_epochs`, train a finished one further."""
     console.set_quiet(quiet)
-    return Run(experiment.resume(Path(run), more_epochs=more_epochs))
+    return Run(resuming.resume(Path(run), more_epochs=more_epochs))
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -167,8 +167,8 @@ def predict(
     images: Images,
     *,
     out: str | os.PathLike[str] | None = None,
-    format: Literal["csv", "jsonl"] = "csv",  # noqa: A002
-    batch_size: int = 32,
+    format: Literal["csv", "jsonl"] = "csv",
+    batch_size: int = BATCH,
     device: Device = "auto",
 ) -> pd.DataFrame:
     """Predict pictures.
@@ -231,8 +231,13 @@ def evaluate(
     model = Model.open(folder.model, device=device)
     settings = _evaluation_settings(folder, overrides)
     target = _results_folder(folder, Path(out) if out else None)
-    tables = {name or "test": _labelled(data, model, settings)} if data is not None else _own_splits(folder, model, name)
-    results = [_measure(key, table, model, settings) for key, table in tables.items()]
+    tables = (
+        {name or "test": _labelled(data, model, settings)} if data is not None else _own_splits(folder, model, name)
+    )
+    results = [
+        measure_rows(key, table, np.arange(len(table)), model, settings.evaluate, workers=settings.data.workers)
+        for key, table in tables.items()
+    ]
     for result in results:
         console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
         if result.metrics["absent"]:
@@ -317,26 +322,6 @@ def _own_splits(folder: RunFolder, model: Model, name: str | None) -> dict[str, 
     if not chosen:
         raise DataError(f"{folder.path} has no {name or 'validation or test'} rows. Give labelled data: --data PATH")
     return chosen
-
-
-def _measure(name: str, table: Table, model: Model, settings: RunSettings) -> Measured:
-    """Predict and measure a table whose labels the model knows."""
-    sealed = model.sealed
-    index = {label: k for k, label in enumerate(sealed.classes)}
-    files = [table.file(row) for row in range(len(table))]
-    inputs = ship.Inputs([str(path) for path in table.paths], files)
-    predictions, skipped = ship.predict(model, inputs)
-    kept = [row for row in range(len(table)) if inputs.names[row] not in skipped]
-    if not kept:
-        raise DataError(f"None of the {len(table)} images could be read, e.g. {some(skipped.items(), 1)}.")
-    known = Predictions(
-        predictions.paths,
-        predictions.classes,
-        predictions.probs_NK,
-        np.array([index[table.target_labels[row]] for row in kept], np.int64),
-        None if table.groups is None else [str(table.groups[row]) for row in kept],
-    )
-    return measured(name, known, settings.evaluate, lambda i: load(files[kept[i]], sealed.decode, sealed.input), skipped)
 
 
 __all__: list[str] = ["Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"]

@@ -6,7 +6,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -61,16 +61,19 @@ def demo(
 @app.command(epilog="Every setting is explained by: bunryu settings [WORD]")
 def train(
     args: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer
-        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="A folder or a table, and settings as train.epochs=10.",
-                       show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] [KEY=VALUE]...",
+            help="A folder or a table, and settings as train.epochs=10.",
+            show_default=False,
+        ),
     ] = None,
-    recipe: Annotated[Optional[str], typer.Option(help="A recipe's name, or a settings file.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="The run folder. [runs/NAME-N]")] = None,  # noqa: UP045
-    train_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to train on.")] = None,  # noqa: UP045
-    val_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to validate on.")] = None,  # noqa: UP045
-    test_dir: Annotated[Optional[str], typer.Option(help="Class folders or a CSV to test on.")] = None,  # noqa: UP045
-    resume: Annotated[Optional[Path], typer.Option(help="Go on with this run from its last checkpoint.")] = None,  # noqa: UP045
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name, or a settings file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [runs/NAME-N]")] = None,
+    train_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to train on.")] = None,
+    val_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to validate on.")] = None,
+    test_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to test on.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
     more_epochs: Annotated[int, typer.Option(min=0, help="With --resume: train a finished run further.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; write nothing.")] = False,
     quiet: Quiet = False,
@@ -84,9 +87,9 @@ def train(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
                 "options. For more epochs: --resume RUN --more-epochs N"
             )
-        from bunryu import experiment
+        from bunryu import resuming
 
-        experiment.resume(resume, more_epochs=more_epochs)
+        resuming.resume(resume, more_epochs=more_epochs)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
@@ -107,12 +110,12 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
     pairs: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="data.* and evaluate.* settings.", show_default=False),
     ] = None,
-    data: Annotated[Optional[str], typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,  # noqa: UP045
-    name: Annotated[Optional[str], typer.Option(help="What the data are called in the results. [test]")] = None,  # noqa: UP045
+    data: Annotated[str | None, typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
+    name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
@@ -130,10 +133,10 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="The run folder, or a model file.", show_default=False)],
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or a CSV of paths.", show_default=False)],
-    out: Annotated[Optional[Path], typer.Option(help="The file to write. [standard output]")] = None,  # noqa: UP045
-    format: Annotated[Optional[Format], typer.Option(help="csv or jsonl. [csv; a list for one image]")] = None,  # noqa: A002, UP045
+    out: Annotated[Path | None, typer.Option(help="The file to write. [standard output]")] = None,
+    format: Annotated[Format | None, typer.Option(help="csv or jsonl. [csv; a list for one image]")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
-    image_root: Annotated[Optional[str], typer.Option(help="What a CSV's paths are relative to.")] = None,  # noqa: UP045
+    image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to.")] = None,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
@@ -148,7 +151,7 @@ def predict(
 
     gathered = ship.gather(inputs, image_root)
     predictions, unreadable = ship.predict(Model.open(run, device=device.value), gathered, batch_size=batch_size)
-    form = format.value if format else "csv"
+    form: Literal["csv", "jsonl"] = format.value if format else "csv"
     if out is not None:
         listing = ship.write_predictions(out, predictions, unreadable, form)
         console.say(f"{len(predictions)} predictions: {out}" + (f"; unreadable files: {listing}" if listing else ""))
@@ -163,7 +166,7 @@ def predict(
 
 @app.command()
 def settings(
-    word: Annotated[Optional[str], typer.Argument(help="Show settings with this word only.")] = None,  # noqa: UP045
+    word: Annotated[str | None, typer.Argument(help="Show settings with this word only.")] = None,
 ) -> None:
     """Explain every setting of a run: key, type, default, meaning."""
     from bunryu.config import keys

@@ -70,7 +70,7 @@ def load_yaml(path: Path) -> Layer:
     if node is None:
         return Layer(str(path), {})
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: expected `section:` with keys below it, received a {node.id}.")
+        raise ConfigError(f"{path}: expected `section:` with keys below it, received {type(node).__name__}.")
     values = _construct(node, (), lines, path)
     return Layer(str(path), typing.cast("dict[str, Any]", values), lines)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-T = TypeVar("T")
+B = TypeVar("B", bound=Sized)
 _PLAIN_SECONDS = 10.0
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -94,12 +94,15 @@ def working(label: str, total: int) -> Iterator[Task]:
         yield Task(label, total, progress)
 
 
-def tracked(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Yield `items` while showing how many of `total` are done."""
+def tracked_rows(batches: Iterable[B], label: str | None, total: int) -> Iterator[B]:
+    """Yield `batches` while showing how many of `total` rows are done; silent without a label."""
+    if label is None:
+        yield from batches
+        return
     with working(label, total) as task:
-        for item in items:
-            yield item
-            task.advance()
+        for batch in batches:
+            yield batch
+            task.advance(len(batch))
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,9 @@ def run_demo(folder: Path) -> RunFolder:
         count = write_digits(digits)
         console.say(f"wrote {count:,} handwritten digits (8x8, from scikit-learn) to {digits}/<digit>/")
     settings = load_settings(SETTINGS, values={"data": {"source": str(digits)}})
-    console.say(f"the same as: bunryu train {digits} " + " ".join(f"'{pair}'" if " " in pair else pair for pair in SETTINGS))
+    console.say(
+        f"the same as: bunryu train {digits} " + " ".join(f"'{pair}'" if " " in pair else pair for pair in SETTINGS)
+    )
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1

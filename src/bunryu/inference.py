@@ -5,7 +5,7 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bunryu import console
 from bunryu.data.decode import Source
 from bunryu.data.loading import load_batches
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, some
 from bunryu.models.build import Classifier
 from bunryu.models.sealed import Decision, Precision, Sealed, open_sealed
@@ -25,6 +26,8 @@ from bunryu.predictions import Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+BATCH = 32
+"""Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -48,7 +51,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, _DTYPES.get(precision), enabled=precision != "fp32")
 
 
-def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:  # noqa: A002
+def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:
     """Turn uint8 pixels into the net's float32 input, (B, H, W, C) -> (B, C, H, W) in channels_last memory."""
     scale = torch.tensor([255.0 * value for value in input.std], device=x_BHWC.device)
     shift = torch.tensor([255.0 * value for value in input.mean], device=x_BHWC.device)
@@ -57,7 +60,10 @@ def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:  # noqa: 
 
 @torch.no_grad()
 def forward(
-    net: nn.Module, x_BHWC: torch.Tensor, input: InputSpec, precision: Precision  # noqa: A002
+    net: nn.Module,
+    x_BHWC: torch.Tensor,
+    input: InputSpec,
+    precision: Precision,
 ) -> torch.Tensor:
     """Return float32 logits (B, K) of uint8 pixels (B, H, W, C). The net must be in eval mode."""
     with autocast(x_BHWC.device, precision):
@@ -67,30 +73,6 @@ def forward(
 def probabilities(logits_BK: torch.Tensor, decision: Decision) -> torch.Tensor:
     """Return softmax(logits / temperature), float32 (B, K)."""
     return torch.softmax(logits_BK / (decision.temperature or 1.0), dim=1)
-
-
-def infer(
-    net: Classifier,
-    source: Callable[[int], Source],
-    rows: NDArray[np.int64],
-    *,
-    decode: DecodeSpec,
-    input: InputSpec,  # noqa: A002
-    precision: Precision,
-    decision: Decision,
-    device: torch.device,
-    batch_size: int,
-    workers: int | None = None,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]]:
-    """Yield (rows read, probabilities (B, K), {row: reason} of the unreadable) for each batch, in order."""
-    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-    for batch in load_batches(source, chunks, decode, input, workers=workers):
-        pixels = torch.from_numpy(batch.pixels_BHWC).to(device)
-        if not len(batch.rows):
-            yield batch.rows, np.zeros((0, net.head[-1].out_features), np.float32), batch.failed
-            continue
-        probs = probabilities(forward(net, pixels, input, precision), decision)
-        yield batch.rows, probs.cpu().numpy(), batch.failed
 
 
 class Model:
@@ -123,24 +105,41 @@ class Model:
         """Class names, in the order of the outputs."""
         return self.sealed.classes
 
-    def batches(
-        self, sources: Sequence[Source], *, batch_size: int = 32, workers: int | None = None
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]]:
-        """Yield (positions in `sources`, probabilities (B, K), {position: reason} of the unreadable)."""
-        return infer(
-            self.net,
-            lambda row: sources[row],
-            np.arange(len(sources)),
-            decode=self.sealed.decode,
-            input=self.sealed.input,
-            precision=self.sealed.precision,
-            decision=self.sealed.decision,
-            device=self.device,
-            batch_size=batch_size,
-            workers=workers,
-        )
+    def infer(
+        self,
+        source: Callable[[int], Source],
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int = BATCH,
+        workers: int | None = None,
+        label: str | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+        """Return (rows read, probabilities (N, K) float32, {row: reason} of the unreadable).
 
-    def probabilities(self, images: Source | Sequence[Source], *, batch_size: int = 32) -> NDArray[np.float32]:
+        Args:
+            source: row -> path, bytes or array.
+            rows: which rows, in the order wanted.
+            batch_size: pictures in one forward pass.
+            workers: threads that decode; the number of cores when None.
+            label: shown with the progress; none is shown when None.
+        """
+        self.net.eval()
+        sealed = self.sealed
+        kept = [np.zeros(0, np.int64)]
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        failed: dict[int, str] = {}
+        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+        batches = load_batches(source, chunks, sealed.decode, sealed.input, workers=workers)
+        for batch in console.tracked_rows(batches, label, len(rows)):
+            failed |= batch.failed
+            if len(batch.rows):
+                pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
+                logits = forward(self.net, pixels, sealed.input, sealed.precision)
+                kept.append(batch.rows)
+                found.append(probabilities(logits, sealed.decision).cpu().numpy())
+        return np.concatenate(kept), np.concatenate(found), failed
+
+    def probabilities(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> NDArray[np.float32]:
         """Return class probabilities, float32, shape (N, K).
 
         Args:
@@ -151,14 +150,12 @@ class Model:
             ImageError: a picture cannot be read.
         """
         sources = as_sources(images)
-        found = np.zeros((len(sources), len(self.classes)), np.float32)
-        for rows, probs, failed in self.batches(sources, batch_size=batch_size):
-            if failed:
-                raise ImageError(some(f"{_name(sources[row], row)}: {why}" for row, why in failed.items()))
-            found[rows] = probs
+        _, found, failed = self.infer(sources.__getitem__, np.arange(len(sources)), batch_size=batch_size)
+        if failed:
+            raise ImageError(some(f"{_name(sources[row], row)}: {why}" for row, why in failed.items()))
         return found
 
-    def predict(self, images: Source | Sequence[Source], *, batch_size: int = 32) -> pd.DataFrame:
+    def predict(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> pd.DataFrame:
         """Return a DataFrame with path, pred, conf and p_CLASS for each picture; see `probabilities`."""
         sources = as_sources(images)
         probs = self.probabilities(sources, batch_size=batch_size)
@@ -178,7 +175,7 @@ def as_sources(images: Source | Sequence[Source]) -> list[Source]:
         if isinstance(images, np.ndarray) and images.ndim == 4:
             return list(images)
         return [cast(Source, images)]
-    return list(cast(Sequence[Source], images))
+    return list(images)
 
 
 def _name(source: Source, position: int) -> str:

@@ -5,7 +5,6 @@ Nothing is written here, so that an error leaves no half-made run, and `--dry-ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +19,11 @@ from bunryu.data.loading import load_batches
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, read_split
+from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
+from bunryu.data.transforms import apply, canvas, draw
 from bunryu.errors import ConfigError, ModelError, some
-from bunryu.inference import choose_device
+from bunryu.inference import autocast, choose_device, normalize
 from bunryu.models.build import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -36,12 +37,12 @@ from bunryu.models.build import (
 )
 from bunryu.models.sealed import Head, Sealed, read_sealed
 from bunryu.models.weights import Loaded, choose_library, load_file_into
-from bunryu.randomness import generator, key_of
+from bunryu.randomness import key_of
 from bunryu.run import versions
 from bunryu.settings import RunSettings
-from bunryu.train.device import choose_precision
-
-_STATISTICS_ROWS = 2000
+from bunryu.train.device import choose_precision, memory_advice
+from bunryu.train.settings import Stage, stage_epochs
+from bunryu.train.stages import epoch_batches
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ def read_data(settings: RunSettings, frame: Any = None) -> tuple[Table, Checked]
     return assign(checked.table, settings.split), checked
 
 
+def _say_absent(table: Table, classes: list[str]) -> None:
+    """Name the classes that validation or test has no image of; nothing is measured of them there."""
+    for split in ("val", "test"):
+        rows = table.split(split)
+        absent = sorted(set(classes) - set(table.target_labels[rows])) if len(rows) else []
+        if absent:
+            console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
+
+
 def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
     """Decide everything. The weights come before the check of the images, so that a missing file is told at once.
 
@@ -102,6 +112,7 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
     table, checked = read_data(settings, frame)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
+    _say_absent(table, classes)
     index = {name: k for k, name in enumerate(classes)}
     target = np.array([index[name] for name in table.target_labels], np.int64)
     _new_head(net, len(classes), settings)
@@ -241,7 +252,7 @@ def choose_input(
     """Complete the input record from the settings, the weights and the data; return it, and how in words."""
     wanted = settings.input
     known = _known_input(architecture, donor)
-    size = wanted.size or (known.size if known else _size_from_data(checked))
+    size = wanted.size or (known.size if known else size_from_data(checked.widths, checked.heights))
     crop = wanted.crop_pct or (known.crop_pct if known else 1.0)
     spec = InputSpec(
         height=size[0],
@@ -261,7 +272,9 @@ def choose_input(
     if source == "weights" and known is None:
         raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
     if source == "train":
-        mean, std = _statistics(settings, spec, table)
+        mean, std = mean_and_std(
+            table, decode_spec(settings), spec, seed=settings.split.seed, workers=settings.data.workers
+        )
         how = "mean and std of the training rows"
     else:
         mean, std = (known.mean, known.std) if source == "weights" and known else (IMAGENET_MEAN, IMAGENET_STD)
@@ -276,31 +289,6 @@ def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected |
         spec = donor.input
         return Expected((spec.height, spec.width), spec.crop_pct, spec.interpolation, spec.mean, spec.std)
     return None if architecture.name == "scratch_cnn" else expected_input(architecture.name)
-
-
-def _size_from_data(checked: Checked) -> tuple[int, int]:
-    """Return the median short side, rounded up to a multiple of 8, from 32 to 128."""
-    sides = np.minimum(checked.widths, checked.heights)
-    side = int(np.median(sides[sides > 0])) if (sides > 0).any() else 64
-    side = min(max(-(-side // 8) * 8, 32), 128)
-    return side, side
-
-
-def _statistics(settings: RunSettings, spec: InputSpec, table: Table) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and std in 0 to 1, over (at most 2,000 drawn) training rows as they are fitted."""
-    rows = table.split("train")
-    if len(rows) > _STATISTICS_ROWS:
-        drawn = generator(settings.split.seed, "statistics").permutation(len(rows))[:_STATISTICS_ROWS]
-        rows = np.sort(rows[drawn])
-    total, squares, count = np.zeros(spec.depth), np.zeros(spec.depth), 0
-    chunks = [rows[start : start + 64] for start in range(0, len(rows), 64)]
-    batches = load_batches(table.file, chunks, decode_spec(settings), spec, workers=settings.data.workers)
-    for batch in console.tracked(batches, "Measuring mean and std", len(chunks)):
-        pixels = batch.pixels_BHWC.reshape(-1, spec.depth).astype(np.float64) / 255
-        total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
-    mean = total / max(count, 1)
-    std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1e-4))
-    return [round(float(v), 6) for v in mean], [round(float(v), 6) for v in std]
 
 
 def _indices(published: dict[str, int] | None, classes: list[str]) -> list[int] | None:
@@ -323,10 +311,36 @@ def _say_checked(checked: Checked, total: int) -> None:
         console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
     if checked.animated:
         console.say(f"data: {checked.animated} animated pictures: only their first frame is used")
-    for kind, meaning in (("two labels", "under two labels"), ("across splits", "in two splits"), ("copies", "twice or more")):
+    for kind, meaning in (
+        ("two labels", "under two labels"),
+        ("across splits", "in two splits"),
+        ("copies", "twice or more"),
+    ):
         groups = [group for group in checked.copies if group.kind == kind]
         if groups:
             shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
             console.say(f"data: {len(groups)} pictures stand {meaning}: {shown}", style="yellow")
 
 
+def whole_stages(settings: RunSettings) -> list[Stage]:
+    """Return the stages with whole numbers of epochs; those with none are left out."""
+    pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
+    return [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
+
+
+def first_batch(plan: Plan) -> None:
+    """Take the first batch through the network, and say what would happen."""
+    settings = plan.settings
+    rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
+    spec = canvas(plan.sealed.input, settings.augment)
+    batch = next(load_batches(plan.table.file, [rows], plan.sealed.decode, spec))
+    net = plan.net.to(device=plan.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    x = torch.from_numpy(batch.pixels_BHWC).to(plan.device)
+    with memory_advice(len(rows)), autocast(plan.device, plan.sealed.precision):
+        parameters = draw(settings.augment, settings.train.seed, 0, batch.rows)
+        x = apply(x, parameters, settings.augment, plan.sealed.input)
+        logits = net(normalize(x, plan.sealed.input))
+    stages = ", ".join(f"{s.name} {int(s.epochs or 0)} epochs (freeze: {s.freeze})" for s in whole_stages(settings))
+    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
+    console.say(f"stages: {stages}")
+    console.say("dry run: nothing was written; leave out --dry-run to train", style="bold")

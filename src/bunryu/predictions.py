@@ -55,11 +55,13 @@ class Predictions:
             probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
             yield [path, *true, self.classes[pred], probs[pred], *probs]
 
-    def text(self, format: Literal["csv", "jsonl"] = "csv") -> str:  # noqa: A002
+    def text(self, format: Literal["csv", "jsonl"] = "csv") -> str:
         """Return the whole table as CSV (with header) or JSON lines."""
         header = self.header()
         if format == "jsonl":
-            return "".join(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in self.rows())
+            return "".join(
+                json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in self.rows()
+            )
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([guard(name) for name in header])
@@ -77,7 +79,8 @@ class Predictions:
         data["pred"] = names[self.pred_N]
         data["conf"] = self.probs_NK.max(axis=1) if len(self) else np.zeros(0, np.float32)
         return pd.concat(
-            [pd.DataFrame(data), pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])], axis=1
+            [pd.DataFrame(data), pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])],
+            axis=1,
         )
 
 

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from bunryu.config import Layer, Settings, build, load_yaml, parse_overrides
 from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
+from bunryu.errors import ConfigError, nearest, some
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.models.settings import ModelSettings
 from bunryu.train.settings import (
@@ -19,7 +20,6 @@ from bunryu.train.settings import (
     ScheduleSettings,
     TrainSettings,
 )
-from bunryu.errors import ConfigError, nearest, some
 
 
 class RunSettings(Settings):
@@ -44,7 +44,9 @@ class RunSettings(Settings):
     @model_validator(mode="after")
     def _combinations(self) -> RunSettings:
         if self.input.channels == "grey" and (self.augment.saturation or self.augment.hue):
-            raise ValueError("augment.saturation and augment.hue change colours; with input.channels=grey set them to 0")
+            raise ValueError(
+                "augment.saturation and augment.hue change colours; with input.channels=grey set them to 0"
+            )
         scratch = self.model.name == "scratch_cnn"
         if self.model.batch_norm and not scratch:
             raise ValueError(f"model.batch_norm is an option of scratch_cnn, not of {self.model.name}")

@@ -40,15 +40,11 @@ def picture(colour: int = 0, size: tuple[int, int] = (12, 8), kind: str = "PNG",
 
 def noise(kind: str = "JPEG") -> bytes:
     stream = BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(
-        stream, kind
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(stream, kind)
     return stream.getvalue()
 
 
-def make(
-    root: Path, files: dict[str, bytes | None], labels: Sequence[str] = (), splits: Sequence[str] = ()
-) -> Table:
+def make(root: Path, files: dict[str, bytes | None], labels: Sequence[str] = (), splits: Sequence[str] = ()) -> Table:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
@@ -131,9 +127,7 @@ def test_levels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("caps", [(50, 5000, 50), (5000, 50, 5000)])
 @pytest.mark.parametrize("level", ["full", "header"])
-def test_another_pixel_cap_gets_its_own_verdict(
-    tmp_path: Path, caps: tuple[int, ...], level: looking.Level
-) -> None:
+def test_another_pixel_cap_gets_its_own_verdict(tmp_path: Path, caps: tuple[int, ...], level: looking.Level) -> None:
     table = make(tmp_path, {"small.png": picture(1, (5, 5)), "large.png": picture(2, (30, 30))})
     for cap in caps:
         assert len(check(table, level, cap).table) == (2 if cap == 5000 else 1)
@@ -159,9 +153,7 @@ def same(one: Checked, other: Checked) -> bool:
 
 
 @pytest.mark.parametrize("second", ["full", "header"])
-def test_a_second_check_reads_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: looking.Level
-) -> None:
+def test_a_second_check_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: looking.Level) -> None:
     table = make(
         tmp_path,
         {f"{i}.png": picture(i) for i in range(9)} | {"x.png": b"x", "y.gif": picture(1, kind="GIF")},
@@ -426,9 +418,7 @@ def test_a_leak_stops_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_no_image_at_all_is_one_clear_error(tmp_path: Path) -> None:
     checked = check(make(tmp_path, {f"{i}.jpg": b"" for i in range(12)}))
-    with pytest.raises(
-        DataError, match=r"All 12 images are unreadable, e\.g\. 0\.jpg: not an image .* and 9 more"
-    ):
+    with pytest.raises(DataError, match=r"All 12 images are unreadable, e\.g\. 0\.jpg: not an image .* and 9 more"):
         require_usable(checked, total=12)
 
 
@@ -436,9 +426,7 @@ def test_a_class_that_lost_every_training_image_is_an_error(tmp_path: Path) -> N
     files = {"a.png": picture(1), "x1.png": b"", "x2.png": b"", "x3.png": picture(2), "y.png": b""}
     splits = ["train", "train", "", "val", "val"]
     checked = check(make(tmp_path, files, labels=["a", "x", "x", "x", "y"], splits=splits))
-    with pytest.raises(
-        DataError, match=r"class 'x' has no readable image left: 2 of 2 .* x1\.png: "
-    ) as caught:
+    with pytest.raises(DataError, match=r"class 'x' has no readable image left: 2 of 2 .* x1\.png: ") as caught:
         require_usable(checked, total=5)
     assert "'y'" not in str(caught.value)
     require_usable(check(photos(tmp_path / "good")), total=10)

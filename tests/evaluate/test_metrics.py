@@ -159,9 +159,7 @@ def test_order_of_rows_and_names_of_groups_do_not_matter(unit):
 
 def test_the_seed_names_the_draws():
     pred_N, true_N = random_answers(100, 3, 0.7, 0)
-    ends = [
-        measure(one_hot(pred_N, 3), true_N, names(3), bootstrap=100, seed=s)["macro_f1_ci"] for s in (0, 0, 1)
-    ]
+    ends = [measure(one_hot(pred_N, 3), true_N, names(3), bootstrap=100, seed=s)["macro_f1_ci"] for s in (0, 0, 1)]
     assert ends[0] == ends[1] != ends[2]
 
 
@@ -250,9 +248,7 @@ def test_notes_say_where_intervals_mean_little():
     assert any("more than one" in note for note in single["notes"])
 
 
-@pytest.mark.parametrize(
-    ("n", "k", "groups"), [(50_000, 1000, 0), (100_000, 7, 100_000), (50_000, 1000, 10_000)]
-)
+@pytest.mark.parametrize(("n", "k", "groups"), [(50_000, 1000, 0), (100_000, 7, 100_000), (50_000, 1000, 10_000)])
 def test_stays_fast(n, k, groups):
     pred_N, true_N = random_answers(n, k, 0.8, 0)
     units = [str(i % groups) for i in range(n)] if groups else None

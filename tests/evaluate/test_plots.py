@@ -12,7 +12,7 @@ import pytest
 from matplotlib import font_manager
 from PIL import Image
 
-from bunryu.evaluate import plots
+from bunryu.evaluate import fonts, plots
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.plots import (
     font_note,
@@ -40,15 +40,15 @@ def silent(caplog, capfd):
 @pytest.fixture
 def no_hangul(monkeypatch):
     """As on a machine where no font has Hangul."""
-    monkeypatch.setattr(plots, "_installed", list)
-    monkeypatch.setattr(plots, "_installed_now", list)
-    plots._fonts_for.cache_clear()
+    monkeypatch.setattr(fonts, "_installed", list)
+    monkeypatch.setattr(fonts, "_installed_now", list)
+    fonts.fonts_for.cache_clear()
     yield
-    plots._fonts_for.cache_clear()
+    fonts.fonts_for.cache_clear()
 
 
 def hangul_font():
-    return len(plots._fonts_for("가쁨")[0]) > 1
+    return len(fonts.fonts_for("가쁨")[0]) > 1
 
 
 def pixels(path):
@@ -237,9 +237,7 @@ def test_a_note_and_numbers_where_no_font_has_the_characters(no_hangul, tmp_path
 def test_characters_that_no_font_has(tmp_path):
     rare = "\U000e0041\ue123"  # a tag, private use
     assert font_note([rare]) is not None
-    plot_per_class(
-        measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png"
-    )
+    plot_per_class(measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png")
 
 
 def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
@@ -267,7 +265,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
     old = [entry for entry in manager.ttflist if not plots._covered(entry.name, {"가"})]
     monkeypatch.setattr(manager, "ttflist", old)
     assert font_note(["가"]) is None
-    plots._fonts_for.cache_clear()
+    fonts.fonts_for.cache_clear()
 
 
 def test_names_are_no_formulas(tmp_path):

@@ -25,9 +25,7 @@ def measured(**options):
 def test_headline_has_the_figures_and_their_intervals():
     found = measured()[0]
     lo, hi = found["macro_f1_ci"]
-    assert headline(found).startswith(
-        f"macro-F1 {found['macro_f1']:.3f} [{lo:.3f}, {hi:.3f}], accuracy 0.772 ["
-    )
+    assert headline(found).startswith(f"macro-F1 {found['macro_f1']:.3f} [{lo:.3f}, {hi:.3f}], accuracy 0.772 [")
     assert headline(found).endswith(", 57 images")
     assert "[" not in headline(measured(bootstrap=0)[0])
     two = measure(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 1]), ["a", "b"], bootstrap=0)
@@ -56,9 +54,7 @@ def test_a_weak_class_is_pointed_out():
 
 def test_many_dead_classes_are_counted_not_listed():
     true_N = np.repeat(np.arange(60), 2)
-    found = measure(
-        np.eye(60, dtype=np.float32)[np.zeros(120, int)], true_N, [f"c{i}" for i in range(60)], bootstrap=0
-    )
+    found = measure(np.eye(60, dtype=np.float32)[np.zeros(120, int)], true_N, [f"c{i}" for i in range(60)], bootstrap=0)
     text = text_report("t", {}, {"test": found}, next_steps=[])
     assert text.count("is never predicted right") == 10
     assert "49 more are never predicted right: c11, c12, c13, c14, c15 and 44 more." in text
@@ -78,9 +74,7 @@ def cell_count(line):
 
 
 def test_columns_are_aligned_in_terminal_cells():
-    text = text_report(
-        "t", {"모델": "resnet18\nfrom timm", "seed": "0"}, {"test": measured()[0]}, next_steps=[]
-    )
+    text = text_report("t", {"모델": "resnet18\nfrom timm", "seed": "0"}, {"test": measured()[0]}, next_steps=[])
     lines = text.splitlines()
     head = next(i for i, line in enumerate(lines) if line.startswith("  class"))
     table = [line.removesuffix("  < never right") for line in lines[head : head + 6]]
@@ -100,9 +94,7 @@ def test_columns_are_aligned_in_terminal_cells():
 
 
 def test_two_class_figures_are_named():
-    two = measure(
-        np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 1]), ["정상", "불량"], positive="불량"
-    )
+    two = measure(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 1]), ["정상", "불량"], positive="불량")
     text = text_report("t", {}, {"test": two}, next_steps=[])
     assert "recall of '불량'" in text
     assert "ROC AUC" in text

@@ -186,9 +186,7 @@ def require_no_leaks(checked: Checked, settings: DataSettings) -> None:
     for group in leaks:
         one = group.rows[0]
         other = next(row for row in group.rows if table.splits[row] not in ("", table.splits[one]))
-        pairs.append(
-            f"{table.paths[one]} ({table.splits[one]}) ↔ {table.paths[other]} ({table.splits[other]})"
-        )
+        pairs.append(f"{table.paths[one]} ({table.splits[one]}) ↔ {table.paths[other]} ({table.splits[other]})")
     many = "1 picture is" if len(leaks) == 1 else f"{len(leaks):,} pictures are"
     raise DataError(
         f"{many} in two splits at once, so that "
@@ -200,9 +198,7 @@ def require_no_leaks(checked: Checked, settings: DataSettings) -> None:
 class _Work:
     """The state of one check: what is known of every row so far."""
 
-    def __init__(
-        self, table: Table, spec: DecodeSpec, level: Level, memory: Memory, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, table: Table, spec: DecodeSpec, level: Level, memory: Memory, pool: ThreadPoolExecutor) -> None:
         self.table, self.spec, self.level, self.memory, self.pool = table, spec, level, memory, pool
         self.usable = np.zeros(len(table), dtype=bool)
         self.animated = np.zeros(len(table), dtype=bool)
@@ -224,9 +220,7 @@ class _Work:
                 self.widths[row], self.heights[row] = verdict.width, verdict.height
                 self.animated[row] = verdict.frames > 1
             else:
-                path, label, split = (
-                    a[row] for a in (self.table.paths, self.table.target_labels, self.table.splits)
-                )
+                path, label, split = (a[row] for a in (self.table.paths, self.table.target_labels, self.table.splits))
                 self.skipped.append(Skipped(path, label, split, verdict.reason or "unreadable"))
         self.memory.write()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bunryu.data.decode import IMAGE_SUFFIXES
+from bunryu.data.opening import IMAGE_SUFFIXES
 from bunryu.errors import DataError, some
 
 SPLIT_FOLDERS = {

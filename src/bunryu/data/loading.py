@@ -38,6 +38,10 @@ class Batch:
     pixels_BHWC: NDArray[np.uint8]
     failed: dict[int, str] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        """Return how many pictures were asked for."""
+        return len(self.rows) + len(self.failed)
+
 
 def cores() -> int:
     """Return the number of cores this process may use."""
@@ -51,7 +55,7 @@ def load_batches(
     source: Callable[[int], Source],
     batches: Iterable[NDArray[np.int64]],
     decode: DecodeSpec,
-    input: InputSpec,  # noqa: A002
+    input: InputSpec,
     *,
     workers: int | None = None,
 ) -> Iterator[Batch]:

@@ -74,9 +74,7 @@ def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: 
         return Verdict(_why(error), lasting=False)
     if hashlib.blake2b(content, digest_size=16).digest() != digest:
         return Verdict("changed while it was being checked", lasting=False)
-    return _read(
-        content, spec, level
-    )  # from memory, so that no disk or network error is taken for a bad image
+    return _read(content, spec, level)  # from memory, so that no disk or network error is taken for a bad image
 
 
 def _read(source: str | bytes, spec: DecodeSpec, level: Level) -> Verdict:

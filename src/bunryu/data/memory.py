@@ -132,9 +132,7 @@ class Memory:
     def _open(self) -> None:
         def prepare(db: sqlite3.Connection) -> None:
             db.executescript(_SCHEMA)
-            size = db.execute(
-                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
-            ).fetchone()[0]
+            size = db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()[0]
             if size > _MAX_BYTES:  # the pages are used again, so the file grows no further
                 with db:
                     db.execute(f"DELETE FROM {_FILES}")

@@ -119,7 +119,9 @@ class InputSettings(Settings):
             raise ValueError("input.mean and input.std belong together; give both or neither")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if numbers is not None and len(numbers) != channels:
-                raise ValueError(f"input.{name} needs {channels} numbers for channels={self.channels}, received {numbers}")
+                raise ValueError(
+                    f"input.{name} needs {channels} numbers for channels={self.channels}, received {numbers}"
+                )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"input.std must be above 0, received {self.std}")
         if self.size is not None and min(self.size) < 1:

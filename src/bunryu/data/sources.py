@@ -32,7 +32,7 @@ def read_source(settings: DataSettings, frame: Any = None, *, label: str | None 
     parts = _parts(settings, frame)
     read = [_read_part(data, split, settings, label) for split, data in parts]
     rows = _concatenate(read)
-    root = _root(rows.files, [Path(data) for _, data in parts if isinstance(data, str)], settings)
+    root = _root([Path(data) for _, data in parts if isinstance(data, str)], settings)
     return _table(rows, root)
 
 
@@ -98,7 +98,9 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None)
     if path.is_dir():
         return _folder_rows(path, split, label)
     if path.suffix.lower() not in tabular.TABLE_SUFFIXES:
-        raise DataError(f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv.")
+        raise DataError(
+            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
+        )
     rows = tabular.interpret(tabular.read_csv(path), settings, path.parent, label=label)
     notes = [f"{len(rows.files)} rows in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
@@ -144,7 +146,7 @@ def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
     )
 
 
-def _root(files: list[str], sources: list[Path], settings: DataSettings) -> Path:
+def _root(sources: list[Path], settings: DataSettings) -> Path:
     """Return the one folder that paths are shown relative to."""
     if settings.image_root:
         return Path(settings.image_root).expanduser().absolute()

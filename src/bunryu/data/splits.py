@@ -130,22 +130,16 @@ def read_split(file: Path, table: Table) -> Table:
     rows = csv.reader(io.StringIO(text, newline=""))
     header = next(rows, [])
     if not {"path", "split"} <= set(header):
-        raise DataError(
-            f"{file} is not a split.csv: expected columns path and split, received {some(header)}."
-        )
+        raise DataError(f"{file} is not a split.csv: expected columns path and split, received {some(header)}.")
     at_path, at_split = header.index("path"), header.index("split")
     given: dict[str, str] = {}
     for row in filter(None, rows):
         path, split = (row[at] if at < len(row) else "" for at in (at_path, at_split))
         if split not in SPLITS:
             expected = f"expected one of {', '.join(SPLITS)}"
-            raise DataError(
-                f"{file}, line {rows.line_num}: {expected}, received '{split}'.{nearest(split, SPLITS)}"
-            )
+            raise DataError(f"{file}, line {rows.line_num}: {expected}, received '{split}'.{nearest(split, SPLITS)}")
         if given.setdefault(_nfc(path), split) != split:
-            raise DataError(
-                f"{file}, line {rows.line_num}: '{path}' is in two splits. Remove one of its rows."
-            )
+            raise DataError(f"{file}, line {rows.line_num}: '{path}' is in two splits. Remove one of its rows.")
     _require_same_rows(file, set(given), table)
     splits = texts([given[_nfc(path)] for path in table.paths])
     found = dataclasses.replace(table, splits=splits)

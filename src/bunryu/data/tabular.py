@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bunryu.data.decode import IMAGE_SUFFIXES
 from bunryu.data.folders import SPLIT_FOLDERS
+from bunryu.data.opening import IMAGE_SUFFIXES
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS
 from bunryu.errors import ConfigError, DataError, nearest, some
@@ -22,7 +22,18 @@ _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
 )  # fmt: skip
-_LABEL_NAMES = ("label", "labels", "class", "class_name", "classname", "category", "target", "answer", "ans", "y")
+_LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "class_name",
+    "classname",
+    "category",
+    "target",
+    "answer",
+    "ans",
+    "y",
+)
 _GROUP_NAMES = ("group", "group_id", "person", "person_id", "subject", "subject_id", "patient", "patient_id")
 _SPLIT_NAMES = ("split", "subset")
 
@@ -95,7 +106,9 @@ def read_csv(path: Path) -> Columns:
 def from_frame(frame: Any) -> Columns:
     """Read a pandas DataFrame as text; missing values become empty text."""
     values = {
-        str(name): ["" if missing else str(value) for value, missing in zip(frame[name], frame[name].isna(), strict=True)]
+        str(name): [
+            "" if missing else str(value) for value, missing in zip(frame[name], frame[name].isna(), strict=True)
+        ]
         for name in frame.columns
     }
     if not len(frame):
@@ -206,7 +219,11 @@ def _label_column(columns: Columns, settings: DataSettings, used: set[str], pref
     counts = some([f"{name} ({len(set(columns.values[name]))} different values)" for name in rest], 8)
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the labels. "
-        + (f"It could be: {counts}. Name it: data.label_column={rest[0]}" if rest else "There is none beside the paths.")
+        + (
+            f"It could be: {counts}. Name it: data.label_column={rest[0]}"
+            if rest
+            else "There is none beside the paths."
+        )
     )
 
 

@@ -21,7 +21,7 @@ Parameters = dict[str, NDArray[np.float32]]
 _DRAWS = 16  # fixed, so that switching one operation on does not move another's draws
 
 
-def canvas(input: InputSpec, augment: AugmentSettings) -> InputSpec:  # noqa: A002
+def canvas(input: InputSpec, augment: AugmentSettings) -> InputSpec:
     """Return how training pictures are fitted before augmentation.
 
     With a random resized crop they keep the margin that the centre crop of validation cuts away; without one
@@ -55,8 +55,8 @@ def draw(augment: AugmentSettings, seed: int, epoch: int, rows: NDArray[np.int64
     return {
         "width": width,
         "height": height,
-        "x": (1 - width) * u[:, 2] + width / 2,
-        "y": (1 - height) * u[:, 3] + height / 2,
+        "x": ((1 - width) * u[:, 2] + width / 2).astype(np.float32),
+        "y": ((1 - height) * u[:, 3] + height / 2).astype(np.float32),
         "hflip": np.where(u[:, 4] < augment.hflip, -1, 1).astype(np.float32),
         "vflip": np.where(u[:, 5] < augment.vflip, -1, 1).astype(np.float32),
         "angle": np.radians(_between(u[:, 6], -augment.rotate, augment.rotate)).astype(np.float32),
@@ -73,7 +73,10 @@ def draw(augment: AugmentSettings, seed: int, epoch: int, rows: NDArray[np.int64
 
 
 def apply(
-    x_BHWC: torch.Tensor, parameters: Parameters, augment: AugmentSettings, input: InputSpec  # noqa: A002
+    x_BHWC: torch.Tensor,
+    parameters: Parameters,
+    augment: AugmentSettings,
+    input: InputSpec,
 ) -> torch.Tensor:
     """Augment a batch.
 
@@ -113,7 +116,10 @@ def _flip(x_BHWC: torch.Tensor, p: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _geometry(
-    x_BCHW: torch.Tensor, p: dict[str, torch.Tensor], augment: AugmentSettings, input: InputSpec  # noqa: A002
+    x_BCHW: torch.Tensor,
+    p: dict[str, torch.Tensor],
+    augment: AugmentSettings,
+    input: InputSpec,
 ) -> torch.Tensor:
     """Crop, flip and rotate in one bilinear resampling."""
     aspect = input.width / input.height
@@ -134,7 +140,7 @@ def _geometry(
     return F.grid_sample(x_BCHW - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + fill
 
 
-def _fill(input: InputSpec) -> list[float]:  # noqa: A002
+def _fill(input: InputSpec) -> list[float]:
     r, g, b = input.pad_colour
     return [r, g, b] if input.depth == 3 else [0.299 * r + 0.587 * g + 0.114 * b]
 
@@ -166,7 +172,7 @@ def _shift_hue(x_BCHW: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Turn the hue by `shift` of a full circle, through HSV; grey stays grey."""
     top, low = x_BCHW.amax(1, keepdim=True), x_BCHW.amin(1, keepdim=True)
     chroma = top - low
-    r, g, b = x_BCHW.split(1, dim=1)
+    r, g, b = x_BCHW[:, :1], x_BCHW[:, 1:2], x_BCHW[:, 2:]
     safe = chroma.clamp_min(1e-6)
     hue = torch.where(top == r, (g - b) / safe, torch.where(top == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     hue6 = (hue + 6 * shift) % 6
@@ -186,6 +192,4 @@ def _erased(x_BCHW: torch.Tensor, p: dict[str, torch.Tensor]) -> torch.Tensor:
         return (at >= begin) & (at < begin + length.view(-1, 1, 1, 1))
 
     chosen = p["erase"].view(-1, 1, 1, 1) > 0
-    return (
-        chosen & inside(rows, p["erase_y"], p["erase_height"]) & inside(columns, p["erase_x"], p["erase_width"])
-    )
+    return chosen & inside(rows, p["erase_y"], p["erase_height"]) & inside(columns, p["erase_x"], p["erase_width"])

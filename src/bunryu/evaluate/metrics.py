@@ -74,8 +74,7 @@ def measure(
     n, k = probs_NK.shape
     pred_N = probs_NK.argmax(axis=1)
     tp, support, predicted = (
-        np.bincount(rows, minlength=k).astype(np.float64)
-        for rows in (true_N[pred_N == true_N], true_N, pred_N)
+        np.bincount(rows, minlength=k).astype(np.float64) for rows in (true_N[pred_N == true_N], true_N, pred_N)
     )
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
     absent = [name for name, rows in zip(classes, support, strict=True) if not rows]

@@ -9,16 +9,13 @@ Colours are those of Okabe & Ito, "Color Universal Design" (2008), told apart by
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
@@ -28,42 +25,15 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from bunryu.evaluate.fonts import NAME_CELLS, characters_of, drawable, fonts_for, short_names
 from bunryu.evaluate.report import shorten, width
 from bunryu.storage import write_atomic
 
 _BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _GREY, _PALE, _INK = "#8C8C8C", "#EDEDED", "#333333"
 _DPI = 110
-_NAME_CELLS = 24
 _MOST_BARS = 100
 _MOST_EXAMPLES = 24
-_OWN_FONT = "DejaVu Sans"  # comes with matplotlib
-_MISSING = "□"
-_FONTS = (
-    *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumBarunGothic", "Malgun Gothic"),
-    *("Apple SD Gothic Neo", "AppleGothic", "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans KR"),
-    *("Source Han Sans K", "UnDotum", "Baekmuk Dotum", "Gulim", "Arial Unicode MS", "Droid Sans Fallback"),
-)
-"""Fonts with Hangul, the preferred first; any other installed font comes after them."""
-_NO_FONTS = ("Last Resort", "STIX", "cm", "DejaVu", "Noto Color Emoji", "Apple Color Emoji")
-"""How families begin that stand in for glyphs they do not have, are for formulas, or cannot be drawn."""
-
-
-def font_note(texts: Iterable[str]) -> str | None:
-    """Say which characters of `texts` no installed font can draw, and the mend; None if all can be drawn."""
-    _fonts_for.cache_clear()  # a font may have been installed since
-    missing = sorted(_fonts_for(_characters(texts))[1])
-    if not missing:
-        return None
-    shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
-    hangul = any("가" <= char <= "힣" or "ᄀ" <= char <= "ㆎ" for char in missing)
-    mend = (
-        "one with Hangul (`apt-get install fonts-nanum`, or Noto Sans CJK)" if hangul else "one that has them"
-    )
-    return (
-        f"No installed font has the characters {shown} ({len(missing)}), so the plots show such classes "
-        f"as #0, #1, ... in the model's order. To mend, install {mend} and draw again."
-    )
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -102,9 +72,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_confusion(
-    matrix_KK: NDArray[np.integer[Any]], classes: Sequence[str], path: Path, *, normalize: bool
-) -> None:
+def plot_confusion(matrix_KK: NDArray[np.integer[Any]], classes: Sequence[str], path: Path, *, normalize: bool) -> None:
     """Draw the confusion matrix: rows the truth, columns the answers; a class absent from the truth is grey.
 
     Args:
@@ -113,7 +81,7 @@ def plot_confusion(
         path: the PNG to write.
         normalize: show the shares of each row (they sum to 1) instead of counts.
     """
-    k, names = len(classes), _names(classes)
+    k, names = len(classes), short_names(classes)
     side = min(max(0.5 * k, 2.5), 13)
     cell = side / k
     size = min(9.0, max(cell * 72 * 0.75, 5.0))
@@ -156,11 +124,9 @@ def plot_per_class(per_class: dict[str, dict[str, Any]], path: Path) -> None:
         per_class: class -> ``f1, recall, support`` as `metrics.measure` returns them.
         path: the PNG to write.
     """
-    names = dict(zip(per_class, _names(list(per_class)), strict=True))
+    names = dict(zip(per_class, short_names(list(per_class)), strict=True))
     rows = sorted(per_class, key=lambda name: (per_class[name]["support"] == 0, per_class[name]["f1"]))
-    title = (
-        "F1 by class" if len(rows) <= _MOST_BARS else f"F1 of the {_MOST_BARS} weakest of {len(rows)} classes"
-    )
+    title = "F1 by class" if len(rows) <= _MOST_BARS else f"F1 of the {_MOST_BARS} weakest of {len(rows)} classes"
     rows = sorted(rows[:_MOST_BARS], key=lambda name: -per_class[name]["support"])
     figure = _figure(8, 0.24 * len(rows) + 1.1)
     axes = figure.subplots()
@@ -209,7 +175,7 @@ def plot_probabilities(
     """
     figure = _figure(6.5, 3.7)
     axes = figure.subplots()
-    names = _names(classes)
+    names = short_names(classes)
     bins = np.linspace(0, 1, 26)
     if len(classes) == 2:
         index = classes.index(positive) if positive else 1
@@ -257,14 +223,12 @@ def plot_examples(
         pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         mark, colour = {True: ("✓ ", _GREEN), False: ("✗ ", _RED), None: ("", _INK)}[good]
-        text = "\n".join(_drawable(shorten(line, _NAME_CELLS)) for line in title.split("\n"))
+        text = "\n".join(drawable(shorten(line, NAME_CELLS)) for line in title.split("\n"))
         axes.set_title(mark + text, fontsize=8, color=colour)
     _save(figure, path)
 
 
-def _line(
-    axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, colour: str, style: str = "-"
-) -> None:
+def _line(axes: Axes, history: Sequence[dict[str, Any]], key: str, label: str, colour: str, style: str = "-") -> None:
     points = [(row["epoch"], float(row[key])) for row in history if row.get(key) is not None]
     points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or "lr" not in key)]
     if points:
@@ -283,23 +247,15 @@ def _epochs(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
     best = [row["epoch"] for row in history if row.get("best")]
     if best:
         axes.axvline(best[-1], color=_INK, linewidth=1, linestyle=":", label=f"best (epoch {best[-1]})")
-    starts = [
-        row
-        for before, row in zip([{}, *history], history, strict=False)
-        if row["stage"] != before.get("stage")
-    ]
+    starts = [row for before, row in zip([{}, *history], history, strict=False) if row["stage"] != before.get("stage")]
     for row in starts if len(starts) > 1 else []:
         x = row["epoch"] - 0.5
         axes.axvline(x, color=_GREY, linewidth=0.8)
-        stage = _drawable(shorten(row["stage"], 14))
-        axes.text(
-            x, 1.0, f" {stage}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8, color=_GREY
-        )
+        stage = drawable(shorten(row["stage"], 14))
+        axes.text(x, 1.0, f" {stage}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8, color=_GREY)
 
 
-def _cell_numbers(
-    axes: Axes, shown_KK: NDArray[np.float64], top: float, cell: float, normalize: bool
-) -> None:
+def _cell_numbers(axes: Axes, shown_KK: NDArray[np.float64], top: float, cell: float, normalize: bool) -> None:
     """Write the numbers into the cells, zeros left out, where they fit."""
     digits = 4 if normalize else len(f"{int(top)}")
     size = min(10.0, cell * 72 * 0.9 / (digits * 0.64))
@@ -348,67 +304,10 @@ def _legend(axes: Axes) -> None:
 def _save(figure: Figure, path: Path) -> None:
     """Set the fonts of every text, draw, write. Names are plain text: a $ in them starts no formula."""
     texts = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
-    fonts = list(_fonts_for(_characters(text.get_text() for text in texts))[0])
+    fonts = list(fonts_for(characters_of(text.get_text() for text in texts))[0])
     for text in texts:
         text.set_fontfamily(fonts)
         text.set_parse_math(False)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     write_atomic(path, buffer.getvalue())
-
-
-def _names(classes: Sequence[str]) -> list[str]:
-    """Return class names short enough to draw; ``#index`` for one that no installed font can draw."""
-    short = [shorten(name, _NAME_CELLS) for name in classes]
-    missing = _fonts_for(_characters(short))[1]
-    return [f"#{i}" if missing.intersection(name) else name for i, name in enumerate(short)]
-
-
-def _drawable(text: str) -> str:
-    missing = _fonts_for(_characters([text]))[1]
-    return "".join(_MISSING if char in missing else char for char in text)
-
-
-def _characters(texts: Iterable[str]) -> str:
-    return "".join(sorted({char for text in texts for char in shorten(text, 10**9) if char != " "}))
-
-
-@lru_cache(maxsize=256)
-def _fonts_for(characters: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the font families that draw `characters` together, and the characters that none has."""
-    fonts, missing = [_OWN_FONT], set(characters) - _covered(_OWN_FONT, set(characters))
-    for candidates in (_installed, _installed_now):
-        covers = {family: _covered(family, missing) for family in (candidates() if missing else [])}
-        while missing and covers:
-            family = max(covers, key=lambda name: len(covers[name] & missing))  # the first of the best
-            if not covers[family] & missing:
-                break
-            fonts.append(family)
-            missing -= covers[family]
-    return tuple(fonts), frozenset(missing)
-
-
-def _installed() -> list[str]:
-    """Return the font families matplotlib knows, those with Hangul first."""
-    known = {entry.name for entry in font_manager.fontManager.ttflist}
-    others = sorted(name for name in known.difference(_FONTS) if not name.startswith(_NO_FONTS))
-    return [name for name in _FONTS if name in known] + others
-
-
-def _installed_now() -> list[str]:
-    """Return the same after a look at the disk: matplotlib keeps a list of fonts that may be old."""
-    known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for file in set(font_manager.findSystemFonts()) - known:
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            font_manager.fontManager.addfont(file)
-    return _installed()
-
-
-def _covered(family: str, characters: set[str]) -> set[str]:
-    """Return those of `characters` that the family's regular face has a glyph for."""
-    try:
-        file = font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False)
-        glyphs = font_manager.get_font(file).get_charmap()
-    except (OSError, RuntimeError, ValueError):
-        return set()
-    return {char for char in characters if ord(char) in glyphs}

@@ -87,9 +87,7 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
     if metrics["absent"]:
         k, absent = len(metrics["per_class"]), metrics["absent"]
         have = "class has" if len(absent) == 1 else "classes have"
-        found.append(
-            f"{len(absent)} {have} no image in the truth (the model knows {k}): {_names(absent, 5)}."
-        )
+        found.append(f"{len(absent)} {have} no image in the truth (the model knows {k}): {_names(absent, 5)}.")
     return found + list(metrics["notes"])
 
 

@@ -208,7 +208,7 @@ def classifier_prefixes(library: Library, name: str) -> tuple[str, ...]:
         cfg = timm.get_pretrained_cfg(name)
         found = cfg.classifier if cfg is not None else None
         names = (found,) if isinstance(found, str) else tuple(found or ())
-        return tuple(f"{prefix}." for prefix in names) + ("head.", "classifier.", "fc.")
+        return (*(f"{prefix}." for prefix in names), "head.", "classifier.", "fc.")
     return ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
 
 
@@ -251,7 +251,8 @@ def _refusal(name: str, arguments: dict[str, Any], pretrained: bool, error: Exce
         return ModelError(
             f"The ImageNet weights of {name} could not be fetched: the hub cannot be reached and the local cache "
             f"does not have them ({_first_line(error)}). Nothing was trained. Download them where there is a "
-            "network and give the file: model.weights=FILE.safetensors (or .pth); or train from scratch with model.weights=none (model.name=scratch_cnn is quicker)."
+            "network and give the file: model.weights=FILE.safetensors (or .pth); or train from scratch with "
+            "model.weights=none (model.name=scratch_cnn is quicker)."
         )
     if pretrained and "pretrained" in str(error).lower():
         return ModelError(f"{name} has no ImageNet weights on its hub. Give model.weights=FILE or model.weights=none.")
@@ -260,4 +261,5 @@ def _refusal(name: str, arguments: dict[str, Any], pretrained: bool, error: Exce
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0].split('. ')[0][:160] if str(error).strip() else ''}"
+    first = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
+    return f"{type(error).__name__}: {first[:160]}"

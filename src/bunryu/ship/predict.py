@@ -13,12 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from bunryu import console
 from bunryu.data.folders import Listing, walk_images
 from bunryu.data.settings import DataSettings
 from bunryu.data.tabular import TABLE_SUFFIXES, image_column, read_csv
 from bunryu.errors import DataError, nearest, some
-from bunryu.inference import Model
+from bunryu.inference import BATCH, Model
 from bunryu.predictions import Predictions, guard
 from bunryu.storage import write_atomic
 
@@ -41,7 +40,7 @@ def gather(inputs: Sequence[str | os.PathLike[str]], image_root: str | None = No
     """
     names: list[str] = []
     files: list[str] = []
-    for given in map(os.fspath, inputs):
+    for given in [os.fspath(item) for item in inputs]:
         path = Path(given).expanduser()
         if path.is_dir():
             found = list(walk_images(path, Listing()))
@@ -73,28 +72,19 @@ def _not_there(path: Path) -> str:
     return f"There is no file or folder {path}.{nearest(path.name, there)}"
 
 
-def predict(model: Model, inputs: Inputs, *, batch_size: int = 32) -> tuple[Predictions, dict[str, str]]:
+def predict(model: Model, inputs: Inputs, *, batch_size: int = BATCH) -> tuple[Predictions, dict[str, str]]:
     """Predict every input that can be read.
 
     Returns:
         The predictions, in the order of the inputs, and {name: reason} of those that could not be read.
     """
-    rows: list[np.ndarray] = []
-    probs: list[np.ndarray] = []
-    unreadable: dict[str, str] = {}
-    with console.working("Predicting", len(inputs.files)) as task:
-        for batch_rows, batch_probs, failed in model.batches(inputs.files, batch_size=batch_size):
-            rows.append(batch_rows)
-            probs.append(batch_probs)
-            unreadable |= {inputs.names[row]: reason for row, reason in failed.items()}
-            task.advance(len(batch_rows) + len(failed))
-    kept = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    shape = (0, len(model.classes))
-    found = np.concatenate(probs) if probs else np.zeros(shape, np.float32)
-    return Predictions([inputs.names[row] for row in kept], model.classes, found), unreadable
+    rows = np.arange(len(inputs.files))
+    kept, probs, failed = model.infer(inputs.files.__getitem__, rows, batch_size=batch_size, label="Predicting")
+    predictions = Predictions([inputs.names[row] for row in kept], model.classes, probs)
+    return predictions, {inputs.names[row]: reason for row, reason in failed.items()}
 
 
-def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str, str], format: Format) -> Path | None:  # noqa: A002
+def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str, str], format: Format) -> Path | None:
     """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, predictions.text(format))

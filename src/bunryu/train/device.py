@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from bunryu.errors import DeviceError
 from bunryu.models.build import has_depthwise
 from bunryu.models.sealed import Precision
 from bunryu.train.settings import TrainSettings
+
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 
 
 def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tuple[Precision, str]:
@@ -26,8 +29,8 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tupl
     """
     if setting == "fp16" and device.type == "cpu":
         raise DeviceError("train.precision=fp16 needs a GPU. On the CPU use bf16 or fp32 (or auto).")
-    if setting == "fp32" or setting == "bf16" or setting == "fp16":
-        return setting, "as asked"
+    if setting != "auto":
+        return cast(Precision, setting), "as asked"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU computes in it"
@@ -59,12 +62,12 @@ def memory_advice(batch_size: int) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         text = str(error)
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            if "allocate memory" not in text and "not enough memory" not in text and "out of memory" not in text:
-                raise
-        half = max(batch_size // 2, 1)
+        ours = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in text for word in _NO_MEMORY)
+        if not ours:
+            raise
         raise DeviceError(
             f"Out of memory with train.batch_size={batch_size}. Lower it and keep the effective batch: "
-            f"train.batch_size={half} train.accumulate=2. Or lower input.size, or choose a smaller model.name; "
-            f"on a GPU train.precision=bf16 takes half the memory. ({text.strip().splitlines()[0][:120] if text else 'MemoryError'})"
+            f"train.batch_size={max(batch_size // 2, 1)} train.accumulate=2. Or lower input.size, or choose a smaller "
+            "model.name; on a GPU train.precision=bf16 takes half the memory. "
+            f"({type(error).__name__}: {text.strip()[:120]})"
         ) from error

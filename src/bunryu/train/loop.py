@@ -27,7 +27,14 @@ from bunryu.storage import read_jsonl, write_atomic, write_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
 from bunryu.train.losses import row_losses
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
-from bunryu.train.settings import LOWER_IS_BETTER, LossSettings, OptimSettings, ScheduleSettings, Stage, TrainSettings
+from bunryu.train.settings import (
+    LOWER_IS_BETTER,
+    LossSettings,
+    OptimSettings,
+    ScheduleSettings,
+    Stage,
+    TrainSettings,
+)
 from bunryu.train.stages import epoch_batches, freeze, require_trainable_batch, training_mode
 
 
@@ -135,20 +142,29 @@ def train_epoch(
     }
 
 
-def augmented(job: Job, batches: list[NDArray[np.int64]], epoch: int) -> Iterator[tuple[torch.Tensor, NDArray[np.int64]]]:
+def augmented(
+    job: Job, batches: list[NDArray[np.int64]], epoch: int
+) -> Iterator[tuple[torch.Tensor, NDArray[np.int64]]]:
     """Yield each batch's augmented uint8 pictures (B, H, W, C) on the device, and its rows."""
     spec = canvas(job.sealed.input, job.augment)
     for batch in load_batches(job.file, batches, job.sealed.decode, spec, workers=job.workers):
         if batch.failed:
             lost = some(f"{job.file(row)} ({reason})" for row, reason in batch.failed.items())
-            raise DataError(f"An image could be read before training and no longer can: {lost}. Mend it, then --resume.")
+            raise DataError(
+                f"An image could be read before training and no longer can: {lost}. Mend it, then --resume."
+            )
         pixels = torch.from_numpy(batch.pixels_BHWC).to(job.device)
         parameters = draw(job.augment, job.train.seed, epoch, batch.rows)
         yield apply(pixels, parameters, job.augment, job.sealed.input), batch.rows
 
 
 def backward(
-    job: Job, x_BHWC: torch.Tensor, rows: NDArray[np.int64], group_rows: int, scaler: torch.GradScaler, progress: Progress
+    job: Job,
+    x_BHWC: torch.Tensor,
+    rows: NDArray[np.int64],
+    group_rows: int,
+    scaler: torch.GradScaler,
+    progress: Progress,
 ) -> None:
     """Add the gradient of one batch. Dropout draws are named by epoch and step, so resuming repeats them."""
     torch.manual_seed(key_of(job.train.seed, "dropout", progress.total_epochs, progress.step))
@@ -228,9 +244,7 @@ def factor(job: Job, stage: Stage, progress: Progress, updates: int, group: int)
     return lr_factor(job.schedule, at, updates, int(stage.epochs or 0), progress.plateau_drops)
 
 
-def pause(
-    job: Job, progress: Progress, optimizer: optim.Optimizer, scaler: torch.GradScaler, start: float
-) -> float:
+def pause(job: Job, progress: Progress, optimizer: optim.Optimizer, scaler: torch.GradScaler, start: float) -> float:
     """Save within an epoch; go on, or stop if asked. Returns the time of saving."""
     now = time.monotonic()
     progress.spent_seconds += now - start
@@ -273,7 +287,9 @@ def told(progress: Progress, optimizer: optim.Optimizer) -> str:
 
 def epoch_line(row: dict[str, Any]) -> str:
     """Return one line of the terminal for one epoch."""
-    parts = [f"epoch {row['epoch']:>3} {row['stage']:<8} train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.3f}"]
+    parts = [
+        f"epoch {row['epoch']:>3} {row['stage']:<8} train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.3f}"
+    ]
     if "val_loss" in row:
         parts.append(f"val loss {row['val_loss']:.4f} acc {row['val_accuracy']:.3f} macro-F1 {row['val_macro_f1']:.3f}")
     parts.append(f"{row['images_per_second']:.0f} images/s, {console.duration(row['seconds'])}")

@@ -14,7 +14,14 @@ Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
 Monitor = Literal[
-    "macro_f1", "accuracy", "weighted_f1", "macro_precision", "macro_recall", "loss", "train_loss", "train_accuracy"
+    "macro_f1",
+    "accuracy",
+    "weighted_f1",
+    "macro_precision",
+    "macro_recall",
+    "loss",
+    "train_loss",
+    "train_accuracy",
 ]
 LOWER_IS_BETTER = ("loss", "train_loss")
 

@@ -1,0 +1,97 @@
+"""Which installed fonts can draw a text: chosen by the glyphs they have, not by their names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from matplotlib import font_manager
+
+from bunryu.evaluate.report import shorten
+
+NAME_CELLS = 24
+_OWN_FONT = "DejaVu Sans"  # comes with matplotlib
+_MISSING = "□"
+_FONTS = (
+    *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumBarunGothic", "Malgun Gothic"),
+    *("Apple SD Gothic Neo", "AppleGothic", "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans KR"),
+    *("Source Han Sans K", "UnDotum", "Baekmuk Dotum", "Gulim", "Arial Unicode MS", "Droid Sans Fallback"),
+)
+"""Fonts with Hangul, the preferred first; any other installed font comes after them."""
+_NO_FONTS = ("Last Resort", "STIX", "cm", "DejaVu", "Noto Color Emoji", "Apple Color Emoji")
+"""How families begin that stand in for glyphs they do not have, are for formulas, or cannot be drawn."""
+
+
+def font_note(texts: Iterable[str]) -> str | None:
+    """Say which characters of `texts` no installed font can draw, and the mend; None if all can be drawn."""
+    fonts_for.cache_clear()  # a font may have been installed since
+    missing = sorted(fonts_for(characters_of(texts))[1])
+    if not missing:
+        return None
+    shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
+    hangul = any("가" <= char <= "힣" or "ᄀ" <= char <= "ㆎ" for char in missing)
+    mend = "one with Hangul (`apt-get install fonts-nanum`, or Noto Sans CJK)" if hangul else "one that has them"
+    return (
+        f"No installed font has the characters {shown} ({len(missing)}), so the plots show such classes "
+        f"as #0, #1, ... in the model's order. To mend, install {mend} and draw again."
+    )
+
+
+def short_names(classes: Sequence[str]) -> list[str]:
+    """Return class names short enough to draw; ``#index`` for one that no installed font can draw."""
+    short = [shorten(name, NAME_CELLS) for name in classes]
+    missing = fonts_for(characters_of(short))[1]
+    return [f"#{i}" if missing.intersection(name) else name for i, name in enumerate(short)]
+
+
+def drawable(text: str) -> str:
+    """Return `text` with a box for each character that no installed font can draw."""
+    missing = fonts_for(characters_of([text]))[1]
+    return "".join(_MISSING if char in missing else char for char in text)
+
+
+def characters_of(texts: Iterable[str]) -> str:
+    """Return the different characters of `texts`, sorted."""
+    return "".join(sorted({char for text in texts for char in shorten(text, 10**9) if char != " "}))
+
+
+@lru_cache(maxsize=256)
+def fonts_for(characters: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the font families that draw `characters` together, and the characters that none has."""
+    fonts, missing = [_OWN_FONT], set(characters) - _covered(_OWN_FONT, set(characters))
+    for candidates in (_installed, _installed_now):
+        covers = {family: _covered(family, missing) for family in (candidates() if missing else [])}
+        while missing and covers:
+            family = max(covers, key=lambda name: len(covers[name] & missing))  # the first of the best
+            if not covers[family] & missing:
+                break
+            fonts.append(family)
+            missing -= covers[family]
+    return tuple(fonts), frozenset(missing)
+
+
+def _installed() -> list[str]:
+    """Return the font families matplotlib knows, those with Hangul first."""
+    known = {entry.name for entry in font_manager.fontManager.ttflist}
+    others = sorted(name for name in known.difference(_FONTS) if not name.startswith(_NO_FONTS))
+    return [name for name in _FONTS if name in known] + others
+
+
+def _installed_now() -> list[str]:
+    """Return the same after a look at the disk: matplotlib keeps a list of fonts that may be old."""
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for file in set(font_manager.findSystemFonts()) - known:
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            font_manager.fontManager.addfont(file)
+    return _installed()
+
+
+def _covered(family: str, characters: set[str]) -> set[str]:
+    """Return those of `characters` that the family's regular face has a glyph for."""
+    try:
+        file = font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False)
+        glyphs = font_manager.get_font(file).get_charmap()
+    except (OSError, RuntimeError, ValueError):
+        return set()
+    return {char for char in characters if ord(char) in glyphs}

@@ -1,0 +1,77 @@
+"""Predict and measure rows of a table whose labels the model knows: during training, after it, and later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.data.decode import load
+from bunryu.data.table import Table
+from bunryu.errors import DataError, some
+from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.results import Measured, measured
+from bunryu.evaluate.settings import EvaluateSettings
+from bunryu.inference import Model
+from bunryu.predictions import Predictions
+
+_EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall")
+
+
+def targets(table: Table, classes: list[str]) -> NDArray[np.int64]:
+    """Return the class index of each row."""
+    index = {name: k for k, name in enumerate(classes)}
+    return np.array([index[name] for name in table.target_labels], np.int64)
+
+
+def measure_rows(
+    name: str,
+    table: Table,
+    rows: NDArray[np.int64],
+    model: Model,
+    settings: EvaluateSettings,
+    *,
+    workers: int | None = None,
+) -> Measured:
+    """Predict rows and measure them, with intervals.
+
+    Raises:
+        DataError: none of the images could be read.
+    """
+    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}")
+    skipped = {str(table.paths[row]): reason for row, reason in failed.items()}
+    if not len(kept):
+        told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
+        raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    predictions = Predictions(
+        paths=[str(table.paths[row]) for row in kept],
+        classes=model.classes,
+        probs_NK=probs,
+        true_N=targets(table.take(kept), model.classes),
+        groups=None if table.groups is None else [str(table.groups[row]) for row in kept],
+    )
+
+    def picture(i: int) -> NDArray[np.uint8]:
+        return load(table.file(int(kept[i])), model.sealed.decode, model.sealed.input)
+
+    return measured(name, predictions, settings, picture, skipped)
+
+
+def validator(
+    model: Model, table: Table, target: NDArray[np.int64], workers: int | None
+) -> Callable[[], dict[str, float]] | None:
+    """Return what measures the model on the validation rows after each epoch; None without any."""
+    rows = table.split("val")
+
+    def validate() -> dict[str, float]:
+        kept, probs, failed = model.infer(table.file, rows, workers=workers, label="validating")
+        if failed:
+            lost = some(f"{table.file(row)} ({reason})" for row, reason in failed.items())
+            raise DataError(
+                f"An image could be read before training and no longer can: {lost}. Mend it, then --resume."
+            )
+        metrics = measure(probs, target[kept], model.classes, bootstrap=0)
+        return {name: metrics[name] for name in _EACH_EPOCH}
+
+    return validate if len(rows) else None

@@ -1,0 +1,50 @@
+"""What every test has: a check cache of its own, one thread, and small pictures made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the suite runs several processes
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUNRYU_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real images and weights; skips, with the reason, where it is missing."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"needs the development images in {SHARED}")
+    return SHARED
+
+
+MakeImages = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_images() -> MakeImages:
+    return write_class_folders
+
+
+def write_class_folders(
+    folder: Path, classes: dict[str, int], *, size: int = 16, seed: int = 0, suffix: str = ".png"
+) -> Path:
+    """Write pictures that a tiny net can tell apart: class k has a bright bar in its own place, under noise."""
+    rng = np.random.default_rng(seed)
+    for k, (name, count) in enumerate(sorted(classes.items())):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = rng.integers(0, 96, (size, size, 3), dtype=np.uint8)
+            at = (k * size) // max(len(classes), 1)
+            pixels[at : at + max(size // len(classes), 1), :, k % 3] |= 0x80
+            Image.fromarray(pixels).save(folder / name / f"{i:03}{suffix}")
+    return folder
