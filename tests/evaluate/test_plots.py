@@ -13,9 +13,9 @@ from matplotlib import font_manager
 from PIL import Image
 
 from bunryu.evaluate import fonts, plots
+from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.plots import (
-    font_note,
     plot_confusion,
     plot_curves,
     plot_examples,
