@@ -226,8 +226,8 @@ def test_a_note_and_numbers_where_no_font_has_the_characters(no_hangul, tmp_path
     assert note is not None
     assert "fonts-nanum" in note
     assert "기" in note
-    assert plots._names(["cat", *KOREAN[:2]]) == ["cat", "#1", "#2"]
-    assert plots._drawable("cat → 기쁨") == "cat → □□"
+    assert fonts.short_names(["cat", *KOREAN[:2]]) == ["cat", "#1", "#2"]
+    assert fonts.drawable("cat → 기쁨") == "cat → □□"
     probs_NK, true_N, classes = data(4, 50)
     plot_confusion(confusion(probs_NK.argmax(axis=1), true_N, 4), classes, tmp_path / "a.png", normalize=True)
     plot_examples([np.zeros((9, 9, 3), np.uint8)], ["기쁨"], [True], tmp_path / "b.png")
@@ -244,7 +244,7 @@ def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
     if not hangul_font():
         pytest.skip("no installed font has Hangul (apt-get install fonts-nanum)")
     assert font_note(KOREAN) is None
-    assert plots._names(KOREAN) == KOREAN
+    assert fonts.short_names(KOREAN) == KOREAN
     composed, decomposed = (
         [unicodedata.normalize(form, name) for name in KOREAN] for form in ("NFC", "NFD")
     )  # macOS writes folder names decomposed
@@ -262,7 +262,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
     if not hangul_font():
         pytest.skip("no installed font has Hangul (apt-get install fonts-nanum)")
     manager = font_manager.fontManager
-    old = [entry for entry in manager.ttflist if not plots._covered(entry.name, {"가"})]
+    old = [entry for entry in manager.ttflist if not fonts._covered(entry.name, {"가"})]
     monkeypatch.setattr(manager, "ttflist", old)
     assert font_note(["가"]) is None
     fonts.fonts_for.cache_clear()
