@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bunryu.errors import ConfigError, nearest, some
+from bunryu.errors import ConfigError
 
 
 class Settings(BaseModel):
@@ -42,10 +42,8 @@ class Layer:
     values: dict[str, Any]
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
 
-    def where(self, location: tuple[str, ...]) -> str | None:
-        """Say where `location` was set in this layer, or None where it was not."""
-        if not _holds(self.values, location):
-            return None
+    def where(self, location: tuple[str, ...]) -> str:
+        """Say where `location`, or what is nearest above it, was set in this layer."""
         for length in range(len(location), 0, -1):
             if line := self.lines.get(location[:length]):
                 return f"{self.source}, line {line}"
@@ -64,6 +62,8 @@ def load_yaml(path: Path) -> Layer:
         raise ConfigError(f"There is no settings file {path}.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot open the settings file {path}: {error.strerror}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     lines: dict[tuple[str, ...], int] = {}
@@ -108,8 +108,9 @@ def build(model: type[S], layers: Sequence[Layer]) -> S:
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        problems = [_explain(model, problem, layers) for problem in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(problems))) from None
+        from bunryu.config_errors import explain
+
+        raise ConfigError("\n".join(explain(model, error.errors(), layers))) from None
 
 
 def dump_yaml(settings: Settings) -> str:
@@ -135,7 +136,9 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield from keys(annotation, f"{prefix}{name}.")
             continue
         default = info.get_default(call_default_factory=True)
-        yield Key(prefix + name, type_text(annotation), _default_text(default), info.description or "")
+        extra = info.json_schema_extra
+        told = extra.get("type") if isinstance(extra, dict) else None
+        yield Key(prefix + name, str(told or type_text(annotation)), _default_text(default), info.description or "")
 
 
 def type_text(annotation: Any) -> str:
@@ -163,6 +166,9 @@ def _default_text(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, BaseModel):
+        told = (f"{key}: {_default_text(item)}" for key, item in value if item is not None)
+        return "{" + ", ".join(told) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_default_text(item) for item in value) + "]"
     return str(value)
@@ -214,72 +220,3 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _holds(values: Any, location: tuple[str, ...]) -> bool:
-    for part in location:
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        else:
-            return False
-    return True
-
-
-def _explain(model: type[BaseModel], problem: Any, layers: Sequence[Layer]) -> str:
-    location = tuple(str(part) for part in problem["loc"])
-    known = [part for part in location if not part.startswith(("function-", "literal[", "constrained-"))]
-    places = (layer.where(tuple(known[:length])) for length in range(len(known), 0, -1) for layer in reversed(layers))
-    where = next((place for place in places if place), None)
-    at = f" ({where})" if where else ""
-    if problem["type"] == "extra_forbidden":
-        return f"There is no setting '{'.'.join(known)}'{at}.{_suggest(model, location)}"
-    if problem["type"] == "value_error":
-        name = f"{'.'.join(known)}: " if known else ""
-        return f"{name}{problem['ctx']['error']}{at}"
-    told = problem["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
-    return f"{'.'.join(_field_path(model, known))}: {told}, received {_shown(problem['input'])}{at}."
-
-
-def _field_path(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Drop the parts that pydantic adds for the arm of a union."""
-    kept: list[str] = []
-    current: Any = model
-    for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            if part not in current.model_fields:
-                break
-            current = current.model_fields[part].annotation
-            kept.append(part)
-        elif part.isdigit():
-            kept.append(part)
-            arms = typing.get_args(current)
-            current = next((a for a in arms if isinstance(a, type) and issubclass(a, BaseModel)), None)
-        else:
-            break
-    return kept
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else some([value])
-
-
-def _suggest(model: type[BaseModel], location: tuple[str, ...]) -> str:
-    names = [key.name for key in keys(model)]
-    last = location[-1]
-    same_end = [name for name in names if name.rsplit(".", 1)[-1] == last]
-    if same_end:
-        return f" Did you mean '{same_end[0]}'?"
-    level: Any = model
-    for part in location[:-1]:
-        info = level.model_fields.get(part) if isinstance(level, type) and issubclass(level, BaseModel) else None
-        level = info.annotation if info else None
-    if isinstance(level, type) and issubclass(level, BaseModel):
-        prefix = "".join(f"{part}." for part in location[:-1])
-        guess = nearest(last, level.model_fields)
-        if guess:
-            return guess.replace("'", f"'{prefix}", 1)
-        siblings = some(list(level.model_fields), 20)
-        return nearest(".".join(location), names) or f" Known in {prefix or 'the settings'}: {siblings}."
-    return nearest(".".join(location), names)

@@ -19,10 +19,11 @@ SETTINGS = (
     "input.channels=grey",
     "split.val=0.15",
     "split.test=0.2",
-    "train.epochs=14",
+    "train.epochs=20",
     "optim.lr=4e-3",
     "augment.hflip=0",
-    "augment.crop_scale=[0.7, 1.0]",
+    "augment.crop_scale=[0.8, 1.0]",
+    "augment.rotate=8",
 )
 
 

@@ -93,7 +93,9 @@ class DecodeSettings(Settings):
 class InputSettings(Settings):
     """How pixels become the network's input. Sealed in the model."""
 
-    size: Annotated[Size, BeforeValidator(parse_size)] | None = None
+    size: Annotated[Size, BeforeValidator(parse_size)] | None = Field(
+        None, json_schema_extra={"type": "integer or HEIGHTxWIDTH | null"}
+    )
     """Height and width in pixels: one number, or HEIGHTxWIDTH. What the weights expect when null."""
     channels: Literal["rgb", "grey"] = "rgb"
     """Three colour channels or one grey channel."""
