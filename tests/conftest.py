@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -48,3 +49,46 @@ def write_class_folders(
             pixels[at : at + max(size // len(classes), 1), :, k % 3] |= 0x80
             Image.fromarray(pixels).save(folder / name / f"{i:03}{suffix}")
     return folder
+
+
+TINY = (
+    "model.name=scratch_cnn",
+    "train.precision=fp32",
+    "train.device=cpu",
+    "train.epochs=2",
+    "train.batch_size=8",
+    "optim.lr=4e-3",
+    "schedule.warmup_epochs=0",
+    "input.size=16",
+    "augment.crop_scale=null",
+    "augment.hflip=0",
+    "evaluate.bootstrap=20",
+)
+"""Settings that train within a second, on class folders from `write_class_folders`."""
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> list[str]:
+    return list(TINY)
+
+
+class Tiny(NamedTuple):
+    """A finished run that many tests read, and none may change."""
+
+    run: Path
+    data: Path
+    classes: list[str]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    import bunryu
+
+    folder = tmp_path_factory.mktemp("tiny")
+    names = ["=1+1", "cat", "강아지"]
+    write_class_folders(folder / "photos", dict.fromkeys(names, 14))
+    (folder / "photos/cat/broken.png").write_bytes(b"no image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUNRYU_CACHE", str(folder / "cache"))
+        bunryu.train(folder / "photos", *TINY, "split.val=0.25", "split.test=0.25", out=folder / "run", quiet=True)
+    return Tiny(folder / "run", folder / "photos", names)

@@ -9,8 +9,10 @@ Importing bunryu does not import torch; the first use of a verb does.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from bunryu.errors import (
     BunryuError,
@@ -51,13 +53,20 @@ __all__ = [
     "train",
 ]
 
-_LATE = {"Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"}
+_LATE = ("Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(import_module("bunryu.api"), name)
-    raise AttributeError(f"module 'bunryu' has no attribute {name!r}")
+class _Face(ModuleType):
+    """The type of this module: `bunryu.train` stays the verb when Python wants to bind the room of that name."""
+
+
+def _late(name: str) -> property:
+    return property(lambda _: getattr(import_module("bunryu.api"), name), lambda *_: None)
+
+
+for _name in _LATE:
+    setattr(_Face, _name, _late(_name))
+sys.modules[__name__].__class__ = _Face
 
 
 def __dir__() -> list[str]:

@@ -20,10 +20,10 @@ from bunryu.evaluate.report import headline
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import BATCH, Model, as_sources
 from bunryu.measuring import measure_rows
-from bunryu.run import RunFolder, open_folder
-from bunryu.settings import RunSettings, load_settings
+from bunryu.run import RunFolder, open_folder, require_new
+from bunryu.settings import RunSettings, evaluation_settings, load_settings
 from bunryu.ship import predict as ship
-from bunryu.storage import read_json
+from bunryu.storage import read_json, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +142,7 @@ def train(
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
     settings = load_settings(overrides, recipe=recipe, values=values)
+    require_new(Path(out) if out else None)
     folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
     assert folder is not None
     return Run(folder)
@@ -175,7 +176,8 @@ def predict(
 
     Args:
         run: a run, its folder, or a model file.
-        images: paths of images, folders, globs or tables; or bytes or uint8 arrays of pictures.
+        images: paths of images, folders, globs or tables; or bytes or uint8 arrays of pictures, which are called
+            ``image 0`` and so on.
         out: also write the table there.
         format: csv or jsonl, of `out`.
         batch_size: pictures in one forward pass.
@@ -186,14 +188,13 @@ def predict(
         are in ``frame.attrs["skipped"]`` with their reasons.
 
     Raises:
-        DataError: an input that is not there. ImageError: bytes or an array that is no picture.
+        DataError: an input that is not there.
     """
+    inputs = ship.gather(as_sources(images))
     model = run.model if isinstance(run, Run) else Model.open(Path(run), device=device)
-    sources = as_sources(images)
-    if any(isinstance(source, (bytes, np.ndarray)) for source in sources):
-        return model.predict(sources, batch_size=batch_size)
-    inputs = ship.gather([source for source in sources if isinstance(source, (str, os.PathLike))])
     predictions, skipped = ship.predict(model, inputs, batch_size=batch_size)
+    if skipped:
+        console.say(ship.unreadable_note(skipped, len(inputs.files)), style="yellow")
     if out is not None:
         ship.write_predictions(Path(out), predictions, skipped, format)
     frame = predictions.frame()
@@ -229,15 +230,17 @@ def evaluate(
     """
     folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
     model = Model.open(folder.model, device=device)
-    settings = _evaluation_settings(folder, overrides)
-    target = _results_folder(folder, Path(out) if out else None)
-    tables = (
-        {name or "test": _labelled(data, model, settings)} if data is not None else _own_splits(folder, model, name)
-    )
+    settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
+    if data is not None:
+        tables = {_file_name(name or "test"): _labelled(data, model, settings)}
+    else:
+        tables = _own_splits(folder, model, name)
+    _require_empty(Path(out) if out else None)
     results = [
         measure_rows(key, table, np.arange(len(table)), model, settings.evaluate, workers=settings.data.workers)
         for key, table in tables.items()
     ]
+    target = _results_folder(folder, Path(out) if out else None)
     for result in results:
         console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
         if result.metrics["absent"]:
@@ -245,7 +248,9 @@ def evaluate(
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {len(result.skipped)} images skipped: {told}", style="yellow")
-    facts = {"model": str(folder.model), "data": str(data) if data is not None else "the run's own splits"}
+            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped))
+    told = "the run's own splits" if data is None else str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+    facts = {"model": str(folder.model), "data": told}
     write_results(target, results, f"bunryu evaluation of {folder.path.name}", facts, [])
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
@@ -266,22 +271,27 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
     )
 
 
-def _evaluation_settings(folder: RunFolder, overrides: Sequence[str]) -> RunSettings:
-    wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
-    if wrong:
-        raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
-    base = folder.settings().evaluate.model_dump() if folder.config.exists() else {}
-    return load_settings(overrides, recipe="default", values={"evaluate": base})
+def _file_name(name: str) -> str:
+    """Return a name of results, which begins the names of their files."""
+    if not name.strip(". ") or set(name) & set("/\\\0"):
+        raise ConfigError(f"--name: expected a plain word, without / and \\, received {name!r}.")
+    return name
+
+
+def _require_empty(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        told = "is a file" if out.is_file() else "is not empty"
+        raise RunError(f"--out: {out} {told}, and results are never overwritten. Name a new folder.")
 
 
 def _results_folder(folder: RunFolder, out: Path | None) -> Path:
+    """Make the folder of the results: `out`, or the next free ``RUN/evaluate-N``."""
+    _require_empty(out)
     if out is None:
         number = 1
         while (folder.path / f"evaluate-{number}").exists():
             number += 1
         out = folder.path / f"evaluate-{number}"
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"--out: {out} is not empty, and results are never overwritten. Name a new folder.")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from enum import StrEnum
@@ -101,6 +102,9 @@ def train(
 
     settings = load_settings(pairs, recipe=recipe, values=values)
     _require_data(settings)
+    from bunryu.run import require_new
+
+    require_new(out)
     from bunryu import experiment
 
     experiment.train(settings, out=out, dry_run=dry_run)
@@ -120,10 +124,13 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its validation and test rows, or on other labelled data."""
-    from bunryu.config import parse_overrides
+    from bunryu.run import open_folder
+    from bunryu.settings import evaluation_settings
 
     console.set_quiet(quiet)
-    parse_overrides(pairs or [])
+    folder = open_folder(run)
+    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [])
+    _require_path(data)
     from bunryu import api
 
     api.evaluate(run, data, out=out, name=name, overrides=pairs or [], device=device.value)
@@ -143,15 +150,20 @@ def predict(
     """Predict images; exit code 2 if some of them could not be read."""
     console.set_quiet(quiet)
     from bunryu.run import open_folder
+    from bunryu.ship import predict as ship
 
     if not (run.is_file() and run.suffix == ".safetensors"):
         run = open_folder(run).model
-    from bunryu.inference import Model
-    from bunryu.ship import predict as ship
-
     gathered = ship.gather(inputs, image_root)
-    predictions, unreadable = ship.predict(Model.open(run, device=device.value), gathered, batch_size=batch_size)
+    for note in gathered.notes:
+        console.say(note)
     form: Literal["csv", "jsonl"] = format.value if format else "csv"
+    if out is not None:
+        ship.require_file(out)
+        form = "jsonl" if format is None and out.suffix == ".jsonl" else form
+    from bunryu.inference import Model
+
+    predictions, unreadable = ship.predict(Model.open(run, device=device.value), gathered, batch_size=batch_size)
     if out is not None:
         listing = ship.write_predictions(out, predictions, unreadable, form)
         console.say(f"{len(predictions)} predictions: {out}" + (f"; unreadable files: {listing}" if listing else ""))
@@ -209,7 +221,7 @@ def options(
 
 def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
     """Tell the data from ``key=value`` pairs."""
-    pairs = [arg for arg in args if _PAIR.match(arg) and not Path(arg).exists()]
+    pairs = [arg for arg in args if _PAIR.match(arg) and not os.path.exists(arg)]  # noqa: PTH110 - any length
     rest = [arg for arg in args if arg not in pairs]
     if len(rest) > 1:
         raise ConfigError(
@@ -221,16 +233,20 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
 
 def _require_data(settings: Any) -> None:
     """Refuse data that were not named or are not there, before torch is imported."""
-    from bunryu.errors import DataError, nearest
-
     data = settings.data
     if data.source is None and data.train is None:
         raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
     for path in (data.source, data.train, data.val, data.test):
-        if path is not None and not Path(path).expanduser().exists():
-            parent = Path(path).expanduser().parent
-            near = nearest(Path(path).name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
-            raise DataError(f"There is no file or folder {path}.{near}")
+        _require_path(path)
+
+
+def _require_path(path: str | None) -> None:
+    from bunryu.errors import DataError, nearest
+
+    if path is not None and not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 - any length
+        parent = Path(path).expanduser().parent
+        near = nearest(Path(path).name, os.listdir(parent)) if parent.is_dir() else ""  # noqa: PTH208
+        raise DataError(f"There is no file or folder {path}.{near}")
 
 
 def main() -> None:
@@ -240,6 +256,11 @@ def main() -> None:
     except BunryuError as error:
         console.fail(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        console.fail(f"{error.filename}: {error.strerror}.")
+        sys.exit(2)
     except KeyboardInterrupt:
         console.fail("stopped")
         sys.exit(130)

@@ -67,11 +67,14 @@ def load_yaml(path: Path) -> Layer:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     lines: dict[tuple[str, ...], int] = {}
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and not node.value and node.style is None):
         return Layer(str(path), {})
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: expected `section:` with keys below it, received {type(node).__name__}.")
-    values = _construct(node, (), lines, path)
+    try:
+        values = _construct(node, (), lines, path)
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias in it refers to itself. Write its value out.") from None
     return Layer(str(path), typing.cast("dict[str, Any]", values), lines)
 
 
@@ -115,7 +118,20 @@ def build(model: type[S], layers: Sequence[Layer]) -> S:
 
 def dump_yaml(settings: Settings) -> str:
     """Return the whole of `settings` as YAML that `load_yaml` reads back to an equal model."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), allow_unicode=True, sort_keys=False, width=100)
+    values = settings.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes the line ends of Unicode escaped; PyYAML would write them as they are, and read them as spaces."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if set(text) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(frozen=True)

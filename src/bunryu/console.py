@@ -5,7 +5,6 @@ Standard output is kept for results (predictions, JSON), so that commands can be
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -42,7 +41,6 @@ def say(text: str = "", *, style: str | None = None) -> None:
 
 def fail(text: str) -> None:
     """Print an error; not silenced by --quiet."""
-    _console.file = sys.stderr
     _console.print(f"error: {text}", style="red" if _console.is_terminal else None, markup=False)
 
 
@@ -55,24 +53,28 @@ class Task:
     """One piece of long work: a bar with rate and ETA on a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, label: str, total: int, progress: Progress | None) -> None:
-        self.label, self.total, self.done = label, total, 0
+        self.label, self.total, self.done, self._before = label, total, 0, 0
         self._progress = progress
         self._task = progress.add_task(label, total=total, told="") if progress else None
         self._start = self._last = time.monotonic()
+
+    def skip(self, count: int) -> None:
+        """Count items that were done before, without counting them in the rate."""
+        self._before = count
+        self.advance(count)
 
     def advance(self, count: int = 1, told: str = "") -> None:
         """Count `count` more items done; `told` is shown behind the bar."""
         self.done += count
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=count, told=told)
+            self._progress.update(self._task, advance=count, told=f"{told} {self._rate():.0f}/s".strip())
         elif time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
-            say(f"{self.label}: {self.done}/{self.total} {told} {self._eta()}".rstrip())
+            left = (self.total - self.done) / max(self._rate(), 1e-9)
+            say(f"{self.label}: {self.done}/{self.total} {told} {self._rate():.0f}/s, {duration(left)} left")
 
-    def _eta(self) -> str:
-        elapsed = time.monotonic() - self._start
-        left = elapsed / max(self.done, 1) * (self.total - self.done)
-        return f"({self.done / max(elapsed, 1e-9):.0f}/s, {duration(left)} left)"
+    def _rate(self) -> float:
+        return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import io
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bunryu import console
 from bunryu.config import dump_yaml
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table
+from bunryu.errors import Interrupted
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.plots import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
@@ -33,6 +34,7 @@ from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.loop import Job, fit
 from bunryu.train.losses import class_weights
+from bunryu.train.stages import require_trainable_batch
 
 
 def train(
@@ -59,6 +61,8 @@ def train(
         console.say(f"{name}: {text}")
     if note := font_note(plan.classes):
         console.say(note, style="yellow")
+    for stage in whole_stages(settings):
+        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     if dry_run:
         first_batch(plan)
         return None
@@ -81,7 +85,7 @@ def run_to_end(
     target = targets(table, model.classes)
     rows = table.split("train")
     counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
-    with stop_signals() as stop, memory_advice(settings.train.batch_size):
+    with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
             net=model.net,
             sealed=model.sealed,
@@ -102,7 +106,11 @@ def run_to_end(
             stop=stop,
         )
         progress = fit(job, checkpoint)
-    finish(folder, settings, table, model, facts, progress)
+    try:
+        finish(folder, settings, table, model, facts, progress)
+    except KeyboardInterrupt:
+        go_on = f"bunryu train --resume {folder.path}"
+        raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
 
 
 def finish(
@@ -148,19 +156,20 @@ def next_steps(folder: RunFolder) -> list[str]:
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a wish to stop after saving; a second one acts as usual."""
-    asked = threading.Event()
+    asked: list[int] = []
     before: dict[signal.Signals, Any] = {}
 
     def ask(number: int, _: object) -> None:
-        asked.set()
+        asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
-        console.say("stopping after the present batch, once the state is saved (again: at once)")
+        with suppress(RuntimeError):  # the signal came in the middle of another line
+            console.say("stopping after the present batch, once the state is saved (again: at once)")
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, ask)
     try:
-        yield asked.is_set
+        yield lambda: bool(asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

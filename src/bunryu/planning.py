@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from bunryu.data.splits import assign, read_split
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
 from bunryu.data.transforms import apply, canvas, draw
-from bunryu.errors import ConfigError, ModelError, some
+from bunryu.errors import ConfigError, some
 from bunryu.inference import autocast, choose_device, normalize
 from bunryu.models.build import (
     IMAGENET_MEAN,
@@ -30,14 +30,11 @@ from bunryu.models.build import (
     Architecture,
     Classifier,
     Expected,
-    build,
     expected_input,
-    find,
-    size_arguments,
+    require_fit,
 )
-from bunryu.models.sealed import Head, Sealed, read_sealed
-from bunryu.models.weights import Loaded, choose_library, load_file_into
-from bunryu.randomness import key_of
+from bunryu.models.sealed import Head, Sealed
+from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision, memory_advice
@@ -50,7 +47,7 @@ class Plan:
     """A run, decided.
 
     Attributes:
-        settings: as the user gave them, paths made absolute.
+        settings: as the user gave them, paths made absolute, the network's name with its library.
         checked: what the check of the images found.
         table: the usable rows, every split decided.
         classes: in their one fixed order.
@@ -108,15 +105,16 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
     """
     device = choose_device(settings.train.device)
     architecture, donor = choose_architecture(settings)
-    net, loaded = _network(settings, architecture, donor)
+    net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, frame)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
     _say_absent(table, classes)
     index = {name: k for k, name in enumerate(classes)}
     target = np.array([index[name] for name in table.target_labels], np.int64)
-    _new_head(net, len(classes), settings)
+    new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
+    require_fit(net, architecture, (spec.height, spec.width))
     precision, why = choose_precision(settings.train.precision, device, net)
     published = table.published.get(table.target)
     sealed = Sealed(
@@ -129,14 +127,20 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
     )
     facts = {
         "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
-        "weights": loaded.told().removeprefix("weights: "),
+        "weights": loaded.told(),
         "classes": f"{len(classes)}: {some(classes, 12)}",
         "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
         "input": f"{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
-    return Plan(settings, checked, table, classes, target, net, sealed, device, facts)
+    return Plan(_settled(settings, architecture), checked, table, classes, target, net, sealed, device, facts)
+
+
+def _settled(settings: RunSettings, architecture: Architecture) -> RunSettings:
+    """Return the settings with the network that was chosen, so that the run's record of them is whole."""
+    update = {"name": architecture.name, "batch_norm": architecture.arguments.get("batch_norm", False)}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=update)})
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:
@@ -162,90 +166,6 @@ def absolute(settings: RunSettings) -> RunSettings:
     )
 
 
-def require_weights(settings: RunSettings) -> None:
-    """Refuse weights that are not there, before anything slow happens.
-
-    Raises:
-        ModelError: neither a known word nor a file nor a run folder.
-    """
-    weights = settings.model.weights
-    if weights in (None, "none", "imagenet") or Path(weights).exists():
-        return
-    raise ModelError(
-        f"model.weights: there is no file or run folder {weights}. Expected imagenet, none, a .safetensors or .pth "
-        "file, or a run folder."
-    )
-
-
-def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | None]:
-    """Return the architecture, and the record of the run whose weights it starts from, if any."""
-    require_weights(settings)
-    donor = _donor(settings)
-    name = settings.model.name
-    if donor is not None and "name" not in settings.model.model_fields_set:
-        name = donor.architecture.name
-    elif settings.model.weights not in (None, "none", "imagenet") and donor is None:
-        name = choose_library(name, Path(str(settings.model.weights)))
-    library, bare = find(name)
-    channels = 3 if settings.input.channels == "rgb" else 1
-    arguments: dict[str, Any] = {"batch_norm": settings.model.batch_norm} if library == "scratch" else {}
-    if library != "scratch" and settings.input.size:
-        arguments = size_arguments(f"{library}/{bare}", settings.input.size)
-    full = bare if library == "scratch" else f"{library}/{bare}"
-    made = Architecture(name=full, channels=channels, dropout=settings.model.dropout, arguments=arguments)
-    if donor is not None and (donor.architecture.name, donor.architecture.channels) != (full, channels):
-        raise ModelError(
-            f"model.weights: the run {settings.model.weights} is a {donor.architecture.name} over "
-            f"{donor.input.channels}, not a {full} over {settings.input.channels}. Use the same model and channels."
-        )
-    return made, donor
-
-
-def _donor(settings: RunSettings) -> Sealed | None:
-    """Return the record of the run (or sealed model file) that weights come from, if they do."""
-    weights = settings.model.weights
-    if weights in (None, "none", "imagenet"):
-        return None
-    path = Path(str(weights))
-    if path.is_dir():
-        return read_sealed(path / "model.safetensors")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                sealed = "architecture" in (file.metadata() or {})
-        except SafetensorError:
-            sealed = False  # the loader tells what is wrong with it
-        return read_sealed(path) if sealed else None
-    return None
-
-
-def _network(settings: RunSettings, architecture: Architecture, donor: Sealed | None) -> tuple[Classifier, Loaded]:
-    """Build the network with its backbone's weights; its head is made once the classes are known."""
-    torch.manual_seed(key_of(settings.train.seed, "init"))
-    weights = settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet")
-    if donor is not None:
-        from bunryu.models.sealed import open_sealed
-
-        path = Path(weights)
-        net, _ = open_sealed(path / "model.safetensors" if path.is_dir() else path)
-        return net, Loaded(str(path), len(net.backbone.state_dict()), ["the head of that run"])
-    net = build(architecture, 2, pretrained=weights == "imagenet")
-    if weights == "none":
-        return net, Loaded("none: from scratch", 0, [])
-    if weights == "imagenet":
-        return net, Loaded(f"ImageNet, from the hub, for {architecture.name}", len(net.backbone.state_dict()), [])
-    return net, load_file_into(net, architecture, Path(weights))
-
-
-def _new_head(net: Classifier, classes: int, settings: RunSettings) -> None:
-    """Give the network a head for these classes, its draw named by the seed alone."""
-    torch.manual_seed(key_of(settings.train.seed, "head"))
-    features = cast(torch.nn.Linear, net.head[-1]).in_features
-    net.head = torch.nn.Sequential(torch.nn.Dropout(settings.model.dropout), torch.nn.Linear(features, classes))
-
-
 def choose_input(
     settings: RunSettings, architecture: Architecture, donor: Sealed | None, checked: Checked, table: Table
 ) -> tuple[InputSpec, str]:
@@ -267,9 +187,9 @@ def choose_input(
     )
     if wanted.mean is not None:
         return spec, "mean and std as given"
-    scratch = settings.model.weights == "none" or architecture.name == "scratch_cnn"
-    source = wanted.normalize if wanted.normalize != "auto" else "train" if scratch and donor is None else "weights"
-    if source == "weights" and known is None:
+    scratch = donor is None and (settings.model.weights == "none" or architecture.name == "scratch_cnn")
+    source = wanted.normalize if wanted.normalize != "auto" else "train" if scratch else "weights"
+    if source == "weights" and scratch:
         raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
     if source == "train":
         mean, std = mean_and_std(

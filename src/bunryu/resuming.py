@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from bunryu import console
 from bunryu.data.checks import check_images
 from bunryu.data.sources import read_source
-from bunryu.data.table import Table
-from bunryu.errors import RunError, some
+from bunryu.data.table import Table, texts
+from bunryu.errors import DeviceError, RunError, some
 from bunryu.experiment import run_to_end, write_config
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import decode_spec, make_plan, whole_stages
 from bunryu.run import RunFolder, open_folder
 from bunryu.settings import RunSettings
-from bunryu.storage import read_json
+from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
+from bunryu.train.settings import Stage
 
 
 def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
@@ -47,15 +49,20 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
                 f"bunryu train --resume {folder.path} --more-epochs 5"
             )
         table = unchanged_data(folder, settings)
+        for written in (folder.path, folder.best.parent, folder.plots):
+            remove_leftovers(written)
         if not folder.last.exists():
             return _from_the_start(folder, settings, more_epochs)
         checkpoint = load_checkpoint(folder.last)
+        if len(folder.read_history()) < checkpoint.progress.history:
+            raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
         if more_epochs:
             settings = _extended(folder, settings, checkpoint, more_epochs)
         net = build(checkpoint.sealed.architecture, len(checkpoint.sealed.classes))
         net.load_state_dict(checkpoint.net)
-        model = Model(net, checkpoint.sealed, choose_device(settings.train.device))
-        console.say(f"resuming {folder.path} at {_place(checkpoint)}, {environment['threads']} threads")
+        model = Model(net, checkpoint.sealed, _same_device(settings, environment["device"]))
+        place = _place(checkpoint, whole_stages(settings))
+        console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
         run_to_end(folder, settings, table, model, environment["facts"], checkpoint)
     return folder
 
@@ -69,26 +76,42 @@ def unchanged_data(folder: RunFolder, settings: RunSettings) -> Table:
     spec, data = decode_spec(settings), settings.data
     table = check_images(read_source(data), spec, level=data.check, workers=data.workers).table
     with folder.split.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        before = {row["path"]: row for row in csv.DictReader(file)}
-    now = {str(row["path"]): row for row in table.frame().to_dict("records")}
-    changes = [f"removed: {path}" for path in before if path not in now]
+        before = _by_path(csv.DictReader(file))
+    now = _by_path(table.frame().to_dict("records"))
+    changes = [f"removed or no longer readable: {path}" for path in before if path not in now]
     changes += [f"added: {path}" for path in now if path not in before]
     for path in before.keys() & now.keys():
-        for column, told in (
-            ("digest", "changed"),
-            (table.target, "label changed"),
-            ("group", "group changed"),
-        ):
-            if before[path].get(column) != now[path].get(column):
+        for column, told in (("digest", "changed"), (table.target, "label changed"), ("group", "group changed")):
+            if [row.get(column) for row in before[path]] != [row.get(column) for row in now[path]]:
                 changes.append(f"{told}: {path}")
     if changes:
+        listing = folder.path / "data_changes.txt"
+        write_atomic(listing, "".join(f"{line}\n" for line in sorted(changes)).encode("utf-8", "surrogateescape"))
         raise RunError(
             f"The data of {folder.path} changed since it started ({len(changes)} differences): "
-            f"{some(sorted(changes), 6)}. Resuming would not give what the run promises. Put the data back, or "
-            "start a new run."
+            f"{some(sorted(changes), 6)} (all in {listing}). Resuming would not give what the run promises. "
+            "Put the data back, or start a new run."
         )
-    splits = np.array([before[str(path)]["split"] for path in table.paths], dtype=object)
-    return dataclasses.replace(table, splits=splits)
+    return dataclasses.replace(table, splits=texts([before[path][0]["split"] for path in table.paths]))
+
+
+def _by_path(rows: Iterable[dict[Any, Any]]) -> dict[str, list[dict[Any, Any]]]:
+    """Group rows by their path: one picture under two labels has two."""
+    found: dict[str, list[dict[Any, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["path"], []).append(row)
+    return found
+
+
+def _same_device(settings: RunSettings, recorded: str) -> torch.device:
+    """Return the device that the run was started on, where this machine has one of its kind."""
+    kind = torch.device(recorded).type
+    try:
+        return choose_device(kind)  # type: ignore[arg-type]
+    except DeviceError:
+        device = choose_device(settings.train.device)
+        console.say(f"there is no {kind} here: going on on {device}, to other bits than on {kind}", style="yellow")
+        return device
 
 
 def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int) -> RunFolder:
@@ -103,22 +126,20 @@ def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int) 
 
 def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, more_epochs: int) -> RunSettings:
     """Add a stage of `more_epochs` to a finished run, and let its state go on."""
-    if not checkpoint.progress.finished:
-        raise RunError(f"{folder.path} has not finished; resume it without --more-epochs first.")
     stages = whole_stages(settings)
+    if checkpoint.progress.stage < len(stages):
+        raise RunError(f"{folder.path} has not finished; resume it without --more-epochs first.")
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     stages.append(stages[-1].model_copy(update={"name": f"more{number}", "epochs": more_epochs}))
     update = {"stages": stages, "epochs": sum(int(stage.epochs or 0) for stage in stages)}
     settings = settings.model_copy(update={"train": settings.train.model_copy(update=update)})
-    write_config(folder, settings)
     folder.metrics.unlink(missing_ok=True)
-    checkpoint.progress.finished = False
-    checkpoint.progress.stage = len(stages) - 1
+    write_config(folder, settings)  # the checkpoint stands before the new stage: a kill here loses nothing
     return settings
 
 
-def _place(checkpoint: Checkpoint) -> str:
+def _place(checkpoint: Checkpoint, stages: list[Stage]) -> str:
     progress = checkpoint.progress
-    if progress.finished:
+    if progress.stage == len(stages):
         return "the results"
     return f"epoch {progress.total_epochs + 1}" + (f", batch {progress.step + 1}" if progress.step else "")

@@ -142,18 +142,26 @@ def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFol
     Raises:
         RunError: `out` is there already and not empty.
     """
-    if out is None:
-        out = _next_free(root, name)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    require_new(out)
+    out = out or _next_free(root, name)
+    folder = RunFolder(out)
+    for path in (folder.best.parent, folder.plots):
+        path.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def require_new(out: Path | None) -> None:
+    """Refuse a run folder that is taken: called again before anything slow happens.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         told = "is a file" if out.is_file() else "is not empty"
         raise RunError(
             f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
             f"that run: bunryu train --resume {out}"
         )
-    folder = RunFolder(out)
-    for path in (folder.best.parent, folder.plots):
-        path.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def open_folder(path: str | Path) -> RunFolder:
@@ -168,6 +176,11 @@ def open_folder(path: str | Path) -> RunFolder:
         siblings = [str(p) for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
     if not (folder / "config.yaml").exists() and not (folder / "model.safetensors").exists():
+        if (folder / "checkpoints").is_dir():
+            raise RunError(
+                f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Remove it, and "
+                "start the training anew."
+            )
         inside = sorted(str(p.parent) for p in folder.glob("*/config.yaml"))
         hint = f" Did you mean {inside[-1]}?" if inside else ""
         raise RunError(f"{folder} is not a run folder: it has neither config.yaml nor model.safetensors.{hint}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ class RunSettings(Settings):
             raise ValueError(f"model.batch_norm is an option of scratch_cnn, not of {self.model.name}")
         if scratch and self.model.weights == "imagenet":
             raise ValueError("scratch_cnn has no imagenet weights; leave model.weights out, or name a run or a file")
+        if self.data.source is not None and self.data.train is not None:
+            raise ValueError(
+                f"data came twice: data.source={self.data.source} and data.train={self.data.train}; give one"
+            )
+        if self.name is not None and (not self.name.strip(". ") or set(self.name) & set("/\\\0")):
+            raise ValueError(f"name: expected the name of a folder, without / and \\, received {self.name!r}")
         if self.split.val == 0 and not self.train.monitor.startswith("train_") and self._no_validation():
             raise ValueError(
                 f"split.val=0 leaves nothing to compute train.monitor={self.train.monitor} on; "
@@ -60,7 +66,8 @@ class RunSettings(Settings):
         return self
 
     def _no_validation(self) -> bool:
-        return self.data.val is None and self.split.file is None and self.data.split_column is None
+        """Return whether no data can hold validation rows. (A single source may have a val/ or a split column.)"""
+        return self.data.train is not None and self.data.val is None and self.split.file is None
 
 
 def recipe_names() -> list[str]:
@@ -83,20 +90,41 @@ def load_settings(
         ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
     """
     top = [Layer("the command line", values or {}), parse_overrides(overrides)]
-    named = recipe if recipe in recipe_names() else None
-    if recipe is not None and named is None:
+    if recipe in recipe_names():
+        top.insert(0, Layer("--recipe", {"recipe": recipe}))
+    elif recipe is not None:
         if not recipe.endswith((".yaml", ".yml")):
             raise ConfigError(
                 f"There is no recipe {recipe!r}.{nearest(recipe, recipe_names())} "
                 f"Recipes: {some(recipe_names(), 12)}; or give a settings file, FILE.yaml."
             )
         top.insert(0, load_yaml(Path(recipe)))
-        named = top[0].values.get("recipe")
-    named = named or _suitable_recipe(top)
+    asked = [layer.values["recipe"] for layer in top if layer.values.get("recipe") is not None]
+    named = str(asked[-1]) if asked else _suitable_recipe(top)
     if named not in recipe_names():
-        raise ConfigError(f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())}")
+        raise ConfigError(
+            f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())} "
+            f"Recipes: {some(recipe_names(), 12)}."
+        )
     base = load_yaml(Path(str(_recipes().joinpath(f"{named}.yaml"))))
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
+
+
+def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Sequence[str]) -> RunSettings:
+    """Join a run's own evaluate.* settings and ``key=value`` pairs; its data settings are not taken over.
+
+    Args:
+        of_run: reads the settings of the run; None for a model without them.
+        overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
+
+    Raises:
+        ConfigError: a wrong pair, or one of another section.
+    """
+    wrong = [pair for pair in overrides if "=" in pair and not pair.startswith(("data.", "evaluate."))]
+    if wrong:
+        raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
+    base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
+    return load_settings(overrides, recipe="default", values=base)
 
 
 def _recipes() -> Any:

@@ -32,9 +32,16 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _no_space(path, len(payload)) from error
+            raise _no_space(path, len(payload), error) from error
         raise
     _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill left half written in `folder`; only for who knows that no one writes there now."""
+    for temporary in folder.glob(".*.tmp"):
+        if temporary.is_file():
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -75,10 +82,10 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _no_space(path: Path, size: int) -> TrainingError:
+def _no_space(path: Path, size: int, error: OSError) -> TrainingError:
     free = shutil.disk_usage(path.parent).free
     return TrainingError(
-        f"No space left to write {path}: it needs {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. "
-        "The file that was there before is untouched. Free some space, then go on with "
+        f"No space left to write {path} ({error.strerror}): it needs {size / 1e6:.1f} MB and {free / 1e6:.1f} MB of "
+        "the disk are free. The file that was there before is untouched. Free some space, then go on with "
         "`bunryu train --resume RUN`, or choose another disk with --out."
     )

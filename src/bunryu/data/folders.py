@@ -21,7 +21,7 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-_JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
+_JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
 
 @dataclass
@@ -49,8 +49,12 @@ class Listing:
         return notes
 
 
-def read_folder(root: Path) -> tuple[Listing, str]:
+def read_folder(root: Path, *, strict: bool = True) -> tuple[Listing, str]:
     """List the images of a tree: split folders of class folders, or class folders alone.
+
+    Args:
+        root: the folder.
+        strict: refuse a class folder to train on that has no image. Not so for data to measure on.
 
     Returns:
         The listing, and what kind of tree it is, in words.
@@ -60,12 +64,17 @@ def read_folder(root: Path) -> tuple[Listing, str]:
     """
     splits = _split_folders(root)
     listing = Listing()
-    if "train" not in splits:
-        read_class_folders(root, "", listing)
+    if not splits:
+        read_class_folders(root, "", listing, strict=strict)
         return listing, "one tree of class folders"
+    for entry in _entries(root, listing):
+        if entry.is_file():
+            listing.loose += _is_image(entry.name)
+        elif Path(entry.path) not in splits.values():
+            listing.notes.append(f"{entry.name}/ is none of train, val and test: not used")
     for split, folder in splits.items():
         if _class_folders(folder):
-            read_class_folders(folder, split, listing)
+            read_class_folders(folder, split, listing, strict=strict)
         elif split == "train":
             raise _no_class_folders(folder)
         else:
@@ -75,8 +84,10 @@ def read_folder(root: Path) -> tuple[Listing, str]:
     return listing, "split folders " + ", ".join(f"{name}/" for name in used)
 
 
-def read_class_folders(root: Path, split: str, listing: Listing) -> None:
+def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool = True) -> None:
     """Add the images under each class folder of `root` to `listing`. The folder's name is the label.
+
+    See `read_folder` for `strict`.
 
     Raises:
         DataError: there is no such folder, it has no class folders, or a class folder has no image.
@@ -97,7 +108,7 @@ def read_class_folders(root: Path, split: str, listing: Listing) -> None:
             f"There are no images in {root}: its folders ({some(empty)}) hold none. Expected one folder a class, "
             f"with files such as .jpg or .png in it.{_found_instead(listing)}"
         )
-    if empty and split in ("", "train"):
+    if empty and strict and split in ("", "train"):
         raise DataError(
             f"Class folder without any image in {root}: {some(empty)}.{_found_instead(listing)} "
             "Add images, or remove the empty folder."
@@ -116,7 +127,7 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
             continue
         seen.add(real)
         below = []
-        for entry in sorted(_entries(Path(here), listing), key=lambda entry: entry.name):
+        for entry in _entries(Path(here), listing):
             if entry.is_dir():
                 below.append(entry.path)
             elif _is_image(entry.name):
@@ -127,14 +138,14 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
 
 
 def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
-    kept = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
-                listing.junk += 1
-            else:
-                kept.append(entry)
-    return kept
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise DataError(f"Cannot open the folder {folder}: {error.strerror}.") from None
+    kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _JUNK)]
+    listing.junk += len(entries) - len(kept)
+    return sorted(kept, key=lambda entry: entry.name)
 
 
 def _is_image(name: str) -> bool:
@@ -144,13 +155,14 @@ def _is_image(name: str) -> bool:
 def _class_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
-    return sorted(Path(entry.path) for entry in _entries(root, Listing()) if entry.is_dir())
+    return [Path(entry.path) for entry in _entries(root, Listing()) if entry.is_dir()]
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return {split: folder}; empty where a folder named like a split is a class (it holds images itself)."""
     found: dict[str, Path] = {}
-    for folder in _class_folders(root):
+    everything = _class_folders(root)
+    for folder in everything:
         split = SPLIT_FOLDERS.get(folder.name.lower())
         if split is None:
             continue
@@ -160,9 +172,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
                 "Name the ones to use with --train-dir, --val-dir and --test-dir."
             )
         found[split] = folder
-    train = found.get("train")
-    others = [f for f in _class_folders(root) if f not in found.values()]
-    if train is not None and not _class_folders(train) and others:
+    others = [folder for folder in everything if folder not in found.values()]
+    if "train" in found:
+        if others and not _class_folders(found["train"]):
+            return {}
+    elif others or not all(_class_folders(folder) for folder in found.values()):
         return {}
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
@@ -170,8 +184,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 def _no_class_folders(root: Path) -> DataError:
     listing = Listing()
     images = sum(1 for _ in walk_images(root, listing))
-    tables = sorted(path.name for path in (*root.glob("*.csv"), *root.glob("*.tsv"), *root.parent.glob("*.csv")))
-    hint = f" A table may hold the labels: bunryu train {root / tables[0]}" if tables else ""
+    hint = table_hint(root) or table_hint(root.parent)
     if images:
         return DataError(
             f"{root} has {images} images but no class folders, so their labels are not known. "
@@ -181,6 +194,12 @@ def _no_class_folders(root: Path) -> DataError:
         f"There are no class folders and no images in {root}.{_found_instead(listing)} "
         f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{hint}"
     )
+
+
+def table_hint(folder: Path) -> str:
+    """Name a table in `folder`, which may hold the labels of images that lie there."""
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    return f" A table may hold the labels: bunryu train {tables[0]}" if tables else ""
 
 
 def _found_instead(listing: Listing) -> str:

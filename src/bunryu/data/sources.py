@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.data import folders, tabular
+from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, nearest, some
@@ -44,6 +45,13 @@ def check_classes(table: Table) -> None:
     """
     training = {label for label, split in zip(table.target_labels, table.splits, strict=True) if split in ("", "train")}
     everything = set(table.target_labels)
+    if not training:
+        counts = Counter(table.splits)
+        raise DataError(
+            f"There are no images to train on in {table.root}: "
+            f"{', '.join(f'{counts[name]} are given as {name}' for name in SPLITS if counts[name])}. "
+            "Give them too: --train-dir FOLDER, or data.train=FOLDER."
+        )
     folded: dict[str, str] = {}
     for name in sorted(everything):
         other = folded.setdefault(name.strip().casefold(), name)
@@ -68,10 +76,15 @@ def check_classes(table: Table) -> None:
 
 
 def _nested_hint(table: Table) -> str:
-    """Where everything lies under one folder (a zip unpacked twice), name that folder."""
-    seconds = {Path(path).parts[1] for path in table.paths if len(Path(path).parts) > 2}
-    first = Path(table.paths[0]).parts[0]
-    return f" Did you mean {table.root / first}? It holds {some(sorted(seconds))}." if len(seconds) > 1 else ""
+    """Where everything lies under one folder (a zip unpacked twice, images beside a table), name what to use."""
+    parts = [Path(path).parts for path in table.paths]
+    first = parts[0][0]
+    if first != table.target_labels[0]:
+        return ""
+    seconds = {part[1] for part in parts if len(part) > 2}
+    if len(seconds) > 1:
+        return f" Did you mean {table.root / first}? It holds {some(sorted(seconds))}."
+    return folders.table_hint(table.root)
 
 
 def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
@@ -91,29 +104,30 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
 
 def _read_part(data: Any, split: str, settings: DataSettings, label: str | None) -> tabular.Rows:
     if not isinstance(data, str):
-        return tabular.interpret(tabular.from_frame(data), settings, Path.cwd(), label=label)
+        return tabular.interpret(from_frame(data), settings, Path.cwd(), label=label)
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"There is no file or folder {path}.{_near_path(path)}")
     if path.is_dir():
         return _folder_rows(path, split, label)
-    if path.suffix.lower() not in tabular.TABLE_SUFFIXES:
+    if path.suffix.lower() not in TABLE_SUFFIXES:
         raise DataError(
             f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
         )
-    rows = tabular.interpret(tabular.read_csv(path), settings, path.parent, label=label)
+    rows = tabular.interpret(read_csv(path), settings, path.parent, label=label)
     notes = [f"{len(rows.files)} rows in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
 
 
 def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
+    strict = label is None
     if split:
         listing = folders.Listing()
-        folders.read_class_folders(path, split, listing)
+        folders.read_class_folders(path, split, listing, strict=strict)
         kind = f"{split}: class folders"
     else:
-        listing, kind = folders.read_folder(path)
+        listing, kind = folders.read_folder(path, strict=strict)
     return tabular.Rows(
         files=[row[0] for row in listing.rows],
         labels=[row[1] for row in listing.rows],
@@ -165,12 +179,8 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
     shown = [file[len(prefix) :] if file.startswith(prefix) else file for file in shown]
     shown = [path.replace(os.sep, "/") for path in shown]
     notes = list(rows.notes)
-    seen: set[tuple[str, str]] = set()
-    order = []
-    for i in sorted(range(len(shown)), key=lambda i: (shown[i], rows.labels[i])):
-        if (shown[i], rows.labels[i]) not in seen:
-            seen.add((shown[i], rows.labels[i]))
-            order.append(i)
+    keys = list(zip(shown, rows.labels, rows.splits, strict=True))
+    order = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values(), key=keys.__getitem__)
     if len(order) < len(shown):
         notes.append(f"{len(shown) - len(order)} rows that repeat another row's path and label were dropped")
 
@@ -203,7 +213,7 @@ def read_run_rows(split_csv: Path, root: Path, label: str) -> Table:
     Raises:
         DataError: the file is missing or damaged.
     """
-    columns = tabular.read_csv(split_csv)
+    columns = read_csv(split_csv)
     cells = columns.values
     if not {"path", "split", label} <= set(cells):
         raise DataError(f"{split_csv} is damaged: expected the columns path, {label} and split.")

@@ -1,23 +1,19 @@
-"""CSV and TSV files, and DataFrames, become the table."""
+"""What the columns of a table mean: which has the paths, the labels, the groups, the splits."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bunryu.data.columns import Columns, ends_like_an_image
 from bunryu.data.folders import SPLIT_FOLDERS
-from bunryu.data.opening import IMAGE_SUFFIXES
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS
 from bunryu.errors import ConfigError, DataError, nearest, some
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
@@ -39,19 +35,6 @@ _SPLIT_NAMES = ("split", "subset")
 
 
 @dataclass(frozen=True)
-class Columns:
-    """A table of text as it was read: named columns, and where each row stands."""
-
-    where: str
-    values: dict[str, list[str]]
-    lines: Sequence[int]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.lines)
-
-
-@dataclass(frozen=True)
 class Rows:
     """The columns by their meaning; `files` are absolute."""
 
@@ -63,57 +46,6 @@ class Rows:
     columns: dict[str, list[str]]
     published: dict[str, int] | None
     notes: list[str]
-
-
-def read_csv(path: Path) -> Columns:
-    """Read a CSV or TSV of text: UTF-8 with or without BOM, UTF-16 with BOM, or cp949; any line ends.
-
-    Raises:
-        DataError: missing, empty, of another encoding, with a column twice, or with a row of another length.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
-    text = _decode_text(raw, path)
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
-    if not any(header):
-        raise DataError(f"The table {path} is empty. Expected a header line with a path and a label column.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}, line 1: the column {twice[0]!r} stands twice. Rename one.")
-    values: dict[str, list[str]] = {name: [] for name in header}
-    lines: list[int] = []
-    for row in reader:
-        if not any(row):
-            continue
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {reader.line_num}: expected {len(header)} columns ({some(header)}), "
-                f"received {len(row)}. A comma inside a value needs quotes around the value."
-            )
-        for name, cell in zip(header, row, strict=True):
-            values[name].append(cell)
-        lines.append(reader.line_num)
-    if not lines:
-        raise DataError(f"The table {path} has a header but no rows.")
-    return Columns(str(path), values, lines)
-
-
-def from_frame(frame: Any) -> Columns:
-    """Read a pandas DataFrame as text; missing values become empty text."""
-    values = {
-        str(name): [
-            "" if missing else str(value) for value, missing in zip(frame[name], frame[name].isna(), strict=True)
-        ]
-        for name in frame.columns
-    }
-    if not len(frame):
-        raise DataError("The DataFrame has no rows.")
-    return Columns("the DataFrame", values, range(len(frame)))
 
 
 def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: str | None = None) -> Rows:
@@ -139,11 +71,8 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     labels = [unicodedata.normalize("NFC", text) for text in columns.values[label_column]]
     _require_labels(columns, label_column, labels)
     used = {path_column, label_column}
-    root = Path(settings.image_root) if settings.image_root else base
-    if settings.image_root and not root.is_dir():
-        raise DataError(f"data.image_root: there is no folder {root}.")
-    files = [os.path.join(root.absolute(), text.replace("\\", "/") if os.sep == "/" else text)  # noqa: PTH118
-             for text in columns.values[path_column]]  # fmt: skip
+    root = image_folder(settings.image_root, base)
+    files = [file_under(root, text) for text in columns.values[path_column]]
     _require_files(columns, path_column, files, root)
     named = [f"path={path_column!r}", f"label={label_column!r}"]
     if group_column:
@@ -162,19 +91,27 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     )
 
 
-def image_column(columns: Columns, settings: DataSettings) -> list[str]:
+def image_column(columns: Columns) -> list[str]:
     """Return the paths of a table that needs no labels (to predict)."""
-    return columns.values[_path_column(columns, settings)]
+    return columns.values[_path_column(columns, DataSettings(), mend="Rename that column to path.")]
 
 
-def _decode_text(raw: bytes, path: Path) -> str:
-    encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
-    for encoding in encodings:
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise DataError(f"{path} is neither UTF-8 nor cp949 text. Save it as UTF-8 (in Excel: CSV UTF-8).")
+def image_folder(given: str | None, base: Path) -> Path:
+    """Return the absolute folder that a table's paths are relative to.
+
+    Raises:
+        DataError: the given one is not there.
+    """
+    root = Path(given).expanduser() if given else base
+    if given and not root.is_dir():
+        near = nearest(root.name, _names(root.parent))
+        raise DataError(f"data.image_root: there is no folder {root}.{near}")
+    return root.absolute()
+
+
+def file_under(root: Path, text: str) -> str:
+    """Return the file that a table's path means; tables made on Windows have backslashes."""
+    return os.path.join(root, text.replace("\\", "/") if os.sep == "/" else text)  # noqa: PTH118
 
 
 def _named(columns: Columns, name: str, key: str) -> str:
@@ -193,16 +130,16 @@ def _named_or_known(columns: Columns, name: str | None, known: Sequence[str], ke
     return next((by_lower[word] for word in known if word in by_lower), None)
 
 
-def _path_column(columns: Columns, settings: DataSettings) -> str:
+def _path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name it: data.path_column=COLUMN") -> str:
     found = _named_or_known(columns, settings.path_column, _PATH_NAMES, "data.path_column")
     if found is not None:
         return found
     for name, cells in columns.values.items():
-        if all(os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES for cell in cells[:100]):  # noqa: PTH122
+        if all(map(ends_like_an_image, cells[:100])):
             return name
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the image paths. Its columns: "
-        f"{some(columns.values, 12)}. Name it: data.path_column=COLUMN"
+        f"{some(columns.values, 12)}. {mend}"
     )
 
 
@@ -210,12 +147,15 @@ def _label_column(columns: Columns, settings: DataSettings, used: set[str], pref
     if settings.label_column is None and preferred in columns.values:
         return preferred
     found = _named_or_known(columns, settings.label_column, _LABEL_NAMES, "data.label_column")
-    if found is not None and (found not in used or settings.label_column):
+    if found is not None and settings.label_column:
         return found
+    if found is not None and found not in used:
+        return _names_of_numbers(columns, found, used)
     side = set(_GROUP_NAMES + _SPLIT_NAMES) | {settings.group_column, settings.split_column}
-    rest = [name for name in columns.values if name not in used and name.lower() not in side and name not in side]
+    rest = [name for name in columns.values if name and name not in used and not {name, name.lower()} & side]
     if len(rest) == 1:
         return rest[0]
+    rest.sort(key=lambda name: not 1 < len(set(columns.values[name])) < len(columns))  # the likely ones first
     counts = some([f"{name} ({len(set(columns.values[name]))} different values)" for name in rest], 8)
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the labels. "
@@ -227,17 +167,30 @@ def _label_column(columns: Columns, settings: DataSettings, used: set[str], pref
     )
 
 
+def _names_of_numbers(columns: Columns, found: str, used: set[str]) -> str:
+    """Return the column with the names of the classes, where `found` has only their numbers."""
+    if not all(_is_count(cell) for cell in columns.values[found]):
+        return found
+    for name in columns.values:
+        if name.lower() in _LABEL_NAMES and name not in {found, *used}:
+            labels = columns.values[name]
+            if not all(map(_is_count, labels)) and _published(columns, labels, {*columns.values} - {found}):
+                return name
+    return found
+
+
 def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | None:
+    """Return the split of each row; None without such a column, or where it has none of the known words."""
     if name is None:
         return None
     cells = columns.values[name]
     known = {"": "", **SPLIT_FOLDERS, "dev": "val"}
     unknown = sorted({cell for cell in cells if cell.strip().lower() not in known})
-    if unknown and named:
+    if unknown and (named or any(known.get(cell.strip().lower()) for cell in cells)):
         line = columns.lines[next(i for i, cell in enumerate(cells) if cell == unknown[0])]
         raise DataError(
-            f"{columns.where}, line {line}: the split {unknown[0]!r} is not one of {some(SPLITS)} "
-            "(or empty, to be decided)."
+            f"{columns.where}, {columns.unit} {line}: in column {name!r} the split {unknown[0]!r} is not one of "
+            f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
         )
     return None if unknown else [known[cell.strip().lower()] for cell in cells]
 
@@ -246,8 +199,8 @@ def _require_labels(columns: Columns, name: str, labels: list[str]) -> None:
     empty = [line for line, label in zip(columns.lines, labels, strict=True) if not label.strip()]
     if empty:
         raise DataError(
-            f"{columns.where}: the label (column {name!r}) is empty in {len(empty)} rows, at line {some(empty)}. "
-            "Fill them in, or remove those rows."
+            f"{columns.where}: the label (column {name!r}) is empty in {len(empty)} of {len(labels)} rows, at "
+            f"{columns.unit} {some(empty)}. Fill them in, or remove those rows."
         )
 
 
@@ -257,18 +210,35 @@ def _require_files(columns: Columns, name: str, files: list[str], root: Path) ->
     if any(os.path.exists(file) for file in sample):  # noqa: PTH110
         return
     first = columns.values[name][0]
-    hint = " Name the folder the paths are relative to: data.image_root=FOLDER"
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
-        if (folder / first).exists():
-            hint = f" Did you mean data.image_root={folder}?"
-            break
+    hint = _where_instead(root, first) or " Name the folder the paths are relative to: data.image_root=FOLDER"
     raise DataError(f"None of the images in {columns.where} is where its path points, e.g. {root / first}.{hint}")
+
+
+def _where_instead(root: Path, first: str) -> str:
+    """Look for a table's first image in the folders around."""
+    near = [folder / name for folder in (root, root.parent) for name in _names(folder)]
+    for folder in (root.parent, *(path for path in near if path.is_dir())):
+        if os.path.isfile(file_under(folder, first)):  # noqa: PTH113
+            return f" Did you mean data.image_root={folder}?"
+    for folder in (root, *(path for path in near if path.is_dir())):
+        for suffix in (".jpg", ".jpeg", ".png"):
+            if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113
+                return f" There is {folder / first}{suffix}: write the ending {suffix} into the paths."
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208
+
+
+def _is_count(text: str) -> bool:
+    return text.strip().isascii() and text.strip().isdigit()
 
 
 def _published(columns: Columns, labels: list[str], used: set[str]) -> dict[str, int] | None:
     """Return {class: whole number} of the first column that pairs one to one with the labels."""
     for name, cells in columns.values.items():
-        if name in used or not all(cell.strip().isascii() and cell.strip().isdigit() for cell in cells):
+        if name in used or not all(map(_is_count, cells)):
             continue
         pairs: Mapping[str, int] = dict(zip(labels, map(int, cells), strict=True))
         consistent = all(pairs[label] == int(cell) for label, cell in zip(labels, cells, strict=True))

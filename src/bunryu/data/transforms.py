@@ -44,32 +44,33 @@ def draw(augment: AugmentSettings, seed: int, epoch: int, rows: NDArray[np.int64
     Random resized crop as Szegedy et al. 2015 ("Going deeper with convolutions"): the area share is uniform,
     the aspect log-uniform; a side that would be longer than the picture is cut to it.
     """
-    u = uniforms(seed, "augment", epoch, rows, _DRAWS).astype(np.float32)
-    width = height = np.ones(len(rows), np.float32)
+    u = uniforms(seed, "augment", epoch, rows, _DRAWS)
+    width = height = np.ones(len(rows))
     if augment.crop_scale is not None:
         area = _between(u[:, 0], *augment.crop_scale)
         ratio = np.exp(_between(u[:, 1], *(math.log(value) for value in augment.crop_ratio)))
         width, height = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)
     erased_area = _between(u[:, 12], *augment.erase_scale)
     erased_ratio = np.exp(_between(u[:, 13], math.log(0.3), math.log(3.3)))
-    return {
+    parameters = {
         "width": width,
         "height": height,
-        "x": ((1 - width) * u[:, 2] + width / 2).astype(np.float32),
-        "y": ((1 - height) * u[:, 3] + height / 2).astype(np.float32),
-        "hflip": np.where(u[:, 4] < augment.hflip, -1, 1).astype(np.float32),
-        "vflip": np.where(u[:, 5] < augment.vflip, -1, 1).astype(np.float32),
-        "angle": np.radians(_between(u[:, 6], -augment.rotate, augment.rotate)).astype(np.float32),
+        "x": (1 - width) * u[:, 2] + width / 2,
+        "y": (1 - height) * u[:, 3] + height / 2,
+        "hflip": np.where(u[:, 4] < augment.hflip, -1, 1),
+        "vflip": np.where(u[:, 5] < augment.vflip, -1, 1),
+        "angle": np.radians(_between(u[:, 6], -augment.rotate, augment.rotate)),
         "brightness": _between(u[:, 7], 1 - augment.brightness, 1 + augment.brightness),
         "contrast": _between(u[:, 8], 1 - augment.contrast, 1 + augment.contrast),
         "saturation": _between(u[:, 9], 1 - augment.saturation, 1 + augment.saturation),
         "hue": _between(u[:, 10], -augment.hue, augment.hue),
-        "erase": (u[:, 11] < augment.erase).astype(np.float32),
+        "erase": u[:, 11] < augment.erase,
         "erase_width": np.minimum(np.sqrt(erased_area * erased_ratio), 1),
         "erase_height": np.minimum(np.sqrt(erased_area / erased_ratio), 1),
         "erase_x": u[:, 14],
         "erase_y": u[:, 15],
     }
+    return {name: values.astype(np.float32) for name, values in parameters.items()}
 
 
 def apply(
@@ -102,8 +103,8 @@ def apply(
     return x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _between(u: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
-    return (low + (high - low) * u).astype(np.float32)
+def _between(u: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    return low + (high - low) * u
 
 
 def _colours(augment: AugmentSettings) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from bunryu.config import Settings
-from bunryu.errors import ModelError, nearest
+from bunryu.errors import ModelError, nearest, some
+from bunryu.models.hub import fetched, first_line
 from bunryu.models.scratch import scratch_cnn
 
 Library = Literal["scratch", "timm", "torchvision"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
+_ARGUMENTS = ("batch_norm", "img_size", "image_size")
 
 
 class Architecture(Settings):
@@ -28,7 +32,7 @@ class Architecture(Settings):
     dropout: float = 0.0
     """In front of the last linear layer."""
     arguments: dict[str, Any] = {}
-    """Further arguments of the library's constructor."""
+    """Further arguments of the library's constructor; no others than `size_arguments` and scratch_cnn know."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,32 @@ class Expected:
 
 
 class Classifier(nn.Module):
-    """A backbone, (B, C, H, W) -> (B, F), and a head of dropout and a linear layer, (B, F) -> (B, K)."""
+    """A backbone, (B, 3, H, W) -> (B, F), and a head of dropout and a linear layer, (B, F) -> (B, K).
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float) -> None:
+    Grey pictures, (B, 1, H, W), are given to a backbone for colour three times over. For its first convolution
+    that is the same as the sum of its weights over the colours, whatever the backbone looks like inside.
+    """
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float, *, repeat: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, classes))
+        self.repeat = repeat
+
+    def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return what the backbone makes of the pictures, shape (B, F)."""
+        return cast(torch.Tensor, self.backbone(x_BCHW.repeat(1, 3, 1, 1) if self.repeat else x_BCHW))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits, shape (B, K)."""
-        return cast(torch.Tensor, self.head(self.backbone(x_BCHW)))
+        return cast(torch.Tensor, self.head(self.features(x_BCHW)))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As `nn.Module` does. A plain dict, as safetensors gives, names no versions: the present ones are meant."""
+        if not hasattr(state_dict, "_metadata"):
+            state_dict = OrderedDict(state_dict)
+            vars(state_dict)["_metadata"] = vars(self.state_dict())["_metadata"]
+        return super().load_state_dict(state_dict, strict, assign)
 
 
 def find(name: str) -> tuple[Library, str]:
@@ -67,6 +87,7 @@ def find(name: str) -> tuple[Library, str]:
     if library not in ("", "timm", "torchvision"):
         raise ModelError(f"model.name: expected timm/NAME, torchvision/NAME or scratch_cnn, received {name!r}.")
     if library in ("", "timm") and _in_timm(bare):
+        _require_tag(bare)
         return "timm", bare
     if library in ("", "torchvision") and bare in torchvision_names():
         return "torchvision", bare
@@ -98,14 +119,24 @@ def build(architecture: Architecture, classes: int, *, pretrained: bool = False)
         ModelError: an unknown name, an argument the model refuses, or weights that cannot be had.
     """
     library, bare = find(architecture.name)
+    if unknown := set(architecture.arguments) - set(_ARGUMENTS):
+        raise ModelError(f"{architecture.name}: there is no argument {some(sorted(unknown))}; known: {_ARGUMENTS}.")
     if library == "scratch":
         backbone, features = scratch_cnn(architecture.channels, **architecture.arguments)
-        return Classifier(backbone, features, classes, architecture.dropout)
-    make = _timm_backbone if library == "timm" else _torchvision_backbone
-    net, features = make(bare, architecture.arguments, pretrained)
-    if architecture.channels == 1:
-        to_grey(net)
-    return Classifier(net, features, classes, architecture.dropout)
+        return Classifier(backbone, features, classes, architecture.dropout, repeat=False)
+    make = partial(_timm_net if library == "timm" else _torchvision_net, bare, architecture.arguments, pretrained)
+    try:
+        net = fetched(library, bare, make) if pretrained else make()
+    except ModelError:
+        raise
+    except Exception as error:
+        told = f" with {architecture.arguments}" if architecture.arguments else ""
+        raise ModelError(f"{architecture.name} cannot be made{told}: {first_line(error)}") from error
+    if library == "torchvision":
+        net, features = _without_classifier(net)
+    else:
+        features = int(getattr(net, "head_hidden_size", None) or cast(Any, net).num_features)
+    return Classifier(net, features, classes, architecture.dropout, repeat=architecture.channels == 1)
 
 
 def expected_input(name: str) -> Expected:
@@ -117,7 +148,7 @@ def expected_input(name: str) -> Expected:
         cfg = timm.get_pretrained_cfg(bare) or timm.models.PretrainedCfg()
         size = (cfg.test_input_size or cfg.input_size)[1:]
         crop = cfg.test_crop_pct if cfg.test_input_size and cfg.test_crop_pct else cfg.crop_pct
-        return Expected(size, crop, cfg.interpolation, list(cfg.mean), list(cfg.std))
+        return Expected(size, min(crop, 1.0), cfg.interpolation, list(cfg.mean), list(cfg.std))
     from torchvision import models
 
     transform = models.get_model_weights(bare).DEFAULT.transforms()
@@ -148,40 +179,54 @@ def has_depthwise(net: nn.Module) -> bool:
     return any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in net.modules())
 
 
-def to_grey(net: nn.Module) -> None:
-    """Give the first convolution one input channel, its weights summed over RGB (as timm adapts them)."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
-            module.weight = nn.Parameter(module.weight.detach().sum(dim=1, keepdim=True))
-            module.in_channels = 1
-            return
-    raise ModelError("input.channels=grey: this model has no first convolution over 3 channels to adapt. Use rgb.")
+def require_fit(net: Classifier, architecture: Architecture, size: tuple[int, int]) -> None:
+    """Take one empty picture through the net, so that a size it cannot take is told before anything is trained.
+
+    Raises:
+        ModelError: it cannot, or the backbone gives no one vector for a picture.
+    """
+    training, device = net.training, next(net.parameters()).device
+    told = f"{size[0]}x{size[1]}"
+    try:
+        with torch.no_grad():
+            shape = tuple(net.eval().features(torch.zeros(1, architecture.channels, *size, device=device)).shape)
+    except Exception as error:
+        known = None if architecture.name == "scratch_cnn" else expected_input(architecture.name).size
+        mend = f" It is made for {known[0]}x{known[1]}; leave input.size out, or set another." if known else ""
+        raise ModelError(f"{architecture.name} cannot take pictures of {told}: {first_line(error)}.{mend}") from error
+    finally:
+        net.train(training)
+    if shape != (1, cast(nn.Linear, net.head[-1]).in_features):
+        raise ModelError(
+            f"{architecture.name} gives features of shape {shape[1:]} for a picture of {told}, not one vector, so it "
+            "cannot classify. Choose another model.name."
+        )
 
 
-def _timm_backbone(name: str, arguments: dict[str, Any], pretrained: bool) -> tuple[nn.Module, int]:
+def _timm_net(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
     import timm
 
-    if pretrained:
-        _skip_retries_without_network()
-    try:
-        net = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-    except Exception as error:
-        raise _refusal("timm/" + name, arguments, pretrained, error) from error
-    return net, int(net.head_hidden_size if hasattr(net, "head_hidden_size") else net.num_features)
+    return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments))
 
 
-def _torchvision_backbone(name: str, arguments: dict[str, Any], pretrained: bool) -> tuple[nn.Module, int]:
+def _torchvision_net(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
     from torchvision import models
 
-    extra: dict[str, Any] = {"aux_logits": pretrained} if name in ("googlenet", "inception_v3") else {}
-    extra |= {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    try:
-        net = models.get_model(name, weights="DEFAULT" if pretrained else None, **extra, **arguments)
-    except Exception as error:
-        raise _refusal("torchvision/" + name, arguments, pretrained, error) from error
-    if extra:
+    weights = "DEFAULT" if pretrained else None
+    if name in ("googlenet", "inception_v3"):  # as their weights want them: inputs rescaled inside, no second heads
+        net = models.get_model(name, weights=weights, aux_logits=pretrained, init_weights=False, transform_input=True)
         net.aux_logits, net.AuxLogits, net.aux1, net.aux2 = False, None, None, None
-    return _without_classifier(net)
+        return cast(nn.Module, net)
+    if pretrained and "image_size" in arguments:  # a ViT of another size than its weights
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        net = models.get_model(name, weights=weights)
+        if net.image_size != arguments["image_size"]:
+            state = interpolate_embeddings(arguments["image_size"], net.patch_size, net.state_dict())
+            net = models.get_model(name, **arguments)
+            net.load_state_dict(state)
+        return cast(nn.Module, net)
+    return cast(nn.Module, models.get_model(name, weights=weights, **arguments))
 
 
 def _without_classifier(net: nn.Module) -> tuple[nn.Module, int]:
@@ -218,6 +263,17 @@ def _in_timm(name: str) -> bool:
     return bool(timm.is_model(name.split(".", 1)[0]))
 
 
+def _require_tag(name: str) -> None:
+    """Refuse a tag that timm has no weights of; the tag says which of several trainings is meant."""
+    import timm
+
+    base, dot, _ = name.partition(".")
+    tags = timm.list_pretrained(f"{base}.*") if dot else []
+    if dot and name not in tags:
+        known = f" Known: {some(tags, 12)}." if tags else ""
+        raise ModelError(f"model.name: timm has no weights {name!r}.{nearest(name, tags)}{known}")
+
+
 def _nearest_name(library: str, bare: str) -> str:
     import timm
 
@@ -227,39 +283,3 @@ def _nearest_name(library: str, bare: str) -> str:
     if library in ("", "torchvision"):
         choices = [*choices, *(f"torchvision/{name}" for name in torchvision_names())]
     return nearest(f"{library or 'timm'}/{bare}", choices)
-
-
-def _skip_retries_without_network() -> None:
-    """Where the hub's name cannot be looked up, use its local cache only, instead of retrying for a minute."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    import huggingface_hub.constants as hub
-
-    host = urlsplit(hub.ENDPOINT).hostname
-    if host is None or getproxies():
-        return
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        hub.HF_HUB_OFFLINE = True
-
-
-def _refusal(name: str, arguments: dict[str, Any], pretrained: bool, error: Exception) -> ModelError:
-    if pretrained and not isinstance(error, (TypeError, ValueError)):
-        return ModelError(
-            f"The ImageNet weights of {name} could not be fetched: the hub cannot be reached and the local cache "
-            f"does not have them ({_first_line(error)}). Nothing was trained. Download them where there is a "
-            "network and give the file: model.weights=FILE.safetensors (or .pth); or train from scratch with "
-            "model.weights=none (model.name=scratch_cnn is quicker)."
-        )
-    if pretrained and "pretrained" in str(error).lower():
-        return ModelError(f"{name} has no ImageNet weights on its hub. Give model.weights=FILE or model.weights=none.")
-    told = f" with {arguments}" if arguments else ""
-    return ModelError(f"{name} cannot be made{told}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
-    return f"{type(error).__name__}: {first[:160]}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bunryu.config import Settings
 from bunryu.data.settings import DecodeSpec, InputSpec
@@ -54,7 +55,7 @@ class Sealed(Settings):
     """Everything beside the weights. Every field is there from the first schema on."""
 
     architecture: Architecture
-    heads: list[Head]
+    heads: Annotated[list[Head], Field(min_length=1)]
     members: list[Member] = [Member()]
     decode: DecodeSpec
     input: InputSpec
@@ -72,9 +73,20 @@ def seal(path: Path, net: Classifier, sealed: Sealed) -> None:
     """Write the model file, atomically."""
     from safetensors.torch import save
 
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     record = {name: json.dumps(value, ensure_ascii=False) for name, value in sealed.model_dump(mode="json").items()}
-    write_atomic(path, save(tensors, {"format": "pt", "schema": str(SCHEMA), **record}))
+    write_atomic(path, save(separate(net.state_dict()), {"format": "pt", "schema": str(SCHEMA), **record}))
+
+
+def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors on the CPU, each with memory of its own: some nets (CoaT) use one under several names."""
+    tensors: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if place in taken else tensor
+        taken.add(place)
+    return tensors
 
 
 def read_sealed(path: Path) -> Sealed:
@@ -94,16 +106,21 @@ def read_sealed(path: Path) -> Sealed:
         raise RunError(f"{path} is damaged or not a safetensors file: {error}") from None
     if "schema" not in metadata or "architecture" not in metadata:
         raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={path}")
-    if int(metadata["schema"]) > SCHEMA:
-        raise RunError(
-            f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
-            "Update: pip install --upgrade bunryu"
-        )
-    record = {name: json.loads(metadata[name]) for name in Sealed.model_fields if name in metadata}
     try:
-        return Sealed.model_validate(record)
+        if int(metadata["schema"]) > SCHEMA:
+            raise RunError(
+                f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
+                "Update: pip install --upgrade bunryu"
+            )
+        return Sealed.model_validate({name: json.loads(metadata[name]) for name in Sealed.model_fields})
+    except KeyError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
     except ValidationError as error:
-        raise RunError(f"{path} has a damaged bunryu record: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error}") from None
 
 
 def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
@@ -120,5 +137,6 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
     try:
         net.load_state_dict(load_file(path))
     except RuntimeError as error:
-        raise RunError(f"{path}: its weights do not fit its own record: {str(error).splitlines()[0]}") from None
+        told = " ".join(str(error).split())[:300]
+        raise RunError(f"{path}: its weights do not fit its own record: {told}") from None
     return net.eval(), sealed

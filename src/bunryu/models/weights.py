@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import pickle
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from bunryu.errors import ModelError, some
 from bunryu.models.build import (
     Architecture,
     Classifier,
+    Library,
     build,
     classifier_prefixes,
     find,
@@ -23,9 +26,14 @@ from bunryu.models.build import (
     torchvision_names,
 )
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_ema", "params")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
+_OLD_NAMES = (  # in torchvision's own files: DenseNet's and ViT's
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,24 @@ class Loaded:
 
     def told(self) -> str:
         """Say it in a sentence."""
+        if not self.loaded:
+            return self.source
         rest = f"; left out, as the head is new: {some(self.left_out, 4)}" if self.left_out else ""
-        return f"weights: {self.source}: all {self.loaded} tensors of the backbone loaded{rest}"
+        return f"{self.source}: all {self.loaded} tensors of the backbone loaded{rest}"
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How a file's tensors lie over a backbone's."""
+
+    missing: list[str]
+    extra: list[str]
+    shapes: list[str]
+    left_out: list[str]
+
+    @property
+    def whole(self) -> bool:
+        return not (self.missing or self.extra or self.shapes)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -48,16 +72,18 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: the file is damaged, holds code, or holds no tensors.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        why = "it holds more than tensors, which could run code" if isinstance(error, pickle.UnpicklingError) else error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        code = isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error)
+        why = "it holds more than tensors, which could run code" if code else f"it is damaged ({_said(error)})"
         raise ModelError(
-            f"model.weights: cannot read {path}: {str(why).splitlines()[0]}. "
-            "Expected a plain state dict: torch.save(model.state_dict(), FILE), or safetensors."
+            f"model.weights: cannot read {path}: {why}. Expected a plain state dict: "
+            "torch.save(model.state_dict(), FILE), or safetensors."
         ) from None
     for wrapper in _WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
@@ -84,92 +110,113 @@ def load_file_into(net: Classifier, architecture: Architecture, path: Path) -> L
         ModelError: a key of the backbone is missing, extra, or of another shape; the net the file fits is named.
     """
     library, bare = find(architecture.name)
-    state = _stripped(read_state(path), net.backbone)
     head = classifier_prefixes(library, bare)
-    if architecture.channels == 1:
-        _sum_first_convolution(state, net.backbone)
+    state = _named(read_state(path), net.backbone)
     target = net.backbone.state_dict()
+    fit = _compare(state, target, head)
+    if not fit.whole:
+        mended = _mended(library, bare, state, net.backbone)
+        if (other := _compare(mended, target, head)).whole:
+            state, fit = mended, other
+    if not fit.whole:
+        raise _misfit(architecture.name, path, state, target, fit)
+    wanted = {f"backbone.{key}": state[key] for key in target if key in state}
+    net.load_state_dict(wanted, strict=False)
+    return Loaded(str(path), len(wanted), fit.left_out)
+
+
+def _compare(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], head: tuple[str, ...]) -> _Fit:
     left_out = [key for key in state if key not in target]
-    extra = [key for key in left_out if not key.startswith(head)]
-    missing = [key for key in target if key not in state and not key.endswith("num_batches_tracked")]
-    shapes = [key for key in target if key in state and state[key].shape != target[key].shape]
-    if missing or extra or shapes:
-        raise _misfit(architecture.name, path, state, target, missing, extra, shapes)
-    net.backbone.load_state_dict({key: state[key] for key in target if key in state}, strict=False)
-    return Loaded(str(path), sum(key in state for key in target), left_out)
+    return _Fit(
+        missing=[key for key in target if key not in state and not key.endswith("num_batches_tracked")],
+        extra=[key for key in left_out if not key.startswith(head)],
+        shapes=[key for key in target if key in state and state[key].shape != target[key].shape],
+        left_out=left_out,
+    )
+
+
+def _mended(library: Library, bare: str, state: State, backbone: nn.Module) -> State:
+    """Let the library bring tensors of an older naming, or positions of another input size, to the net's."""
+    try:
+        if library == "timm":
+            mend = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+            return dict(mend(dict(state), backbone)) if mend else state
+        if bare.startswith("vit_"):
+            from torchvision.models.vision_transformer import interpolate_embeddings
+
+            return dict(interpolate_embeddings(backbone.image_size, backbone.patch_size, dict(state)))
+    except Exception:  # made for files that fit; the misfit as it was says more
+        return state
+    return state
 
 
 def _misfit(
-    name: str,
-    path: Path,
-    state: Mapping[str, torch.Tensor],
-    target: Mapping[str, torch.Tensor],
-    missing: list[str],
-    extra: list[str],
-    shapes: list[str],
+    name: str, path: Path, state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], fit: _Fit
 ) -> ModelError:
     parts = []
-    if missing:
-        parts.append(f"{len(missing)} of {len(target)} tensors are missing ({some(missing, 3)})")
-    if extra:
-        parts.append(f"{len(extra)} are not of this model ({some(extra, 3)})")
-    if shapes:
-        key = shapes[0]
+    if fit.missing:
+        parts.append(f"{len(fit.missing)} of {len(target)} tensors are missing ({some(fit.missing, 3)})")
+    if fit.extra:
+        parts.append(f"{len(fit.extra)} are not of this model ({some(fit.extra, 3)})")
+    if fit.shapes:
+        key = fit.shapes[0]
         parts.append(
-            f"{len(shapes)} have another shape ({key}: expected {list(target[key].shape)}, "
+            f"{len(fit.shapes)} have another shape ({key}: expected {list(target[key].shape)}, "
             f"received {list(state[key].shape)})"
         )
-    other = _recognise(name, state)
+    other = _recognise(name, path.stem, state)
     hint = f" The file fits {other}: model.name={other}" if other else " Give the file that was made for this model."
     return ModelError(f"model.weights: {path} does not fit {name}: {'; '.join(parts)}. Nothing was loaded.{hint}")
 
 
-def _recognise(name: str, state: Mapping[str, torch.Tensor]) -> str | None:
-    """Find the model that the file fits: any of torchvision, and those of timm with a name alike."""
+def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str | None:
+    """Find the model that the file fits: any of torchvision, and those of timm with a name like the model's or file's.
+
+    The nearest names come first, for building all of them takes some seconds.
+    """
     import timm
 
-    bare = name.rpartition("/")[2].split(".")[0]
-    alike = difflib.get_close_matches(bare, timm.list_models(), n=12, cutoff=0.4)
-    ordered = difflib.get_close_matches(bare, torchvision_names(), n=200, cutoff=0.0)
-    candidates = [*(f"torchvision/{n}" for n in ordered), *(f"timm/{n}" for n in alike)]
-    return next((candidate for candidate in candidates if candidate != name and _matches(candidate, state)), None)
+    words = [name.rpartition("/")[2].split(".")[0], stem]
+    known = [(f"torchvision/{n}", n) for n in torchvision_names()]
+    alike = {n for word in words for n in difflib.get_close_matches(word, timm.list_models(), n=8, cutoff=0.5)}
+    known += [(f"timm/{n}", n) for n in sorted(alike)]
+
+    def likeness(bare: str) -> float:
+        return max(difflib.SequenceMatcher(None, bare, word).ratio() for word in words)
+
+    candidates = [full for full, _ in sorted(known, key=lambda pair: -likeness(pair[1])) if full != name]
+    return next((candidate for candidate in candidates if _matches(candidate, state)), None)
 
 
 def _matches(name: str, state: Mapping[str, torch.Tensor]) -> bool:
     library, bare = find(name)
-    with torch.device("meta"):
-        try:
+    try:
+        with torch.device("meta"):
             backbone = build(Architecture(name=name), 2).backbone
-        except ModelError:
-            return False
-    stripped = _stripped(dict(state), backbone)
-    target = backbone.state_dict()
-    head = classifier_prefixes(library, bare)
-    fits = all(
-        (key in stripped and stripped[key].shape == value.shape) or key.endswith("num_batches_tracked")
-        for key, value in target.items()
-    )
-    return fits and all(key in target or key.startswith(head) for key in stripped)
+    except ModelError:  # a few cannot be built without their numbers
+        return False
+    return _compare(_named(dict(state), backbone), backbone.state_dict(), classifier_prefixes(library, bare)).whole
 
 
-def _stripped(state: dict[str, torch.Tensor], backbone: nn.Module) -> dict[str, torch.Tensor]:
-    """Take off a prefix that wrappers put before every key, where that makes keys fit."""
+def _named(state: State, backbone: nn.Module) -> State:
+    """Take off a prefix that wrappers put before every key, and mend old names, where that makes keys fit."""
     wanted = set(backbone.state_dict())
     for _ in range(3):
-        if wanted & set(state):
-            return state
         prefix = next((p for p in _PREFIXES if any(key.startswith(p) for key in state)), None)
-        if prefix is None:
-            return state
+        if prefix is None or wanted & set(state):
+            break
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return {_new_name(key, wanted): value for key, value in state.items()}
 
 
-def _sum_first_convolution(state: dict[str, torch.Tensor], backbone: nn.Module) -> None:
-    """Make the file's first convolution take one grey channel, as `to_grey` did to the net."""
-    for name, module in backbone.named_modules():
-        if isinstance(module, nn.Conv2d):
-            key = f"{name}.weight"
-            if module.in_channels == 1 and key in state and state[key].shape[1] == 3:
-                state[key] = state[key].sum(dim=1, keepdim=True)
-            return
+def _new_name(key: str, wanted: set[str]) -> str:
+    if key in wanted:
+        return key
+    renamed = key
+    for old, new in _OLD_NAMES:
+        renamed = old.sub(new, renamed)
+    return renamed if renamed in wanted else key
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]

@@ -7,53 +7,68 @@ import glob
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bunryu.data.columns import TABLE_SUFFIXES, read_csv
+from bunryu.data.decode import Source
 from bunryu.data.folders import Listing, walk_images
-from bunryu.data.settings import DataSettings
-from bunryu.data.tabular import TABLE_SUFFIXES, image_column, read_csv
-from bunryu.errors import DataError, nearest, some
-from bunryu.inference import BATCH, Model
+from bunryu.data.tabular import file_under, image_column, image_folder
+from bunryu.errors import ConfigError, DataError, nearest, some
 from bunryu.predictions import Predictions, guard
 from bunryu.storage import write_atomic
+
+if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
+    from bunryu.inference import Model
 
 Format = Literal["csv", "jsonl"]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What to predict: names as they are shown, and the files they mean."""
+    """What to predict: names as they are shown, the files they mean, and what was ignored, in sentences."""
 
     names: list[str]
-    files: list[str]
+    files: list[Source]
+    notes: list[str] = field(default_factory=list)
 
 
-def gather(inputs: Sequence[str | os.PathLike[str]], image_root: str | None = None) -> Inputs:
+def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
     """List the files that the inputs mean: images, folders (recursively, sorted), globs, or tables of paths.
+
+    Pictures in memory (bytes, arrays) are taken as they are, and are called ``image 0`` by their position.
 
     Raises:
         DataError: an input that is not there, or that holds no image.
     """
     names: list[str] = []
-    files: list[str] = []
-    for given in [os.fspath(item) for item in inputs]:
+    files: list[Source] = []
+    notes: list[str] = []
+    for position, item in enumerate(inputs):
+        if isinstance(item, (bytes, np.ndarray)):
+            names.append(f"image {position}")
+            files.append(item)
+            continue
+        given = os.fspath(item)
         path = Path(given).expanduser()
         if path.is_dir():
-            found = list(walk_images(path, Listing()))
+            listing = Listing()
+            found = list(walk_images(path, listing))
+            ignored = [f"{path}: {note}" for note in listing.all_notes()]
             if not found:
-                raise DataError(f"There are no images in {path}.")
+                raise DataError(" ".join([f"There are no images in {path}.", *(f"{note}." for note in ignored)]))
+            notes += ignored
             names += [os.path.join(given, os.path.relpath(file, path)) for file in found]  # noqa: PTH118
             files += found
         elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
-            cells = image_column(read_csv(path), DataSettings())
-            root = Path(image_root) if image_root else path.parent
+            cells = image_column(read_csv(path))
+            root = image_folder(image_root, path.parent)
             names += cells
-            files += [os.path.join(root, cell) for cell in cells]  # noqa: PTH118
-        elif path.exists():
+            files += [file_under(root, cell) for cell in cells]
+        elif os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
             names.append(given)
             files.append(str(path))
         else:
@@ -62,7 +77,7 @@ def gather(inputs: Sequence[str | os.PathLike[str]], image_root: str | None = No
                 raise DataError(_not_there(path))
             names += matches
             files += matches
-    return Inputs(names, files)
+    return Inputs(names, files, notes)
 
 
 def _not_there(path: Path) -> str:
@@ -72,7 +87,7 @@ def _not_there(path: Path) -> str:
     return f"There is no file or folder {path}.{nearest(path.name, there)}"
 
 
-def predict(model: Model, inputs: Inputs, *, batch_size: int = BATCH) -> tuple[Predictions, dict[str, str]]:
+def predict(model: Model, inputs: Inputs, *, batch_size: int) -> tuple[Predictions, dict[str, str]]:
     """Predict every input that can be read.
 
     Returns:
@@ -85,7 +100,12 @@ def predict(model: Model, inputs: Inputs, *, batch_size: int = BATCH) -> tuple[P
 
 
 def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str, str], format: Format) -> Path | None:
-    """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any."""
+    """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any.
+
+    Raises:
+        ConfigError: `path` is a folder.
+    """
+    require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, predictions.text(format))
     if not unreadable:
@@ -93,6 +113,16 @@ def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str
     listing = path.with_name(f"{path.stem}.skipped.csv")
     write_atomic(listing, reasons_csv(unreadable))
     return listing
+
+
+def require_file(path: Path) -> None:
+    """Refuse to write predictions to a folder.
+
+    Raises:
+        ConfigError: `path` is one.
+    """
+    if path.is_dir():
+        raise ConfigError(f"--out: {path} is a folder. Name a file, such as {path / 'predictions.csv'}.")
 
 
 def reasons_csv(reasons: dict[str, str]) -> str:

@@ -23,7 +23,7 @@ class Progress:
     """Where training is, and what it remembers. Everything is JSON.
 
     Attributes:
-        stage: index of the stage.
+        stage: index of the stage; the number of stages when training has ended.
         epoch: finished epochs of the stage.
         step: finished batches of the epoch; always at an optimiser update.
         total_epochs: finished epochs of the run; names the randomness of the next.
@@ -35,7 +35,6 @@ class Progress:
         plateau_stale: the same since the last drop of the plateau schedule.
         plateau_drops: drops of the plateau schedule in the stage.
         history: rows of history.jsonl that belong to this state.
-        finished: training has ended.
         ended_by: why it ended, in words.
         spent_seconds: time of the unfinished epoch, for its history row.
     """
@@ -52,7 +51,6 @@ class Progress:
     plateau_stale: int = 0
     plateau_drops: int = 0
     history: int = 0
-    finished: bool = False
     ended_by: str = ""
     spent_seconds: float = 0.0
 
@@ -128,9 +126,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             scaler=json.loads(metadata["scaler"]),
         )
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        told = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
-            f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}). Start the training anew in "
-            "another folder, or from the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
+            f"{path} is damaged or not a checkpoint ({told}). Start the training anew in another folder, or from "
+            "the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
         ) from None
 
 

@@ -44,6 +44,8 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tupl
 
 def cpu_has_bf16() -> bool:
     """Return whether this CPU multiplies matrices in bf16 (AMX, or AVX512-BF16)."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an earlier torch
+        return False
     found = torch.cpu.get_capabilities()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
@@ -56,7 +58,7 @@ def set_threads(settings: TrainSettings) -> int:
 
 
 @contextmanager
-def memory_advice(batch_size: int) -> Iterator[None]:
+def memory_advice(batch_size: int, accumulate: int = 1) -> Iterator[None]:
     """Turn memory that ran out into one message with what to lower."""
     try:
         yield
@@ -65,9 +67,10 @@ def memory_advice(batch_size: int) -> Iterator[None]:
         ours = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in text for word in _NO_MEMORY)
         if not ours:
             raise
+        keep = f"train.batch_size={batch_size // 2} train.accumulate={2 * accumulate}"
+        lower = f"Lower it and keep the effective batch: {keep}. Or lower" if batch_size > 1 else "Lower"
         raise DeviceError(
-            f"Out of memory with train.batch_size={batch_size}. Lower it and keep the effective batch: "
-            f"train.batch_size={max(batch_size // 2, 1)} train.accumulate=2. Or lower input.size, or choose a smaller "
+            f"Out of memory with train.batch_size={batch_size}. {lower} input.size, or choose a smaller "
             "model.name; on a GPU train.precision=bf16 takes half the memory. "
             f"({type(error).__name__}: {text.strip()[:120]})"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,7 +36,13 @@ from bunryu.train.settings import (
     Stage,
     TrainSettings,
 )
-from bunryu.train.stages import epoch_batches, freeze, require_trainable_batch, training_mode
+from bunryu.train.stages import epoch_batches, freeze, training_mode
+
+_NOT_FINITE = "is not finite (NaN or infinity), so training stopped"
+_CAUSES = (
+    "Usual causes, for a new run: a rate that is too high (lower optim.lr and optim.head_lr, add "
+    "schedule.warmup_epochs=1) or half precision (train.precision=fp32)."
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,9 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
     scaler = torch.GradScaler(job.device.type, enabled=job.sealed.precision == "fp16")
     if checkpoint:
         scaler.load_state_dict(checkpoint.scaler)
-    while not progress.finished:
+    while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
         freeze(job.net, stage)
-        require_trainable_batch(job.net, stage, len(job.rows), job.train.batch_size)
         optimizer = create_optimizer(job.net, job.optim, stage)
         if checkpoint:
             restore_optimizer(optimizer, checkpoint)
@@ -93,14 +99,14 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             row = train_epoch(job, stage, optimizer, scaler, progress)
             if job.validate:
                 row |= {f"val_{name}": value for name, value in job.validate().items()}
+            require_finite(job, row)
             why = remember(job, progress, row, history)
             if not why and progress.epoch < int(stage.epochs or 0):
                 save(job, progress, optimizer, scaler)
                 stop_if_asked(job)
         next_stage(job, progress, why=why)
         save(job, progress, None, scaler)
-        if not progress.finished:
-            stop_if_asked(job)
+        stop_if_asked(job)
     return progress
 
 
@@ -118,12 +124,12 @@ def train_epoch(
         for x_BHWC, rows in augmented(job, batches[progress.step :], progress.total_epochs):
             group = progress.step // job.train.accumulate
             last_of_group = progress.step + 1 == min((group + 1) * job.train.accumulate, len(batches))
-            group_rows = sum(map(len, batches[group * job.train.accumulate : (group + 1) * job.train.accumulate]))
+            group_rows = np.concatenate(batches[group * job.train.accumulate : (group + 1) * job.train.accumulate])
             set_lr(optimizer, factor(job, stage, progress, updates, group))
-            backward(job, x_BHWC, rows, group_rows, scaler, progress)
+            backward(job, x_BHWC, rows, len(group_rows), scaler, progress)
             progress.step += 1
             if last_of_group:
-                update(job, optimizer, scaler, rows)
+                update(job, optimizer, scaler, group_rows)
                 if job.stop() or time.monotonic() - saved > 60 * job.train.checkpoint_minutes:
                     saved = pause(job, progress, optimizer, scaler, start)
                     start = saved
@@ -183,7 +189,7 @@ def backward(
 
 
 def update(job: Job, optimizer: optim.Optimizer, scaler: torch.GradScaler, rows: NDArray[np.int64]) -> None:
-    """Clip, check, and take one step of the optimiser."""
+    """Clip, check, and take one step of the optimiser. `rows` are those of all its batches."""
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(job.net.parameters(), job.train.clip_norm or float("inf"))
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such a step and lowers its scale
@@ -227,7 +233,7 @@ def next_stage(job: Job, progress: Progress, *, why: str) -> None:
     progress.epoch, progress.stage_best = 0, None
     progress.stale_epochs = progress.plateau_stale = progress.plateau_drops = 0
     if progress.stage == len(job.stages):
-        progress.finished, progress.ended_by = True, why or "all epochs done"
+        progress.ended_by = why or "all epochs done"
 
 
 def better(settings: TrainSettings, value: float, best: float | None) -> bool:
@@ -265,17 +271,27 @@ def stop_if_asked(job: Job) -> None:
         raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {job.folder}")
 
 
+def require_finite(job: Job, row: dict[str, Any]) -> None:
+    """Refuse an epoch after which the network's answers are no numbers; nothing of it is kept."""
+    if not math.isfinite(row.get("val_loss", 0.0)):
+        raise TrainingError(f"The validation loss of epoch {row['epoch']} {_NOT_FINITE}{kept(job)}. {_CAUSES}")
+
+
 def not_finite(job: Job, rows: NDArray[np.int64], what: str) -> TrainingError:
     """Describe a loss or gradient that is not finite; the weights were not touched."""
     files = [job.file(int(row)) for row in rows]
     listing = job.folder / "nonfinite_batch.txt"
-    write_atomic(listing, "\n".join(files) + "\n")
+    write_atomic(listing, "".join(f"{file}\n" for file in files).encode("utf-8", "surrogateescape"))
     return TrainingError(
-        f"The {what} is not finite (NaN or infinity), so training stopped before the update; the last good state "
-        f"is in {job.folder / 'checkpoints'}. The batch's files: {some(files, 4)} (all in {listing}). "
-        "Usual causes: a rate that is too high (lower optim.lr and optim.head_lr, add schedule.warmup_epochs=1) "
-        "or half precision (train.precision=fp32)."
+        f"The {what} {_NOT_FINITE} before the update{kept(job)}. The batch's files: {some(files, 4)} "
+        f"(all in {listing}). {_CAUSES}"
     )
+
+
+def kept(job: Job) -> str:
+    """Say where the last good state is, if there is one."""
+    last = job.folder / "checkpoints" / "last.safetensors"
+    return f"; the last good state is in {last.parent}" if last.exists() else "; no state had been saved yet"
 
 
 def told(progress: Progress, optimizer: optim.Optimizer) -> str:

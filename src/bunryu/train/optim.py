@@ -71,18 +71,17 @@ def lr_factor(
         plateau_drops: how often plateau has dropped in this stage.
     """
     warmup = round(settings.warmup_epochs * updates_per_epoch)
-    if update < warmup:
-        return _WARMUP_START + (1 - _WARMUP_START) * update / warmup
+    rise = 1.0 if update >= warmup else _WARMUP_START + (1 - _WARMUP_START) * update / warmup
     epoch = update // updates_per_epoch
     match settings.name:
-        case "cosine":  # Loshchilov & Hutter 2017 (SGDR, equation 5, without restarts)
-            share = (update - warmup) / max(epochs * updates_per_epoch - warmup, 1)
-            return 0.5 * (1 + math.cos(math.pi * share))
+        case "cosine":  # Loshchilov & Hutter 2017 (SGDR, equation 5, without restarts), after the warm-up
+            share = max(update - warmup, 0) / max(epochs * updates_per_epoch - warmup, 1)
+            return rise * 0.5 * (1 + math.cos(math.pi * share))
         case "step":
-            return settings.gamma ** (epoch // settings.step_epochs)
+            return rise * settings.gamma ** (epoch // settings.step_epochs)
         case "multistep":
-            return settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
+            return rise * settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
         case "plateau":
-            return settings.gamma**plateau_drops
+            return rise * settings.gamma**plateau_drops
         case "constant":
-            return 1.0
+            return rise

@@ -1,0 +1,158 @@
+"""A library's own weights from its hub: told quickly where it cannot be reached, and never loaded in part unseen."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import torch
+from torch import nn
+
+from bunryu import console
+from bunryu.errors import ModelError, some
+
+N = TypeVar("N", bound=nn.Module)
+_SECONDS = 5.0
+_NETWORK = ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
+
+
+def weights_name(library: str, bare: str) -> str:
+    """Return which weights the library means by `bare`: with timm's tag, or torchvision's enum."""
+    if library == "timm":
+        import timm
+
+        cfg = timm.get_pretrained_cfg(bare)
+        return f"timm/{bare.split('.')[0]}" + (f".{cfg.tag}" if cfg is not None and cfg.tag else "")
+    from torchvision import models
+
+    return f"torchvision/{models.get_model_weights(bare).DEFAULT}"
+
+
+def fetched(library: str, bare: str, make: Callable[[], N]) -> N:
+    """Return the net that `make` builds while its library fetches the weights.
+
+    Raises:
+        ModelError: the hub has none, or cannot be reached and the local cache does not have them, or they did
+            not load in full.
+    """
+    import huggingface_hub.constants as hub
+
+    place, on_hf_hub = _place(library, bare)
+    name, offline = weights_name(library, bare), hub.HF_HUB_OFFLINE
+    if not place:
+        raise ModelError(f"{name} has no weights on its hub. Give model.weights=FILE or model.weights=none.")
+    try:
+        if on_hf_hub:
+            hub.HF_HUB_OFFLINE = offline or not reachable(hub.ENDPOINT)  # then timm looks into its cache only
+        elif not _cached(place) and not reachable(place):
+            raise ConnectionError(f"{urlsplit(place).hostname} does not answer")
+        with _listening() as heard:
+            net = make()
+    except Exception as error:
+        raise _refusal(name, place, error) from error
+    finally:
+        hub.HF_HUB_OFFLINE = offline
+    _require_whole(name, net, heard)
+    return net
+
+
+def reachable(url: str, seconds: float = _SECONDS) -> bool:
+    """Return whether the host of `url` answers (whatever it says) within `seconds`, through a proxy if one is set."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urlopen(Request(url, method="HEAD"), timeout=seconds).close()
+        except HTTPError:
+            pass
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
+    asking.start()
+    asking.join(seconds + 1)
+    return answered.is_set()
+
+
+def _place(library: str, bare: str) -> tuple[str, bool]:
+    """Return where the weights lie ("" where nowhere), and whether that is the Hugging Face hub."""
+    if library == "timm":
+        import huggingface_hub.constants as hub
+        import timm
+
+        cfg = timm.get_pretrained_cfg(bare)
+        if cfg is None or not (cfg.hf_hub_id or cfg.url):
+            return "", False
+        return (f"{hub.ENDPOINT}/{cfg.hf_hub_id}", True) if cfg.hf_hub_id else (cfg.url, False)
+    from torchvision import models
+
+    return str(models.get_model_weights(bare).DEFAULT.url), False
+
+
+def _cached(url: str) -> bool:
+    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name).exists()
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what timm logs while it loads weights; it tells of missing tensors nowhere else."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    logger, ear = logging.getLogger("timm.models._builder"), Ear()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(ear)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(ear)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def _require_whole(name: str, net: nn.Module, heard: list[str]) -> None:
+    """Refuse a net of which weight matrices stayed random; say which norms and biases did.
+
+    A few of timm's weights have no last norm, which starts as it would anywhere.
+    """
+    message = next((text for text in heard if text.startswith("Missing keys (")), None)
+    if message is None:
+        return
+    missing = message.removeprefix("Missing keys (").partition(")")[0].split(", ")
+    target = net.state_dict()
+    if random := [key for key in missing if key in target and target[key].ndim > 1]:
+        raise ModelError(
+            f"The weights of {name} on its hub do not fill its backbone: {len(random)} of {len(target)} tensors are "
+            f"missing ({some(random, 3)}). Nothing was trained. Choose another model.name or model.weights=FILE."
+        )
+    console.say(f"weights: not on the hub, so they start anew: {some(missing, 4)}", style="yellow")
+
+
+def _refusal(name: str, place: str, error: Exception) -> ModelError:
+    if isinstance(error, OSError) or type(error).__module__.startswith(_NETWORK):
+        return ModelError(
+            f"The weights of {name} could not be fetched: the hub cannot be reached and the local cache does not have "
+            f"them ({first_line(error)}). Nothing was trained. Download them where there is a network, from {place}, "
+            "and give the file: model.weights=FILE.safetensors (or .pth); or train from scratch with "
+            "model.weights=none (model.name=scratch_cnn is quicker)."
+        )
+    return ModelError(f"{name} cannot be made with its weights: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    first = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
+    return f"{type(error).__name__}: {first[:160]}"

@@ -1,0 +1,146 @@
+"""The network that a run starts from, as its settings say: which one, with whose weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from bunryu.errors import ModelError
+from bunryu.models.build import (
+    Architecture,
+    Classifier,
+    build,
+    expected_input,
+    find,
+    libraries_with,
+    size_arguments,
+)
+from bunryu.models.hub import weights_name
+from bunryu.models.sealed import Sealed, open_sealed, read_sealed
+from bunryu.models.weights import Loaded, choose_library, load_file_into
+from bunryu.randomness import key_of
+from bunryu.settings import RunSettings
+
+_WORDS = (None, "none", "imagenet")
+
+
+def require_weights(settings: RunSettings) -> None:
+    """Refuse weights that are not there, before anything slow happens.
+
+    Raises:
+        ModelError: neither a known word nor a file nor a run folder.
+    """
+    weights = settings.model.weights
+    if weights in _WORDS or Path(weights).exists():
+        return
+    raise ModelError(
+        f"model.weights: there is no file or run folder {weights}. Expected imagenet, none, a .safetensors or .pth "
+        "file, or a run folder."
+    )
+
+
+def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | None]:
+    """Return the architecture, and the record of the run whose weights it starts from, if any.
+
+    Raises:
+        ModelError: an unknown name, weights that are not there, or a run of another network.
+    """
+    require_weights(settings)
+    donor = _donor(settings)
+    if donor is not None:
+        return _donors_architecture(settings, donor), donor
+    name = settings.model.name
+    if settings.model.weights not in _WORDS:
+        name = choose_library(name, Path(str(settings.model.weights)))
+    library, bare = find(name)
+    full = bare if library == "scratch" else f"{library}/{bare}"
+    arguments: dict[str, Any] = {"batch_norm": settings.model.batch_norm}
+    if library != "scratch":
+        arguments = size_arguments(full, settings.input.size or expected_input(full).size)
+    return Architecture(
+        name=full,
+        channels=3 if settings.input.channels == "rgb" else 1,
+        dropout=settings.model.dropout,
+        arguments=arguments,
+    ), None
+
+
+def network(settings: RunSettings, architecture: Architecture, donor: Sealed | None) -> tuple[Classifier, Loaded]:
+    """Build the network with its backbone's weights; `new_head` follows once the classes are known.
+
+    Raises:
+        ModelError: weights that cannot be had, or that do not fit.
+    """
+    torch.manual_seed(key_of(settings.train.seed, "init"))
+    weights = settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet")
+    if donor is not None:
+        path = _model_file(Path(weights))
+        net, _ = open_sealed(path)
+        return net, Loaded(str(path), len(net.backbone.state_dict()), ["the head of that run"])
+    net = build(architecture, 2, pretrained=weights == "imagenet")
+    if weights == "none":
+        return net, Loaded("none: from scratch", 0, [])
+    if weights == "imagenet":
+        name = weights_name(*find(architecture.name))
+        return net, Loaded(f"{name}, from the hub", len(net.backbone.state_dict()), [])
+    return net, load_file_into(net, architecture, Path(weights))
+
+
+def new_head(net: Classifier, classes: int, settings: RunSettings) -> None:
+    """Give the network a head for these classes, its draw named by the seed alone."""
+    torch.manual_seed(key_of(settings.train.seed, "head"))
+    features = cast(nn.Linear, net.head[-1]).in_features
+    net.head = nn.Sequential(nn.Dropout(settings.model.dropout), nn.Linear(features, classes))
+
+
+def _donor(settings: RunSettings) -> Sealed | None:
+    """Return the record of the run (or sealed model file) that weights come from, if they do."""
+    if settings.model.weights in _WORDS:
+        return None
+    path = Path(str(settings.model.weights))
+    if path.is_dir():
+        return read_sealed(_model_file(path))
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                sealed = "architecture" in (file.metadata() or {})
+        except (SafetensorError, OSError):
+            sealed = False  # the loader tells what is wrong with it
+        return read_sealed(path) if sealed else None
+    return None
+
+
+def _model_file(path: Path) -> Path:
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def _donors_architecture(settings: RunSettings, donor: Sealed) -> Architecture:
+    """Return the run's own architecture with the dropout asked for; refuse settings that ask for another net."""
+    own, asked, run = donor.architecture, settings.model, settings.model.weights
+    if "name" in asked.model_fields_set and asked.name != own.name and own.name not in libraries_with(asked.name):
+        raise ModelError(
+            f"model.weights: the run {run} is a {own.name}, not a {asked.name}. Leave model.name out, or give other "
+            "weights."
+        )
+    if donor.input.channels != settings.input.channels:
+        raise ModelError(
+            f"model.weights: the run {run} takes {donor.input.channels} pictures; set input.channels="
+            f"{donor.input.channels} (it is {settings.input.channels}), or give other weights."
+        )
+    batch_norm = own.arguments.get("batch_norm", False)
+    if "batch_norm" in asked.model_fields_set and asked.batch_norm != batch_norm:
+        raise ModelError(
+            f"model.weights: the run {run} has model.batch_norm={str(batch_norm).lower()}. Leave the setting out."
+        )
+    size = settings.input.size
+    if size and own.name != "scratch_cnn" and size_arguments(own.name, size) != own.arguments:
+        raise ModelError(
+            f"model.weights: the run {run} has weights for {donor.input.height}x{donor.input.width} alone, not for "
+            f"{size[0]}x{size[1]}. Leave input.size out."
+        )
+    return own.model_copy(update={"dropout": asked.dropout})

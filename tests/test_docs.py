@@ -1,0 +1,82 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import bunryu
+from bunryu.config import keys
+from bunryu.settings import RunSettings, load_settings, recipe_names
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {"demo", "train", "evaluate", "predict", "settings", "recipes"}
+
+
+def generated_page() -> str:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.page())
+
+
+def test_the_settings_page_is_what_the_code_generates():
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == generated_page(), "run `make docs`"
+
+
+def test_every_setting_is_explained():
+    silent = [key.name for key in keys(RunSettings) if len(key.help) < 10]
+    assert not silent
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_commands_in_the_pages_are_real(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line.split(" # ")[0].strip() for line in text.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("bunryu ")]
+    assert commands
+    for command in commands:
+        assert command[1] in COMMANDS, command
+        pairs = [word for word in command[2:] if re.match(r"[a-z_.]+=", word)]
+        load_settings(pairs)
+
+
+def test_pages_link_to_files_that_are_there():
+    for page in ["README.md", "README.ko.md", *[str(p) for p in (ROOT / "docs").glob("*.md")]]:
+        path = ROOT / page
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (path.parent / link).exists(), (page, link)
+
+
+def test_both_readmes_have_the_same_commands():
+    def commands(name: str) -> list[str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        blocks = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
+        return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+    assert commands("README.md") == commands("README.ko.md")
+
+
+def test_recipes_tell_their_use_and_are_valid():
+    for name in recipe_names():
+        text = (ROOT / "src" / "bunryu" / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+        head = [line for line in text.splitlines() if line.startswith("#")]
+        assert {"Data:", "Command:", "Measured:"} <= {line.split()[1] for line in head if len(line.split()) > 1}
+        assert load_settings(recipe=name).recipe == name
+
+
+def test_the_changelog_names_the_version():
+    assert f"## {bunryu.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_nothing_committed_names_a_machine():
+    suspicious = re.compile(r"/" + r"(work|root|home|tmp)/[a-z]")
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "requirements.lock", ROOT / "Makefile"]:
+        assert not suspicious.search(path.read_text(encoding="utf-8")), path
