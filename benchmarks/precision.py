@@ -1,6 +1,6 @@
 """Pure training and inference step, images/s, by precision: what the fixed precision rule rests on.
 
-    python benchmarks/precision.py [NAME ...]
+python benchmarks/precision.py [NAME ...]
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ def rates(name: str, precision: str) -> tuple[float, float]:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             net(x)
 
-    return rate(train, net.train()), rate(infer, net.eval())
+    net.train()
+    training = rate(train)
+    net.eval()
+    return training, rate(infer)
 
 
-def rate(step, net: torch.nn.Module) -> float:
+def rate(step) -> float:
+    """Return images/s, the median of several steps."""
     step()
     seconds = []
     for _ in range(REPEATS):

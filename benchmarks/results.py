@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+CIFAR = "../shared/data/cifar10"
 ANTS = "../shared/data/ants_bees"
 MOBILENET = ("model.name=torchvision/mobilenet_v2", "model.weights=../shared/weights/mobilenet_v2.pth")
 
@@ -43,7 +44,7 @@ def jobs(folder: Path) -> list[Job]:
         Job("ants_bees", "Photos of ants and bees, MobileNetV2, all defaults", (ANTS, *MOBILENET), "val", True),
         Job("ants_bees_csv", "The same files from a CSV", (str(table), f"data.image_root={ANTS}", *MOBILENET), "val"),
         Job("ants_bees_frame", "The same files from a DataFrame", (str(table), ANTS, *MOBILENET), "val"),
-        Job("cifar10", "A tenth of CIFAR-10, scratch CNN", ("../shared/data/cifar10", "model.name=scratch_cnn"), "test"),
+        Job("cifar10", "A tenth of CIFAR-10, scratch CNN", (CIFAR, "model.name=scratch_cnn"), "test"),
     ]
 
 

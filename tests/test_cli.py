@@ -168,7 +168,7 @@ def workplace(here: Path, make_images: Any) -> Path:
     make_images(here / "one", {"a": 3})
     tables = {
         "fine": "path,label\nphotos/a/000.png,x\nphotos/b/000.png,y\n",
-        "away": "path,label\na/000.png,x\nb/001.png,y\n",
+        "away": "path,label\nb/000.png,x\na/001.png,y\n",
         "ragged": "path,label\na.png,x\nb.png,y,z\n",
         "vague": "path,kind,size\nphotos/a/000.png,x,1\nphotos/b/000.png,y,2\nphotos/b/001.png,y,2\n",
         "pathless": "kind,size\nx,1\n",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bunryu import demo
 from bunryu.demo import run_demo
+from bunryu.run import RunFolder
 from bunryu.storage import read_json
 
 
@@ -21,9 +23,9 @@ def test_the_demo_reaches_what_is_promised(tmp_path, capsys):
 
 
 def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
-    from bunryu import demo
-
-    monkeypatch.setattr(demo, "SETTINGS", (*demo.SETTINGS, "train.epochs=1", "evaluate.bootstrap=0"))
-    first, second = demo.run_demo(tmp_path), demo.run_demo(tmp_path)
-    assert first.path != second.path
-    assert second.path.name == "run-2"
+    trained = []
+    monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: trained.append(out) or RunFolder(out))
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "run-1").mkdir()
+    demo.run_demo(tmp_path)
+    assert trained == [tmp_path / "run-2"]

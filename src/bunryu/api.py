@@ -13,7 +13,7 @@ import numpy as np
 from bunryu import console, experiment, resuming
 from bunryu.data.decode import Source
 from bunryu.data.settings import DataSettings
-from bunryu.data.sources import read_run_rows, read_source
+from bunryu.data.sources import read_run_rows, read_source, require_there
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
 from bunryu.evaluate.report import headline
@@ -138,12 +138,16 @@ def train(
     Raises:
         BunryuError: with one message that says what, where and how to mend.
     """
-    console.set_quiet(quiet)
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
     settings = load_settings(overrides, recipe=recipe, values=values)
+    require_there(settings.data, frame)
     require_new(Path(out) if out else None)
-    folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
+    console.set_quiet(quiet)
+    try:
+        folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
+    finally:
+        console.set_quiet(False)
     assert folder is not None
     return Run(folder)
 
@@ -151,7 +155,10 @@ def train(
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
     """Go on with a stopped training; with `more_epochs`, train a finished one further."""
     console.set_quiet(quiet)
-    return Run(resuming.resume(Path(run), more_epochs=more_epochs))
+    try:
+        return Run(resuming.resume(Path(run), more_epochs=more_epochs))
+    finally:
+        console.set_quiet(False)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -7,7 +7,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -101,9 +101,10 @@ def train(
     from bunryu.settings import load_settings
 
     settings = load_settings(pairs, recipe=recipe, values=values)
-    _require_data(settings)
+    from bunryu.data.sources import require_there
     from bunryu.run import require_new
 
+    require_there(settings.data)
     require_new(out)
     from bunryu import experiment
 
@@ -124,13 +125,15 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its validation and test rows, or on other labelled data."""
+    from bunryu.data.sources import require_path
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
 
     console.set_quiet(quiet)
     folder = open_folder(run)
     evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [])
-    _require_path(data)
+    if data is not None:
+        require_path(data)
     from bunryu import api
 
     api.evaluate(run, data, out=out, name=name, overrides=pairs or [], device=device.value)
@@ -229,24 +232,6 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
             "For data in several places use --train-dir, --val-dir and --test-dir."
         )
     return (rest[0] if rest else None), pairs
-
-
-def _require_data(settings: Any) -> None:
-    """Refuse data that were not named or are not there, before torch is imported."""
-    data = settings.data
-    if data.source is None and data.train is None:
-        raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
-    for path in (data.source, data.train, data.val, data.test):
-        _require_path(path)
-
-
-def _require_path(path: str | None) -> None:
-    from bunryu.errors import DataError, nearest
-
-    if path is not None and not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 - any length
-        parent = Path(path).expanduser().parent
-        near = nearest(Path(path).name, os.listdir(parent)) if parent.is_dir() else ""  # noqa: PTH208
-        raise DataError(f"There is no file or folder {path}.{near}")
 
 
 def main() -> None:

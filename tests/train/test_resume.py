@@ -83,6 +83,7 @@ def test_the_reference_has_everything_on(never_stopped: Path):
     assert [row["stage"] for row in rows] == ["head"] * 4 + ["all"] * 3
     assert all(set(TIMES) <= row.keys() for row in rows)
     assert rows[3]["head_lr"] == rows[0]["head_lr"] / 2, "plateau should have dropped"
+    assert rows[4]["head_lr"] == rows[0]["head_lr"], "and the next stage should begin anew"
     assert rows[6]["best"], "there should be a later best"
     assert "net.backbone.1.running_var" in state(never_stopped)["tensors"]
 
@@ -215,6 +216,42 @@ def test_every_optimizer_and_precision_resumes(
     pairs += [f"optim.name={optimizer}", "optim.lr=0.003", f"train.precision={precision}", "train.epochs=2", *more]
     run = stopped_and_straight(nursery, photos, tmp_path, pairs, at=11)  # in the second of two epochs of 7 batches
     assert len(history(run)) == 2
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "nadam"])
+def test_an_optimizer_comes_back_in_the_memory_format_of_its_parameters(name: str, tmp_path: Path):
+    """Else kernels round differently at the ends of rows, which shows on some processors and sizes alone."""
+    import torch
+
+    from bunryu.data.settings import DecodeSpec, InputSpec
+    from bunryu.models.build import Architecture, build
+    from bunryu.models.sealed import Head, Sealed
+    from bunryu.train.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
+    from bunryu.train.optim import create_optimizer
+    from bunryu.train.settings import OptimSettings, Stage
+
+    def made() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        net = build(architecture, 2).to(memory_format=torch.channels_last)
+        return net, create_optimizer(net, OptimSettings(name=name), Stage(name="all"))
+
+    architecture = Architecture(name="scratch_cnn")
+    spec = InputSpec(height=8, width=8, mean=[0, 0, 0], std=[1, 1, 1])
+    head = Head(column="label", classes=["a", "b"])
+    sealed = Sealed(architecture=architecture, heads=[head], decode=DecodeSpec(), input=spec)
+    net, optimizer = made()
+    net(torch.randn(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "last.safetensors", Progress(), sealed, net, optimizer, {})
+    _, restored = made()
+    restore_optimizer(restored, load_checkpoint(tmp_path / "last.safetensors"))
+    before = [values for _, values in sorted(optimizer.state_dict()["state"].items())]
+    after = [values for _, values in sorted(restored.state_dict()["state"].items())]
+    assert len(before) == len(after) == len(list(net.parameters()))
+    for old, new in zip(before, after, strict=True):
+        assert old.keys() == new.keys()
+        for key, value in old.items():
+            assert torch.equal(value, new[key])
+            assert value.stride() == new[key].stride()
 
 
 def test_patience_is_counted_across_a_resume(nursery: Nursery, photos: Path, tmp_path: Path):

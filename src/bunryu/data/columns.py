@@ -91,17 +91,26 @@ def _require_header(header: list[str], path: Path) -> None:
         )
 
 
-def from_frame(frame: Any) -> Columns:
-    """Read a pandas DataFrame as text; missing values become empty text.
+def require_frame(frame: Any) -> None:
+    """Refuse what is no DataFrame.
 
     Raises:
-        DataError: no DataFrame, no rows, or a column twice.
+        DataError: naming what it is.
     """
     if not hasattr(frame, "columns") or not hasattr(frame, "isna"):
         raise DataError(
             "Expected a folder, a CSV or TSV, or a pandas DataFrame with a path and a label column; "
             f"received {type(frame).__name__}."
         )
+
+
+def from_frame(frame: Any) -> Columns:
+    """Read a pandas DataFrame as text; missing values become empty text.
+
+    Raises:
+        DataError: no DataFrame, no rows, or a column twice.
+    """
+    require_frame(frame)
     names = [str(name) for name in frame.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.data import folders, tabular
-from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv
+from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv, require_frame
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, nearest, some
@@ -35,6 +35,33 @@ def read_source(settings: DataSettings, frame: Any = None, *, label: str | None 
     rows = _concatenate(read)
     root = _root([Path(data) for _, data in parts if isinstance(data, str)], settings)
     return _table(rows, root)
+
+
+def require_there(settings: DataSettings, frame: Any = None) -> None:
+    """Refuse data that were not named or are not there; called before anything slow happens.
+
+    Raises:
+        ConfigError: no data named, or named twice.
+        DataError: a path that is not there, or a `frame` that is no DataFrame.
+    """
+    for _, data in _parts(settings, frame):
+        if isinstance(data, str):
+            require_path(data)
+        else:
+            require_frame(data)
+
+
+def require_path(path: str) -> None:
+    """Refuse a path that is not there, and name the nearest.
+
+    Raises:
+        DataError: it is not there.
+    """
+    file = os.path.expanduser(path)  # noqa: PTH111
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
+        parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
+        beside = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
+        raise DataError(f"There is no file or folder {path}.{nearest(Path(path).name, beside)}")
 
 
 def check_classes(table: Table) -> None:
@@ -105,9 +132,8 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
 def _read_part(data: Any, split: str, settings: DataSettings, label: str | None) -> tabular.Rows:
     if not isinstance(data, str):
         return tabular.interpret(from_frame(data), settings, Path.cwd(), label=label)
+    require_path(data)
     path = Path(data).expanduser()
-    if not path.exists():
-        raise DataError(f"There is no file or folder {path}.{_near_path(path)}")
     if path.is_dir():
         return _folder_rows(path, split, label)
     if path.suffix.lower() not in TABLE_SUFFIXES:
@@ -200,11 +226,6 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
         published={rows.label_column: rows.published} if rows.published else {},
         notes=tuple(notes),
     )
-
-
-def _near_path(path: Path) -> str:
-    parent = path.parent
-    return nearest(path.name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
 
 
 def read_run_rows(split_csv: Path, root: Path, label: str) -> Table:

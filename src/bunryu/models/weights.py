@@ -79,8 +79,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        code = isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error)
-        why = "it holds more than tensors, which could run code" if code else f"it is damaged ({_said(error)})"
+        more = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        code = f"it holds more than tensors ({more[1]}), which could run code" if more else ""
+        why = code or f"it is damaged ({_said(error)})"
         raise ModelError(
             f"model.weights: cannot read {path}: {why}. Expected a plain state dict: "
             "torch.save(model.state_dict(), FILE), or safetensors."
@@ -175,9 +176,15 @@ def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str |
     The nearest names come first, for building all of them takes some seconds.
     """
     import timm
+    from torchvision import models
+
+    numbers = sum(value.numel() for value in state.values())
+
+    def near_in_size(bare: str) -> bool:
+        return 0.4 < numbers / int(models.get_model_weights(bare).DEFAULT.meta["num_params"]) < 2.5
 
     words = [name.rpartition("/")[2].split(".")[0], stem]
-    known = [(f"torchvision/{n}", n) for n in torchvision_names()]
+    known = [(f"torchvision/{n}", n) for n in torchvision_names() if near_in_size(n)]
     alike = {n for word in words for n in difflib.get_close_matches(word, timm.list_models(), n=8, cutoff=0.5)}
     known += [(f"timm/{n}", n) for n in sorted(alike)]
 
@@ -219,4 +226,5 @@ def _new_name(key: str, wanted: set[str]) -> str:
 
 
 def _said(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    return (text or type(error).__name__).splitlines()[0].split(". ")[0][:160]

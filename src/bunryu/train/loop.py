@@ -96,11 +96,13 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             checkpoint = None
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
+            begin = time.monotonic()
             row = train_epoch(job, stage, optimizer, scaler, progress)
             if job.validate:
                 row |= {f"val_{name}": value for name, value in job.validate().items()}
             require_finite(job, row)
             why = remember(job, progress, row, history)
+            console.say(epoch_line(row, (planned_epochs(job) - progress.total_epochs) * (time.monotonic() - begin)))
             if not why and progress.epoch < int(stage.epochs or 0):
                 save(job, progress, optimizer, scaler)
                 stop_if_asked(job)
@@ -118,9 +120,9 @@ def train_epoch(
     updates = -(-len(batches) // job.train.accumulate)
     training_mode(job.net, stage)
     start = saved = time.monotonic()
-    label = f"{stage.name} {progress.total_epochs + 1}/{sum(int(s.epochs or 0) for s in job.stages)}"
+    label = f"{stage.name} {progress.total_epochs + 1}/{planned_epochs(job)}"
     with console.working(label, len(job.rows)) as task:
-        task.advance(sum(map(len, batches[: progress.step])))
+        task.skip(sum(map(len, batches[: progress.step])))
         for x_BHWC, rows in augmented(job, batches[progress.step :], progress.total_epochs):
             group = progress.step // job.train.accumulate
             last_of_group = progress.step + 1 == min((group + 1) * job.train.accumulate, len(batches))
@@ -219,7 +221,6 @@ def remember(job: Job, progress: Progress, row: dict[str, Any], history: list[di
     history.append(row)
     progress.history = len(history)
     write_jsonl(job.folder / "history.jsonl", history)
-    console.say(epoch_line(row))
     if settings.patience is not None and progress.stale_epochs >= settings.patience:
         return f"no better {monitor} for {progress.stale_epochs} epochs"
     return ""
@@ -294,6 +295,11 @@ def kept(job: Job) -> str:
     return f"; the last good state is in {last.parent}" if last.exists() else "; no state had been saved yet"
 
 
+def planned_epochs(job: Job) -> int:
+    """Return the epochs of all stages together."""
+    return sum(int(stage.epochs or 0) for stage in job.stages)
+
+
 def told(progress: Progress, optimizer: optim.Optimizer) -> str:
     """Return what stands behind the progress bar."""
     sums = progress.sums
@@ -301,12 +307,14 @@ def told(progress: Progress, optimizer: optim.Optimizer) -> str:
     return f"loss {sums['loss'] / sums['rows']:.4f} acc {sums['correct'] / sums['rows']:.3f} lr {lr:.1e}"
 
 
-def epoch_line(row: dict[str, Any]) -> str:
-    """Return one line of the terminal for one epoch."""
+def epoch_line(row: dict[str, Any], left: float) -> str:
+    """Return one line of the terminal for one epoch; `left` is the estimate of the seconds to come."""
     parts = [
         f"epoch {row['epoch']:>3} {row['stage']:<8} train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.3f}"
     ]
     if "val_loss" in row:
         parts.append(f"val loss {row['val_loss']:.4f} acc {row['val_accuracy']:.3f} macro-F1 {row['val_macro_f1']:.3f}")
     parts.append(f"{row['images_per_second']:.0f} images/s, {console.duration(row['seconds'])}")
+    if left > 0:
+        parts.append(f"about {console.duration(left)} left")
     return " | ".join(parts) + (" | best" if row["best"] else "")
