@@ -12,7 +12,7 @@ from typing import Any, Literal, Union
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -339,6 +339,11 @@ def test_yaml_round_trip(values: dict[str, Any], tmp_path_factory: pytest.TempPa
 
 @settings(max_examples=60, deadline=None)
 @given(text=TEXT)
+@example(text="a\x85b")
+@example(text="\u2028")
+@example(text="null")
+@example(text="0o7")
+@example(text=" : #")
 def test_any_text_survives_as_a_value_and_as_a_class_name(text: str) -> None:
     made = RunSettings.model_validate({"data": {"label_column": text}, "loss": {"class_weights": {text: 2.0}}})
     assert yaml.safe_load(dump_yaml(made))["data"]["label_column"] == text

@@ -80,3 +80,12 @@ def test_nothing_committed_names_a_machine():
     suspicious = re.compile(r"/" + r"(work|root|home|tmp)/[a-z]")
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "requirements.lock", ROOT / "Makefile"]:
         assert not suspicious.search(path.read_text(encoding="utf-8")), path
+
+
+def test_train_help_explains_every_setting(capsys):
+    from bunryu.cli import app
+
+    with pytest.raises(SystemExit):
+        app(["train", "--help"])
+    said = capsys.readouterr().out
+    assert not [key.name for key in keys(RunSettings) if key.name not in said]

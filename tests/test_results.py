@@ -24,6 +24,7 @@ from bunryu.models import build as networks
 from bunryu.models.sealed import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
 from bunryu.predictions import guard, unguard
+from bunryu.run import create_run
 from bunryu.settings import RunSettings
 
 KEYS = {
@@ -193,6 +194,20 @@ def test_two_class_runs_report_the_positive_class(two_run: Path) -> None:
     report = (two_run.parent / "other/report.txt").read_text(encoding="utf-8")
     assert "NA" in report
     assert "ROC AUC" in report
+
+
+def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/notes.txt").touch()
+    (tmp_path / "file").touch()
+    for name in ("taken", "file"):
+        with pytest.raises(bunryu.RunError, match="a run is never overwritten"):
+            create_run("x", tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    assert create_run("x", tmp_path / "empty").path == tmp_path / "empty"
+    assert create_run("x", tmp_path / "new/deep").path == tmp_path / "new/deep"
+    numbered = [create_run("x [1]*", None, tmp_path / "runs").path.name for _ in range(3)]
+    assert numbered == ["x [1]*-1", "x [1]*-2", "x [1]*-3"]
 
 
 # The same answer, however it is asked.

@@ -7,9 +7,10 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from bunryu import __version__, console
 from bunryu.errors import BunryuError, ConfigError
@@ -59,7 +60,22 @@ def demo(
     run_demo(folder)
 
 
-@app.command(epilog="Every setting is explained by: bunryu settings [WORD]")
+class TrainCommand(TyperCommand):
+    """The train command, whose --help explains every setting too."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
+        """Write the settings below the options."""
+        from bunryu.config import keys
+        from bunryu.settings import RunSettings
+
+        told = [
+            (key.name, f"{' '.join(key.help.split())} [{key.type}; default {key.default}]") for key in keys(RunSettings)
+        ]
+        with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
+            formatter.write_dl(told)
+
+
+@app.command(cls=TrainCommand)
 def train(
     args: Annotated[
         list[str] | None,

@@ -134,13 +134,28 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
-    return Plan(_settled(settings, architecture), checked, table, classes, target, net, sealed, device, facts)
+    return Plan(_settled(settings, architecture, spec), checked, table, classes, target, net, sealed, device, facts)
 
 
-def _settled(settings: RunSettings, architecture: Architecture) -> RunSettings:
-    """Return the settings with the network that was chosen, so that the run's record of them is whole."""
-    update = {"name": architecture.name, "batch_norm": architecture.arguments.get("batch_norm", False)}
-    return settings.model_copy(update={"model": settings.model.model_copy(update=update)})
+def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec) -> RunSettings:
+    """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
+    model = {
+        "name": architecture.name,
+        "weights": settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet"),
+        "batch_norm": architecture.arguments.get("batch_norm", False),
+    }
+    chosen = {
+        "size": (spec.height, spec.width),
+        "crop_pct": spec.crop_pct if spec.fit == "crop" else None,
+        "interpolation": spec.interpolation,
+    }
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update=model),
+            "input": settings.input.model_copy(update=chosen),
+            "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
+        }
+    )
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:

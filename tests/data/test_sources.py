@@ -232,6 +232,8 @@ def test_integer_column_beside_the_label_is_its_published_index(tmp_path: Path) 
     assert class_names(table) == ["zebra", "ant"]
     crossed = write_csv(tmp_path / "u.csv", "path,label,code\na.jpg,zebra,3\nb.jpg,ant,7\nc.jpg,zebra,7\n")
     assert read(crossed).published == {}
+    shared = write_csv(tmp_path / "v.csv", "path,label,code\na.jpg,zebra,3\nb.jpg,ant,3\nc.jpg,cow,4\n")
+    assert read(shared).published == {}, "two classes with one number are not paired one to one"
     assert class_names(read(crossed)) == ["ant", "zebra"]
 
 
@@ -258,7 +260,9 @@ def test_encodings_line_ends_and_separators(
 ) -> None:
     touch(tmp_path, "sub/가.jpg", "b c.jpg")
     path = write_csv(tmp_path / f"t{suffix}", TABLE.replace("\n", ends).replace(",", separator), encoding)
-    assert rows(read(path)) == [("b c.jpg", "강아지", ""), ("sub/가.jpg", "고양이", "")]
+    table = read(path)
+    assert rows(table) == [("b c.jpg", "강아지", ""), ("sub/가.jpg", "고양이", "")]
+    assert "columns: path='filename', label='label'" in table.notes
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
     python tests/soak/kill_at_random.py --count 100        # what `make soak` runs
 
 Every training has everything on: two stages, BatchNorm, dropout, momentum, plateau, augmentation, accumulation, and
-a checkpoint after each update, so that about half of the kills fall into a save. Each round begins a new training
+a checkpoint after each update, so that some of the kills fall into a save. Each round begins a new training
 (with a seed of its own) and kills it again and again until it ends; all that it left must then be the same bit for
 bit as what the undisturbed training of that seed left. Prints a summary; the exit code is 1 on any difference.
 """
