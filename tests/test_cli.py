@@ -390,6 +390,7 @@ def test_cells_cannot_run_as_formulas(bunryu: Command, tiny_run: Any, here: Path
             ["{run}", "t.csv", "--image-root", "emty"],
             ["data.image_root: there is no folder emty. Did you mean 'empty'"],
         ),
+        (["{run}", "one.png", "--out", "one.png/p.csv"], ["--out: nothing can be written into", "one.png"]),
         (["{run}", "headless.csv"], ["headless.csv, line 1", "Put a header line above it"]),
         (["gone", "one.png"], ["There is no run folder gone"]),
         (["empty", "one.png"], ["empty is not a run folder"]),

@@ -115,7 +115,7 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
     new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
     require_fit(net, architecture, (spec.height, spec.width))
-    precision, why = choose_precision(settings.train.precision, device, net)
+    precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
     published = table.published.get(table.target)
     sealed = Sealed(
         architecture=architecture,

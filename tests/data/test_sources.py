@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import shutil
+import sys
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from bunryu.data.sources import check_classes, read_run_rows, read_source
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table, class_names
 from bunryu.errors import BunryuError, ConfigError, DataError
+from bunryu.ship.predict import gather
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -196,6 +198,20 @@ def test_hangul_in_both_normal_forms_is_one_class(tmp_path: Path) -> None:
     table = read(tmp_path)
     assert class_names(table) == ["개 (강아지)", name]
     assert all(Path(table.file(row)).exists() for row in range(3)), "paths keep the file system's own form"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a name be any bytes")
+@pytest.mark.parametrize("name", ["cat/사진.jpg", "고양이/1.jpg"])
+def test_names_that_are_not_utf8(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "동물"
+    file = root / os.fsdecode(name.encode("cp949"))
+    touch(root, "dog/1.jpg", str(file))
+    text = one_message(root)
+    shown = root / name if name.startswith("cat") else root / "고양이"
+    assert text.startswith(f"The name of {shown} is not UTF-8 text")
+    assert "convmv -f cp949 -t utf8" in text
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        gather([file])
 
 
 # Labels and the order of classes.

@@ -145,7 +145,32 @@ def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
         raise DataError(f"Cannot open the folder {folder}: {error.strerror}.") from None
     kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _JUNK)]
     listing.junk += len(entries) - len(kept)
+    for entry in kept:
+        require_utf8(entry.path)
     return sorted(kept, key=lambda entry: entry.name)
+
+
+def require_utf8(path: str) -> None:
+    """Refuse a path that no table or model could hold: its bytes are no UTF-8, as in zips of Korean Windows.
+
+    Raises:
+        DataError: naming what it may be, and how to rename it.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        guess = Path(*(_in_utf8_or_cp949(os.fsencode(part)) for part in Path(path).parts))
+        raise DataError(
+            f"The name of {guess} is not UTF-8 text (it is shown here as cp949). "
+            "Rename it, and all like it: convmv -f cp949 -t utf8 -r --notest FOLDER"
+        ) from None
+
+
+def _in_utf8_or_cp949(part: bytes) -> str:
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return part.decode("cp949", "replace")
 
 
 def _is_image(name: str) -> bool:

@@ -57,6 +57,7 @@ def require_path(path: str) -> None:
     Raises:
         DataError: it is not there.
     """
+    folders.require_utf8(path)
     file = os.path.expanduser(path)  # noqa: PTH111
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120

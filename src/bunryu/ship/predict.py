@@ -15,7 +15,7 @@ import numpy as np
 
 from bunryu.data.columns import TABLE_SUFFIXES, read_csv
 from bunryu.data.decode import Source
-from bunryu.data.folders import Listing, walk_images
+from bunryu.data.folders import Listing, require_utf8, walk_images
 from bunryu.data.tabular import file_under, image_column, image_folder
 from bunryu.errors import ConfigError, DataError, nearest, some
 from bunryu.predictions import Predictions, guard
@@ -53,6 +53,7 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
             files.append(item)
             continue
         given = os.fspath(item)
+        require_utf8(given)
         path = Path(given).expanduser()
         if path.is_dir():
             listing = Listing()
@@ -116,13 +117,16 @@ def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str
 
 
 def require_file(path: Path) -> None:
-    """Refuse to write predictions to a folder.
+    """Refuse a file that cannot be written, before anything is predicted.
 
     Raises:
-        ConfigError: `path` is one.
+        ConfigError: `path` is a folder, or nothing can be written into its folder.
     """
     if path.is_dir():
         raise ConfigError(f"--out: {path} is a folder. Name a file, such as {path / 'predictions.csv'}.")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--out: nothing can be written into {there}. Name a file in another folder.")
 
 
 def reasons_csv(reasons: dict[str, str]) -> str:

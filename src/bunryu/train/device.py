@@ -17,12 +17,22 @@ from bunryu.train.settings import TrainSettings
 _NO_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 
 
-def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tuple[Precision, str]:
+_LEAST_SIDE = 32
+
+
+def choose_precision(setting: str, device: torch.device, net: nn.Module, side: int = 224) -> tuple[Precision, str]:
     """Return the precision and, in words, why.
 
     auto is a fixed rule (no timing decides): cuda: bf16 where the GPU has it, else fp16 with a gradient
     scaler; CPU with AMX or AVX512-BF16: bf16, but fp32 for nets with depthwise convolutions, whose bf16 backward
-    is slow on many of them; every other CPU, and mps: fp32.
+    is slow on many of them, and for inputs with a side below 32, since in bf16 torch 2.15 computes wrong weight
+    gradients of convolutions over 1x1 feature maps there; every other CPU, and mps: fp32.
+
+    Args:
+        setting: train.precision.
+        device: where to train.
+        net: the network.
+        side: the shorter side of its input, in pixels.
 
     Raises:
         DeviceError: fp16 was asked for on the CPU.
@@ -38,6 +48,8 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module) -> tupl
     if device.type == "cpu" and cpu_has_bf16():
         if has_depthwise(net):
             return "fp32", "depthwise convolutions train slowly in bf16 on many CPUs"
+        if side < _LEAST_SIDE:
+            return "fp32", f"inputs below {_LEAST_SIDE} px do not train soundly in bf16 on the CPU"
         return "bf16", "the CPU computes in it"
     return "fp32", "the device has no fast bf16" if device.type == "cpu" else "the safe choice on mps"
 

@@ -1,0 +1,164 @@
+"""Losses: one value a row, equal to torch's; class weights as scikit-learn's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+
+from bunryu.errors import ConfigError
+from bunryu.train.losses import class_weights, cross_entropy, row_losses
+from bunryu.train.settings import LossSettings
+
+quick = settings(max_examples=40, deadline=None)
+SMOOTHING = [0.0, 0.1, 0.9]
+
+
+def case(rows: int, classes: int, seed: int = 0, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+    made = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, classes, generator=made) * scale, torch.randint(classes, (rows,), generator=made)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("classes", [2, 7, 1000])
+def test_cross_entropy_is_torchs(classes: int, smoothing: float) -> None:
+    logits, target = case(33, classes)
+    loss = row_losses(LossSettings(label_smoothing=smoothing), logits, target, None)
+    assert loss.shape == (33,)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.mean(), F.cross_entropy(logits, target, label_smoothing=smoothing))
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+def test_cross_entropy_is_its_definition(smoothing: float) -> None:
+    """Minus the sum over classes of the smoothed target times log softmax, in float64."""
+    logits, target = case(9, 5)
+    wanted = np.full((9, 5), smoothing / 5)
+    wanted[np.arange(9), target.numpy()] += 1 - smoothing
+    z = logits.double().numpy()
+    log_softmax = z - np.log(np.exp(z).sum(1, keepdims=True))
+    loss = row_losses(LossSettings(label_smoothing=smoothing), logits, target, None)
+    np.testing.assert_allclose(loss.numpy(), -(wanted * log_softmax).sum(1), rtol=1e-5)
+
+
+def test_class_weights_are_torchs_without_smoothing() -> None:
+    logits, target = case(40, 4)
+    weights = torch.tensor([0.1, 1.0, 2.5, 7.0])
+    loss = row_losses(LossSettings(), logits, target, weights)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, target, weights, reduction="none"))
+    torch.testing.assert_close(loss.sum() / weights[target].sum(), F.cross_entropy(logits, target, weights))
+
+
+def test_a_class_weight_is_the_weight_of_the_whole_row() -> None:
+    """Smoothed or not, a row counts as much as its own class: torch spreads the other classes' weights into it."""
+    logits, target = case(40, 4)
+    weights, smooth = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(label_smoothing=0.2)
+    plain = row_losses(smooth, logits, target, None)
+    torch.testing.assert_close(row_losses(smooth, logits, target, weights), plain * weights[target])
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+def test_a_row_does_not_depend_on_the_others(smoothing: float) -> None:
+    logits, target = case(20, 6)
+    loss_settings = LossSettings(label_smoothing=smoothing)
+    whole = row_losses(loss_settings, logits, target, torch.arange(1.0, 7.0))
+    for k in range(20):
+        alone = row_losses(loss_settings, logits[k : k + 1], target[k : k + 1], torch.arange(1.0, 7.0))
+        torch.testing.assert_close(alone[0], whole[k])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("classes", [2, 1000])
+def test_half_precision_is_computed_in_float32(classes: int, dtype: torch.dtype) -> None:
+    logits, target = case(16, classes)
+    loss = row_losses(LossSettings(label_smoothing=0.1), logits.to(dtype), target, None)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, row_losses(LossSettings(label_smoothing=0.1), logits.to(dtype).float(), target, None))
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1e4, 6e4])
+def test_extremes_stay_finite(size: float, dtype: torch.dtype, smoothing: float) -> None:
+    logits = torch.tensor([[size, -size, 0.0], [-size, size, 0.0], [size, size, size], [0.0, 0.0, -size]], dtype=dtype)
+    logits.requires_grad_()
+    target = torch.tensor([0, 0, 2, 2])
+    loss = row_losses(LossSettings(label_smoothing=smoothing), logits, target, torch.tensor([1e-3, 1.0, 1e3]))
+    assert torch.isfinite(loss).all()
+    assert (loss >= 0).all()
+    loss.sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_known_values() -> None:
+    logits = torch.tensor([[0.0, 0.0], [100.0, -100.0]])
+    loss = row_losses(LossSettings(), logits, torch.tensor([1, 0]), None)
+    assert loss.tolist() == pytest.approx([float(np.log(2)), 0.0])
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_gradients(classes: int, smoothing: float) -> None:
+    logits, target = case(4, classes)
+    wanted = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: cross_entropy(z, target, smoothing), (wanted,))
+
+
+def test_the_gradient_of_a_row_is_softmax_minus_the_target() -> None:
+    logits, target = case(8, 5)
+    logits.requires_grad_()
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5])
+    row_losses(LossSettings(), logits, target, weights).sum().backward()
+    expected = (logits.softmax(1) - F.one_hot(target, 5)) * weights[target, None]
+    torch.testing.assert_close(logits.grad, expected.detach())
+
+
+# Class weights
+
+
+@quick
+@given(st.lists(st.integers(1, 5000), min_size=2, max_size=30))
+def test_balanced_is_scikit_learns(counts: list[int]) -> None:
+    names = [f"c{k}" for k in range(len(counts))]
+    weights = class_weights(LossSettings(class_weights="balanced"), counts, names)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    np.testing.assert_allclose(weights, compute_class_weight("balanced", classes=np.arange(len(counts)), y=rows))
+    assert np.dot(weights, counts) / sum(counts) == pytest.approx(1)
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0.01, 100)), min_size=1, max_size=10))
+def test_given_weights_keep_their_ratios_and_a_mean_of_one(pairs: list[tuple[int, float]]) -> None:
+    counts, asked = [count for count, _ in pairs], [weight for _, weight in pairs]
+    names = [f"c{k}" for k in range(len(pairs))]
+    loss_settings = LossSettings(class_weights=dict(zip(names, asked, strict=True)))
+    weights = class_weights(loss_settings, counts, names)
+    assert weights is not None
+    np.testing.assert_allclose(np.array(weights) / weights[0], np.array(asked) / asked[0])
+    assert np.dot(weights, counts) / sum(counts) == pytest.approx(1)
+
+
+def test_given_weights_go_to_their_class_whatever_the_order() -> None:
+    weights = class_weights(LossSettings(class_weights={"b": 3, "a": 1}), [1, 1], ["a", "b"])
+    assert weights == pytest.approx([0.5, 1.5])
+
+
+def test_none_are_none() -> None:
+    assert class_weights(LossSettings(), [3, 4], ["a", "b"]) is None
+
+
+def test_an_unknown_class_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError) as error:
+        class_weights(LossSettings(class_weights={"ant": 1, "beee": 2}), [3, 4], ["ant", "bee"])
+    message = str(error.value)
+    assert message == "loss.class_weights: there is no class 'beee'. Did you mean 'bee'? Classes: ant, bee."
+
+
+def test_a_class_without_a_weight_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no weight for class bee, wasp. Give one for each class"):
+        class_weights(LossSettings(class_weights={"ant": 1}), [3, 4, 5], ["ant", "bee", "wasp"])

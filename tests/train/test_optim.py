@@ -1,0 +1,215 @@
+"""Optimiser groups, and schedules held to torch's at every update."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from itertools import pairwise
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn, optim
+
+from bunryu.models.build import Architecture, Classifier, build
+from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
+from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
+from bunryu.train.stages import freeze
+
+NAMES = get_args(OptimSettings.model_fields["name"].annotation)
+SCHEDULES = get_args(ScheduleSettings.model_fields["name"].annotation)
+ALL, HEAD = Stage(name="all"), Stage(name="head", freeze="backbone")
+
+
+@pytest.fixture
+def net() -> Classifier:
+    torch.manual_seed(0)
+    return build(Architecture(name="timm/test_resnet"), 3)
+
+
+def grouped(optimizer: optim.Optimizer) -> dict[tuple[str, float], set[int]]:
+    return {(g["name"], g["weight_decay"]): {id(p) for p in g["params"]} for g in optimizer.param_groups}
+
+
+def test_the_same_layers_are_in_the_same_groups(net: Classifier) -> None:
+    optimizer = create_optimizer(net, OptimSettings(lr=1e-3, head_lr=1e-2, weight_decay=0.3), ALL)
+    groups = grouped(optimizer)
+    assert set(groups) == {("backbone", 0.3), ("backbone", 0.0), ("head", 0.3), ("head", 0.0)}
+    for name in ("backbone", "head"):
+        parameters = list(net.get_submodule(name).parameters())
+        assert groups[name, 0.3] == {id(p) for p in parameters if p.ndim > 1}
+        assert groups[name, 0.0] == {id(p) for p in parameters if p.ndim <= 1}
+    every = [id(p) for g in optimizer.param_groups for p in g["params"]]
+    assert sorted(every) == sorted(id(p) for p in net.parameters())
+    assert (lr_of(optimizer, "backbone"), lr_of(optimizer, "head")) == (1e-3, 1e-2)
+
+
+def test_norms_and_biases_have_no_weight_decay(net: Classifier) -> None:
+    optimizer = create_optimizer(net, OptimSettings(weight_decay=0.3), ALL)
+    decayed = {i for (_, decay), ids in grouped(optimizer).items() if decay for i in ids}
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert not decayed & {id(module.weight), id(module.bias)}
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            assert id(module.weight) in decayed
+            assert id(module.bias) not in decayed
+
+
+def test_a_frozen_backbone_is_not_in_the_optimiser(net: Classifier) -> None:
+    freeze(net, HEAD)
+    optimizer = create_optimizer(net, OptimSettings(head_lr=1e-2), HEAD)
+    assert {name for name, _ in grouped(optimizer)} == {"head"}
+    assert (lr_of(optimizer, "head"), lr_of(optimizer, "backbone")) == (1e-2, None)
+
+
+def test_without_a_rate_of_its_own_the_head_has_the_others(net: Classifier) -> None:
+    assert lr_of(create_optimizer(net, OptimSettings(lr=2e-3), ALL), "head") == 2e-3
+
+
+@pytest.mark.parametrize("stage", [ALL, HEAD], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimiser_takes_a_step_that_lowers_the_loss(name: str, stage: Stage, net: Classifier) -> None:
+    freeze(net, stage)
+    optimizer = create_optimizer(net, OptimSettings(name=name, lr=1e-4, head_lr=1e-3), stage)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    x, target = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+    net.eval()
+    first = nn.functional.cross_entropy(net(x), target)
+    first.backward()
+    optimizer.step()
+    assert nn.functional.cross_entropy(net(x), target) < first
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert {"head.1.weight", "head.1.bias"} <= moved
+    assert any(key.startswith("backbone.") for key in moved) == (stage is ALL)
+
+
+EXPECTED = {"adamw": optim.AdamW, "adam": optim.Adam, "sgd": optim.SGD, "nadam": optim.NAdam}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_optimisers_are_those_they_are_called(name: str, net: Classifier) -> None:
+    optimizer = create_optimizer(net, OptimSettings(name=name, momentum=0.8), ALL)  # type: ignore[arg-type]
+    assert type(optimizer) is EXPECTED[name]
+    if name == "sgd":
+        assert all(group["nesterov"] and group["momentum"] == 0.8 for group in optimizer.param_groups)
+
+
+def test_adamw_steps_as_torchs(net: Classifier) -> None:
+    other = build(Architecture(name="timm/test_resnet"), 3)
+    other.load_state_dict(net.state_dict())
+    settings = OptimSettings(lr=1e-3, head_lr=1e-2, weight_decay=0.1)
+    ours = create_optimizer(net, settings, ALL)
+    torchs = optim.AdamW(
+        [
+            {"params": [p], "lr": 1e-2 if key.startswith("head") else 1e-3, "weight_decay": 0.1 if p.ndim > 1 else 0.0}
+            for key, p in other.named_parameters()
+        ]
+    )
+    for seed in range(3):
+        x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        for model, optimizer in ((net, ours), (other, torchs)):
+            optimizer.zero_grad()
+            model.eval()(x).square().sum().backward()
+            optimizer.step()
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key])
+
+
+def test_a_factor_applies_to_each_groups_own_rate(net: Classifier) -> None:
+    optimizer = create_optimizer(net, OptimSettings(lr=1e-3, head_lr=1e-2), ALL)
+    for factor in (0.5, 0.1, 1.0):
+        set_lr(optimizer, factor)
+        assert (lr_of(optimizer, "backbone"), lr_of(optimizer, "head")) == (1e-3 * factor, 1e-2 * factor)
+
+
+# Schedules
+
+
+def ours(settings: ScheduleSettings, per_epoch: int, epochs: int) -> list[float]:
+    return [lr_factor(settings, update, per_epoch, epochs, 0) for update in range(per_epoch * epochs)]
+
+
+def torchs(make: Any, updates: int, every: int = 1) -> list[float]:
+    """Return the rate that a scheduler of torch's gives at each update, stepped every `every` updates."""
+    optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimizer)
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that SequentialLR steps its parts in the old way
+        for update in range(updates):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if (update + 1) % every == 0:
+                scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(("per_epoch", "epochs"), [(1, 7), (5, 4), (3, 1)])
+def test_cosine_is_torchs(per_epoch: int, epochs: int) -> None:
+    total = per_epoch * epochs
+    expected = torchs(lambda o: optim.lr_scheduler.CosineAnnealingLR(o, T_max=total), total)
+    assert ours(ScheduleSettings(name="cosine"), per_epoch, epochs) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("step_epochs", [1, 3, 100])
+def test_step_is_torchs(step_epochs: int) -> None:
+    expected = torchs(lambda o: optim.lr_scheduler.StepLR(o, step_epochs, gamma=0.3), 4 * 10, every=4)
+    settings = ScheduleSettings(name="step", step_epochs=step_epochs, gamma=0.3)
+    assert ours(settings, 4, 10) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("milestones", [[1], [3, 5], [2, 2, 8]])
+def test_multistep_is_torchs(milestones: list[int]) -> None:
+    expected = torchs(lambda o: optim.lr_scheduler.MultiStepLR(o, milestones, gamma=0.3), 4 * 10, every=4)
+    settings = ScheduleSettings(name="multistep", milestones=milestones, gamma=0.3)
+    assert ours(settings, 4, 10) == pytest.approx(expected)
+
+
+def test_plateau_drops_by_gamma() -> None:
+    settings = ScheduleSettings(name="plateau", gamma=0.2)
+    assert [lr_factor(settings, 9, 3, 5, drops) for drops in range(3)] == pytest.approx([1, 0.2, 0.04])
+
+
+def test_constant_is_constant() -> None:
+    assert set(ours(ScheduleSettings(name="constant"), 3, 4)) == {1.0}
+
+
+@pytest.mark.parametrize("warmup", [0.5, 1.0, 2.0])
+def test_warm_up_and_cosine_are_torchs_in_sequence(warmup: float) -> None:
+    per_epoch, epochs = 8, 5
+    rise, total = round(warmup * per_epoch), per_epoch * epochs
+
+    def make(o: optim.Optimizer) -> Any:
+        parts: list[Any] = [
+            optim.lr_scheduler.LinearLR(o, start_factor=1e-3, total_iters=rise),
+            optim.lr_scheduler.CosineAnnealingLR(o, T_max=total - rise),
+        ]
+        return optim.lr_scheduler.SequentialLR(o, parts, milestones=[rise])
+
+    settings = ScheduleSettings(name="cosine", warmup_epochs=warmup)
+    assert ours(settings, per_epoch, epochs) == pytest.approx(torchs(make, total), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["step", "multistep", "constant"])
+def test_warm_up_is_torchs_linear_times_the_schedule(name: Any) -> None:
+    settings = ScheduleSettings(name=name, warmup_epochs=3, step_epochs=2, milestones=[1, 4], gamma=0.5)
+    plain = ours(settings.model_copy(update={"warmup_epochs": 0.0}), 4, 8)
+    linear = torchs(lambda o: optim.lr_scheduler.LinearLR(o, start_factor=1e-3, total_iters=12), 32)
+    assert ours(settings, 4, 8) == pytest.approx([a * b for a, b in zip(plain, linear, strict=True)])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_schedule_goes_on_where_the_warm_up_ends(name: Any) -> None:
+    settings = ScheduleSettings(name=name, warmup_epochs=2, step_epochs=4, milestones=[4])
+    factors = ours(settings, 50, 6)
+    assert factors[0] == pytest.approx(1e-3)
+    assert factors[100] == 1.0
+    assert factors[:100] == sorted(factors[:100])
+    assert max(abs(a - b) for a, b in pairwise(factors[:200])) < 0.02
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("per_epoch", "epochs", "warmup"), [(1, 1, 0.0), (1, 1, 5.0), (3, 2, 2.0), (1, 4, 0.2)])
+def test_no_schedule_gives_nothing_or_less(name: Any, per_epoch: int, epochs: int, warmup: float) -> None:
+    settings = ScheduleSettings(name=name, warmup_epochs=warmup, milestones=[1])
+    assert all(0 < factor <= 1 and math.isfinite(factor) for factor in ours(settings, per_epoch, epochs))
