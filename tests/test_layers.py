@@ -21,17 +21,17 @@ SETTINGS = "settings"
 # From the bottom up. "ROOM" is every module of that room; a module of its own stands by its name.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"config", "config_errors", "storage", "randomness", "console"},
+    {"config", "config_errors", "storage", "randomness", "console", "waiting"},
     {SETTINGS},
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning"},
-    {"experiment"},
+    {"experiment", "evaluation"},
     {"resuming", "api", "demo"},
     {"cli"},
 ]
-OUTSIDE = {"__init__": {"api", "errors"}, "__main__": {"cli"}}  # the two doors
+OUTSIDE = {"__init__": {"api", "errors", "waiting"}, "__main__": {"cli"}}  # the two doors
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -18,7 +18,7 @@ from bunryu.config import load_yaml
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.statistics import mean_and_std
 from bunryu.data.table import Table, texts
-from bunryu.errors import BunryuError, ConfigError, DeviceError, ModelError, RunError
+from bunryu.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
 from bunryu.experiment import write_config
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Architecture, build, size_arguments
@@ -96,14 +96,18 @@ def test_a_bare_name_is_sealed_with_its_library(photos: Path) -> None:
     assert plan.sealed.architecture.name == plan.settings.model.name == "timm/test_resnet"
 
 
-def test_weights_are_settled_before_the_images_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = tmp_path / "nowhere"
+def test_weights_are_settled_before_the_images_are_looked_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bunryu.planning.check_images", lambda *_, **__: pytest.fail("looked at images"))
+    with pytest.raises(DataError, match="There is no file or folder"):
+        plan_of(tmp_path / "nowhere", f"model.weights={tmp_path / 'missing.pth'}")
     with pytest.raises(ModelError, match=r"there is no file or run folder .*missing.pth. Expected imagenet, none"):
-        plan_of(nowhere, f"model.weights={tmp_path / 'missing.pth'}")
+        plan_of(photos, f"model.weights={tmp_path / 'missing.pth'}")
     monkeypatch.setattr(hub, "reachable", lambda _: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     with pytest.raises(ModelError, match="could not be fetched"):
-        plan_of(nowhere)
+        plan_of(photos)
 
 
 def test_the_same_seed_gives_the_same_start(photos: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bunryu.errors import (
     BunryuError,
@@ -26,6 +26,7 @@ from bunryu.errors import (
     RunError,
     TrainingError,
 )
+from bunryu.waiting import wait_patiently
 
 if TYPE_CHECKING:
     from bunryu.api import Evaluation, Model, Run, evaluate, open_run, predict, resume, train
@@ -61,7 +62,11 @@ class _Face(ModuleType):
 
 
 def _late(name: str) -> property:
-    return property(lambda _: getattr(import_module("bunryu.api"), name), lambda *_: None)
+    def get(_: _Face) -> Any:
+        wait_patiently()
+        return getattr(import_module("bunryu.api"), name)
+
+    return property(get, lambda *_: None)
 
 
 for _name in _LATE:

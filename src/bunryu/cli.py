@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from bunryu import __version__, console
 from bunryu.errors import BunryuError, ConfigError
+from bunryu.waiting import wait_patiently
 
 app = typer.Typer(
     name="bunryu",
@@ -252,6 +253,7 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
 
 def main() -> None:
     """Run the command; print an error of ours as one message, without a traceback."""
+    wait_patiently()
     try:
         app()
     except BunryuError as error:

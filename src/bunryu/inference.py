@@ -43,6 +43,8 @@ def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch
     if not there[name]:
         have = ", ".join(key for key, yes in there.items() if yes)
         raise DeviceError(f"The device {name} is not available here (there is: {have}). Use train.device=auto.")
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as sealed; speed is what bf16 is for
     return torch.device(name)
 
 

@@ -69,16 +69,25 @@ class Plan:
     facts: dict[str, str]
 
 
-def read_data(settings: RunSettings, frame: Any = None) -> tuple[Table, Checked]:
-    """Find the data, check every image, and decide every row's split.
+def find_data(settings: RunSettings, frame: Any = None) -> Table:
+    """Find the data and its classes, without opening an image.
 
     Raises:
-        DataError: the data do not allow a classifier; see `sources`, `checks` and `splits`.
+        DataError: the data do not allow a classifier; see `sources`.
     """
     table = read_source(settings.data, frame)
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)
+    return table
+
+
+def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
+    """Check every image, and decide every row's split.
+
+    Raises:
+        DataError: too little can be read, leaks, or a class too small to split; see `checks` and `splits`.
+    """
     checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
     _say_checked(checked, len(table))
     require_usable(checked, total=len(table))
@@ -98,15 +107,17 @@ def _say_absent(table: Table, classes: list[str]) -> None:
 
 
 def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
-    """Decide everything. The weights come before the check of the images, so that a missing file is told at once.
+    """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
+    then the images checked.
 
     Raises:
         BunryuError: whatever does not allow the run.
     """
     device = choose_device(settings.train.device)
+    found = find_data(settings, frame)
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
-    table, checked = read_data(settings, frame)
+    table, checked = read_data(settings, found)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
     _say_absent(table, classes)
@@ -254,7 +265,8 @@ def _say_checked(checked: Checked, total: int) -> None:
         groups = [group for group in checked.copies if group.kind == kind]
         if groups:
             shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
-            console.say(f"data: {len(groups)} pictures stand {meaning}: {shown}", style="yellow")
+            many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
+            console.say(f"data: {many} {meaning}: {shown}", style="yellow")
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:

@@ -203,6 +203,7 @@ def write_environment(
             "device": device,
             "precision": precision,
             "threads": threads,
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
             "data_root": data_root,
             "facts": facts,
             "versions": versions(),

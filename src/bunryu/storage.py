@@ -33,6 +33,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _no_space(path, len(payload), error) from error
+        error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

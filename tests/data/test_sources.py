@@ -558,10 +558,11 @@ def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def plan_of(source: Path | str, *pairs: str) -> Any:
-    from bunryu.planning import read_data
+    from bunryu.planning import find_data, read_data
     from bunryu.settings import load_settings
 
-    return read_data(load_settings(["model.name=scratch_cnn", *pairs], values={"data": {"source": str(source)}}))
+    settings = load_settings(["model.name=scratch_cnn", *pairs], values={"data": {"source": str(source)}})
+    return read_data(settings, find_data(settings))
 
 
 def test_what_was_found_is_echoed_and_what_cannot_be_read_is_listed(
@@ -615,7 +616,7 @@ def test_a_leak_across_given_splits_stops_unless_told_to_go_on(
         plan_of(tmp_path)
     assert "train/cat/001.png (train) ↔ val/cat/copy.png (val)" in str(error.value)
     assert "data.on_leak=continue" in str(error.value)
-    assert "1 pictures stand in two splits: train/cat/001.png = val/cat/copy.png" in "\n".join(say)
+    assert "1 picture stands in two splits: train/cat/001.png = val/cat/copy.png" in "\n".join(say)
     table, checked = plan_of(tmp_path, "data.on_leak=continue")
     assert len(table) == 11
     assert [copies.kind for copies in checked.copies] == ["across splits"]
@@ -634,7 +635,7 @@ def test_one_picture_under_two_labels_is_listed(tmp_path: Path, say: list[str], 
     shutil.copy(tmp_path / "cat/001.png", tmp_path / "dog/same.png")
     _, checked = plan_of(tmp_path)
     assert [copies.kind for copies in checked.copies] == ["two labels"]
-    assert "1 pictures stand under two labels: cat/001.png = dog/same.png" in "\n".join(say)
+    assert "1 picture stands under two labels: cat/001.png = dog/same.png" in "\n".join(say)
 
 
 def test_splits_decided_from_one_tree_are_the_same_for_a_table_of_it(

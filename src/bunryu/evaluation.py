@@ -1,0 +1,166 @@
+"""Measure a run on its own validation and test rows, or on other labelled data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bunryu import console
+from bunryu.data.settings import DataSettings
+from bunryu.data.sources import read_run_rows, read_source
+from bunryu.data.table import Table
+from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
+from bunryu.evaluate.report import headline
+from bunryu.evaluate.results import Measured, write_results
+from bunryu.inference import Model
+from bunryu.measuring import measure_rows
+from bunryu.run import RunFolder
+from bunryu.settings import RunSettings, evaluation_settings
+from bunryu.ship import predict as ship
+from bunryu.storage import read_json, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: name of the split or data -> n, accuracy, macro_f1, ..., per_class.
+        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS.
+        confusion: name -> counts (K, K) as a DataFrame; rows are the truth.
+        skipped: name -> {path: reason} of the images that could not be read.
+        path: the folder that everything was written to.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    predictions: dict[str, pd.DataFrame]
+    confusion: dict[str, pd.DataFrame]
+    skipped: dict[str, dict[str, str]]
+    path: Path
+
+    def __repr__(self) -> str:
+        """Return the headline of each split."""
+        return "\n".join(f"{name}: {headline(metrics)}" for name, metrics in self.metrics.items())
+
+
+def evaluate(
+    folder: RunFolder,
+    data: Any = None,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    overrides: Sequence[str] = (),
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
+) -> Evaluation:
+    """Measure a run; see `bunryu.evaluate`."""
+    model = Model.open(folder.model, device=device)
+    settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
+    if data is not None:
+        tables = {_file_name(name or "test"): _labelled(data, model, settings)}
+    else:
+        tables = _own_splits(folder, model, name)
+    _require_empty(out)
+    results = [
+        measure_rows(key, table, np.arange(len(table)), model, settings.evaluate, workers=settings.data.workers)
+        for key, table in tables.items()
+    ]
+    target = _results_folder(folder, out)
+    for result in results:
+        console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
+        if result.metrics["absent"]:
+            console.say(f"{result.name}: no image of class {some(result.metrics['absent'], 8)} in this data")
+        if result.skipped:
+            told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
+            console.say(f"{result.name}: {len(result.skipped)} images skipped: {told}", style="yellow")
+            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped))
+    told = "the run's own splits" if data is None else str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+    facts = {"model": str(folder.model), "data": told}
+    write_results(target, results, f"bunryu evaluation of {folder.path.name}", facts, [])
+    console.say(f"results: {target} (report.txt, metrics.json, plots/)")
+    return _evaluation(results, target)
+
+
+def _evaluation(results: list[Measured], path: Path) -> Evaluation:
+    import pandas as pd
+
+    return Evaluation(
+        metrics={r.name: r.metrics for r in results},
+        predictions={r.name: r.predictions.frame() for r in results},
+        confusion={
+            r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.predictions.classes)
+            for r in results
+        },
+        skipped={r.name: r.skipped for r in results},
+        path=path,
+    )
+
+
+def _file_name(name: str) -> str:
+    """Return a name of results, which begins the names of their files."""
+    if not name.strip(". ") or set(name) & set("/\\\0"):
+        raise ConfigError(f"--name: expected a plain word, without / and \\, received {name!r}.")
+    return name
+
+
+def _require_empty(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        told = "is a file" if out.is_file() else "is not empty"
+        raise RunError(f"--out: {out} {told}, and results are never overwritten. Name a new folder.")
+
+
+def _results_folder(folder: RunFolder, out: Path | None) -> Path:
+    """Make the folder of the results: `out`, or the next free ``RUN/evaluate-N``."""
+    _require_empty(out)
+    if out is None:
+        number = 1
+        while (folder.path / f"evaluate-{number}").exists():
+            number += 1
+        out = folder.path / f"evaluate-{number}"
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _labelled(data: Any, model: Model, settings: RunSettings) -> Table:
+    """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
+    column = model.sealed.heads[0].column
+    path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
+    chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
+    table = read_source(chosen, None if path is not None else data, label=column)
+    for note in table.notes:
+        console.say(f"data: {note}")
+    for split in ("test", "val"):
+        rows = table.split(split)
+        if len(rows):
+            console.say(f"data: has splits; measured on its {len(rows)} {split} rows")
+            table = table.take(rows)
+            break
+    unknown = sorted(set(table.target_labels) - set(model.classes))
+    if unknown:
+        count = int(np.isin(table.target_labels.astype(str), unknown).sum())
+        raise LabelError(
+            f"{count} images have a label that the model does not know: {some([repr(u) for u in unknown])}."
+            f"{nearest(unknown[0], model.classes)} The model's classes: {some(model.classes, 20)}. "
+            "Rename the folder or the label, or leave those images out."
+        )
+    return table
+
+
+def _own_splits(folder: RunFolder, model: Model, name: str | None) -> dict[str, Table]:
+    """Return the run's validation and test rows, as its split.csv has them."""
+    if name not in (None, "val", "test"):
+        raise ConfigError(f"--name: without --data the run's own splits are measured, val or test; received {name!r}.")
+    root = Path(read_json(folder.environment)["data_root"])
+    table = read_run_rows(folder.split, root, model.sealed.heads[0].column)
+    found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
+    chosen = {split: rows for split, rows in found.items() if name in (None, split)}
+    if not chosen:
+        raise DataError(f"{folder.path} has no {name or 'validation or test'} rows. Give labelled data: --data PATH")
+    return chosen
