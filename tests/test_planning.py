@@ -106,7 +106,7 @@ def test_weights_are_settled_before_the_images_are_looked_at(
         plan_of(photos, f"model.weights={tmp_path / 'missing.pth'}")
     monkeypatch.setattr(hub, "reachable", lambda _: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
-    with pytest.raises(ModelError, match="could not be fetched"):
+    with pytest.raises(ModelError, match=r"tf_efficientnetv2_b0.* could not be fetched"):
         plan_of(photos)
 
 
@@ -121,11 +121,13 @@ def test_the_same_seed_gives_the_same_start(photos: Path) -> None:
 
 
 def test_the_heads_draw_depends_on_the_seed_alone(photos: Path, tmp_path: Path) -> None:
-    heads = [
-        plan_of(photos, "model.name=test_resnet", "input.size=32", f"model.weights={weights}").net.head[-1].weight
-        for weights in ("none", given(tmp_path / "w.pth"))
-    ]
-    assert torch.equal(*heads)
+    """Not on where the backbone's weights came from, nor on what was drawn for it."""
+    own = donate(photos, tmp_path / "run", *TINY, "input.size=32")
+    pairs = ("model.name=test_resnet", "input.size=32")
+    for weights in (given(tmp_path / "w.pth"), tmp_path / "run"):
+        plan = plan_of(photos, *pairs, f"model.weights={weights}")
+        torch.testing.assert_close(plan.net.head[-1].weight, own.net.head[-1].weight - 0.01)
+    assert torch.equal(plan_of(photos, *TINY, "input.size=32").net.head[-1].weight, plan.net.head[-1].weight)
 
 
 def test_no_validation_rows_are_refused_with_the_mend(photos: Path) -> None:
@@ -410,6 +412,13 @@ def test_a_cpu_that_computes_in_bf16_uses_it_but_for_depthwise_nets(
     )
     assert choose_precision("bf16", CPU, DEPTHWISE) == ("bf16", "as asked")
     assert choose_precision("fp32", CPU, PLAIN) == ("fp32", "as asked")
+
+
+def test_small_pictures_are_trained_in_fp32_on_the_cpu(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capabilities(monkeypatch, "amx_bf16")
+    assert choose_precision("auto", CPU, PLAIN, 32)[0] == "bf16"
+    assert choose_precision("auto", CPU, PLAIN, 31)[0] == "fp32"
+    assert plan_of(photos, *SCRATCH, "input.size=64x28").sealed.precision == "fp32"
 
 
 @pytest.mark.parametrize("names", [(), ("amx_int8", "avx512_fp16", "avx512_f")])

@@ -135,6 +135,18 @@ def test_colours_are_torchvisions(name: str, reference: Any, grey: bool) -> None
         assert difference(chw(y)[k], reference(chw(x)[k], factor)) <= 2, factor
 
 
+def test_colours_follow_each_other_as_torchvisions_do() -> None:
+    """Each one is cut to 0..255 before the next; torchvision's on float pictures do the same."""
+    wanted = spec(15, 22)
+    x = noise(2, wanted)
+    augment = switched(brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5)
+    y = apply(x, still(2, brightness=1.7, contrast=1.6, saturation=0.5, hue=0.1), augment, wanted)
+    expected = chw(x).float() / 255
+    expected = tv.adjust_contrast(tv.adjust_brightness(expected, 1.7), 1.6)
+    expected = tv.adjust_hue(tv.adjust_saturation(expected, 0.5), 0.1)
+    assert difference(chw(y), (expected * 255).round()) <= 1
+
+
 @pytest.mark.parametrize("shift", [-0.5, -0.2, 0.0, 0.05, 0.3, 0.5])
 def test_hue_is_torchvisions(shift: float) -> None:
     wanted = spec(15, 22)

@@ -89,16 +89,23 @@ def architecture(name: str, size: tuple[int, int], channels: int = 3) -> Archite
 def small(
     name: str = "timm/test_resnet", size: tuple[int, int] = (48, 80), channels: int = 3, classes: int = 3
 ) -> Classifier:
-    """Build a net with every number its own, running statistics too, so that each one shows in the logits."""
+    """Build a net with every number its own, so that each one shows in the logits."""
     torch.manual_seed(1)
-    return shaken(build(architecture(name, size, channels), classes))
+    return shaken(build(architecture(name, size, channels), classes), size, channels)
 
 
-def shaken(net: N) -> N:
+def shaken(net: N, size: tuple[int, int], channels: int = 3) -> N:
+    """Move every parameter (also those that start near nought) and fill running statistics from noise."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     with torch.no_grad():
-        for name, buffer in net.named_buffers():
-            if buffer.is_floating_point() and name.endswith(("running_mean", "running_var")):
-                buffer.uniform_(0.8, 1.2)
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
+        net.eval()
+        for module in norms:
+            module.momentum = 1.0
+            module.train()
+        if norms:
+            net(torch.rand(4, channels, *size))
     return net.eval()
 
 

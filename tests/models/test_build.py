@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def test_grey_or_rgb_and_any_class_count(name: str, classes: int, channels: int)
 def test_grey_is_the_sum_of_the_first_convolutions_colours() -> None:
     net = small("torchvision/resnet18", (64, 64), channels=1)
     x = torch.rand(2, 1, 64, 64)
-    reference = small("torchvision/resnet18", (64, 64), channels=3)
+    reference = build(Architecture(name="torchvision/resnet18"), 3).eval()
+    reference.load_state_dict(net.state_dict())
     first = reference.backbone.conv1
     first.weight = nn.Parameter(first.weight.sum(dim=1, keepdim=True))
     first.in_channels = 1
@@ -325,6 +327,15 @@ def test_a_hub_that_never_answers_is_given_up_in_seconds(monkeypatch: pytest.Mon
     assert not hub.reachable("http://bunryu.invalid/", seconds=0.2)
 
 
+def test_a_name_that_is_looked_up_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: released.wait(30) and BytesIO())
+    start = time.monotonic()
+    assert not hub.reachable("http://bunryu.invalid/", seconds=0.1)
+    assert time.monotonic() - start < 3
+    released.set()
+
+
 @pytest.fixture
 def web_server() -> Iterator[str]:
     class Refusing(BaseHTTPRequestHandler):
@@ -382,10 +393,10 @@ def test_a_model_without_weights_says_so() -> None:
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "mnasnet0_5"])
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "googlenet", "mnasnet0_5"])
 def test_torchvisions_weights_come_from_its_cache_without_a_network(name: str, empty_caches: Path) -> None:
     enum = models.get_model_weights(name).DEFAULT
-    heads = {"aux_logits": True, "init_weights": False} if name == "inception_v3" else {}
+    heads = {"aux_logits": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
     state = models.get_model(name, **heads).state_dict()
     cached = empty_caches / "torch" / "hub" / "checkpoints" / Path(enum.url).name
     cached.parent.mkdir(parents=True)
@@ -393,7 +404,8 @@ def test_torchvisions_weights_come_from_its_cache_without_a_network(name: str, e
     net = build(Architecture(name=f"torchvision/{name}"), 2, pretrained=True)
     own = net.backbone.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in own.items())
-    assert {key.split(".")[0] for key in set(state) - set(own)} <= {"fc", "classifier", "AuxLogits"}
+    assert {key.split(".")[0] for key in set(state) - set(own)} <= {"fc", "classifier", "AuxLogits", "aux1", "aux2"}
+    assert net.train()(torch.zeros(2, 3, 96, 96)).shape == (2, 2)  # without a second head in training either
     assert hub.weights_name("torchvision", name) == f"torchvision/{enum}"
 
 

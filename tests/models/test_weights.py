@@ -28,16 +28,16 @@ State = dict[str, torch.Tensor]
 OTHERS = [(name, size) for name, size in SMALL if name != "scratch_cnn"]
 
 
-def own_model(name: str, **arguments: Any) -> nn.Module:
+def own_model(name: str, size: tuple[int, int] = (64, 64), **arguments: Any) -> nn.Module:
     """Make the library's own model with its classifier, as its weights would make it."""
     library, bare = name.split("/")
     torch.manual_seed(5)
     if library == "timm":
-        return shaken(timm.create_model(bare, num_classes=1000, **arguments))
+        return shaken(timm.create_model(bare, num_classes=1000, **arguments), size)
     extra: dict[str, Any] = {}
     if bare in ("googlenet", "inception_v3"):
         extra = {"aux_logits": True, "init_weights": False, "transform_input": True}
-    return shaken(models.get_model(bare, **extra, **arguments))
+    return shaken(models.get_model(bare, **extra, **arguments), size)
 
 
 def own_features(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -55,6 +55,13 @@ def own_features(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return seen[0]
 
 
+def close(features: torch.Tensor, expected: torch.Tensor) -> None:
+    """Compare, and make sure that there is something to compare: features that differ from picture to picture."""
+    spread = float(expected.std())
+    assert expected.std(dim=0).mean() > 0.01 * spread > 0
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * spread)
+
+
 def write(path: Path, state: Mapping[str, Any]) -> Path:
     if path.suffix == ".safetensors":
         save_file(separate(state), path)
@@ -66,7 +73,7 @@ def write(path: Path, state: Mapping[str, Any]) -> Path:
 @pytest.mark.parametrize(("name", "size"), OTHERS)
 def test_the_librarys_own_file_loads_in_full(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     made = architecture(name, size)
-    own = own_model(name, **made.arguments)
+    own = own_model(name, size, **made.arguments)
     path = write(tmp_path / "own.safetensors", own.state_dict())
     net = build(made, 3).eval()
     loaded = load_file_into(net, made, path)
@@ -77,7 +84,7 @@ def test_the_librarys_own_file_loads_in_full(name: str, size: tuple[int, int], t
     x = torch.rand(2, 3, *size)
     with torch.no_grad():
         features = net.features(x)
-        torch.testing.assert_close(features, own_features(own, x), rtol=1e-4, atol=1e-5)
+        close(features, own_features(own, x))
         assert torch.equal(net(x), net.head(features))
 
 
@@ -227,7 +234,7 @@ def test_densenets_older_naming(tmp_path: Path) -> None:
     load_file_into(net, made, path)
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(net.features(x), own_features(own, x), rtol=1e-4, atol=1e-5)
+        close(net.features(x), own_features(own, x))
 
 
 def test_vits_older_naming_is_recognised() -> None:
@@ -241,7 +248,7 @@ def test_vits_older_naming_is_recognised() -> None:
 
 
 def test_timms_vit_at_another_size_has_its_positions_resized(tmp_path: Path) -> None:
-    own = own_model("timm/vit_tiny_patch16_224")
+    own = own_model("timm/vit_tiny_patch16_224", (224, 224))
     path = write(tmp_path / "vit.safetensors", own.state_dict())
     made = architecture("timm/vit_tiny_patch16_224", (96, 160))
     net = build(made, 2).eval()
@@ -250,7 +257,7 @@ def test_timms_vit_at_another_size_has_its_positions_resized(tmp_path: Path) -> 
     own.set_input_size((96, 160))  # timm's own way
     x = torch.rand(2, 3, 96, 160)
     with torch.no_grad():
-        torch.testing.assert_close(net.features(x), own_features(own, x), rtol=1e-4, atol=1e-5)
+        close(net.features(x), own_features(own, x))
 
 
 # Files that are no state dict
@@ -344,4 +351,4 @@ def test_real_weights_load_in_full(file: str, name: str, size: tuple[int, int], 
     assert own.load_state_dict(state, strict=False).unexpected_keys == []
     x = torch.randn(2, 3, *size)
     with torch.no_grad():
-        torch.testing.assert_close(net.features(x), own_features(own.eval(), x), rtol=1e-4, atol=1e-5)
+        close(net.features(x), own_features(own.eval(), x))

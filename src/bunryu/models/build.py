@@ -214,7 +214,8 @@ def _torchvision_net(name: str, arguments: dict[str, Any], pretrained: bool) -> 
 
     weights = "DEFAULT" if pretrained else None
     if name in ("googlenet", "inception_v3"):  # as their weights want them: inputs rescaled inside, no second heads
-        net = models.get_model(name, weights=weights, aux_logits=pretrained, init_weights=False, transform_input=True)
+        heads = {} if pretrained else {"aux_logits": False}
+        net = models.get_model(name, weights=weights, init_weights=False, transform_input=True, **heads)
         net.aux_logits, net.AuxLogits, net.aux1, net.aux2 = False, None, None, None
         return cast(nn.Module, net)
     if pretrained and "image_size" in arguments:  # a ViT of another size than its weights
