@@ -15,6 +15,7 @@ import numpy as np
 
 from bunryu import console
 from bunryu.config import dump_yaml
+from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table
 from bunryu.errors import Interrupted
@@ -99,7 +100,7 @@ def run_to_end(
             file=table.file,
             target=target,
             rows=rows,
-            validate=validator(model, table, target, settings.data.workers),
+            validate=validator(model, table, target, settings.data.workers, settings.evaluate.positive),
             device=model.device,
             workers=settings.data.workers,
             folder=folder.path,
@@ -179,9 +180,8 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any, threads: int) -> None
     """Write what was decided; config.yaml comes last, so that a folder that has it is whole."""
     settings = plan.settings
     if frame is not None:
-        write_atomic(folder.frame, frame.to_csv(index=False))
-        root = settings.data.image_root or str(Path.cwd())
-        data = settings.data.model_copy(update={"source": str(folder.frame.absolute()), "image_root": root})
+        write_atomic(folder.frame, with_absolute_paths(frame, settings.data).to_csv(index=False))
+        data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
         settings = settings.model_copy(update={"data": data})
     write_split(folder.split, plan.table)
     skipped = ([row.path, row.label, row.split, row.reason] for row in plan.checked.skipped)
@@ -220,4 +220,6 @@ def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
 
 def _name(settings: RunSettings) -> str:
     source = settings.data.source or settings.data.train
-    return settings.name or (Path(source).stem if source else "data")
+    if settings.name or not source:
+        return settings.name or "data"
+    return Path(source).name if Path(source).is_dir() else Path(source).stem

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.decode import load
+from bunryu.data.loading import require_read
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
 from bunryu.evaluate.metrics import measure
@@ -16,7 +17,10 @@ from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.inference import Model
 from bunryu.predictions import Predictions
 
-_EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall")
+EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall")
+
+
+TWO_CLASS = ("roc_auc", "positive_precision", "positive_recall", "positive_f1")
 
 
 def targets(table: Table, classes: list[str]) -> NDArray[np.int64]:
@@ -49,7 +53,7 @@ def measure_rows(
         classes=model.classes,
         probs_NK=probs,
         true_N=targets(table.take(kept), model.classes),
-        groups=None if table.groups is None else [str(table.groups[row]) for row in kept],
+        groups=None if table.groups is None else [str(table.groups[row]) or f"\0{row}" for row in kept],
     )
 
     def picture(i: int) -> NDArray[np.uint8]:
@@ -59,19 +63,17 @@ def measure_rows(
 
 
 def validator(
-    model: Model, table: Table, target: NDArray[np.int64], workers: int | None
+    model: Model, table: Table, target: NDArray[np.int64], workers: int | None, positive: str | None
 ) -> Callable[[], dict[str, float]] | None:
     """Return what measures the model on the validation rows after each epoch; None without any."""
     rows = table.split("val")
 
     def validate() -> dict[str, float]:
         kept, probs, failed = model.infer(table.file, rows, workers=workers, label="validating")
-        if failed:
-            lost = some(f"{table.file(row)} ({reason})" for row, reason in failed.items())
-            raise DataError(
-                f"An image could be read before training and no longer can: {lost}. Mend it, then --resume."
-            )
-        metrics = measure(probs, target[kept], model.classes, bootstrap=0)
-        return {name: metrics[name] for name in _EACH_EPOCH}
+        require_read(failed, table.file)
+        if not np.isfinite(probs).all():  # the loop says what that means
+            return dict.fromkeys(EACH_EPOCH, float("nan"))
+        metrics = measure(probs, target[kept], model.classes, positive=positive, bootstrap=0)
+        return {name: metrics[name] for name in (*EACH_EPOCH, *TWO_CLASS) if metrics.get(name) is not None}
 
     return validate if len(rows) else None

@@ -5,16 +5,16 @@ Nothing is written here, so that an error leaves no half-made run, and `--dry-ru
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bunryu import console
-from bunryu.data.checks import Checked, check_images, require_no_leaks, require_usable
+from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
 from bunryu.data.loading import load_batches
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.sources import check_classes, read_source
@@ -23,6 +23,7 @@ from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
 from bunryu.data.transforms import apply, canvas, draw
 from bunryu.errors import ConfigError, some
+from bunryu.evaluate.metrics import positive_class
 from bunryu.inference import autocast, choose_device, normalize
 from bunryu.models.build import (
     IMAGENET_MEAN,
@@ -38,6 +39,7 @@ from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision, memory_advice
+from bunryu.train.losses import class_weights
 from bunryu.train.settings import Stage, stage_epochs
 from bunryu.train.stages import epoch_batches
 
@@ -51,7 +53,6 @@ class Plan:
         checked: what the check of the images found.
         table: the usable rows, every split decided.
         classes: in their one fixed order.
-        target: row id -> class index.
         net: the network on the CPU, its head new (or as the weights of a run had it).
         sealed: the record that the model will carry.
         device: where to train.
@@ -62,20 +63,19 @@ class Plan:
     checked: Checked
     table: Table
     classes: list[str]
-    target: NDArray[np.int64]
     net: Classifier
     sealed: Sealed
     device: torch.device
     facts: dict[str, str]
 
 
-def find_data(settings: RunSettings, frame: Any = None) -> Table:
+def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
     """Find the data and its classes, without opening an image.
 
     Raises:
         DataError: the data do not allow a classifier; see `sources`.
     """
-    table = read_source(settings.data, frame)
+    table = read_source(settings.data, frame, root=root)
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)
@@ -93,7 +93,10 @@ def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
     require_usable(checked, total=len(table))
     require_no_leaks(checked, settings.data)
     if settings.split.file:
-        return read_split(Path(settings.split.file), checked.table), checked
+        table = read_split(Path(settings.split.file), checked.table)
+        check_classes(table)
+        require_no_leaks(dataclasses.replace(checked, table=table, copies=find_copies(table)), settings.data)
+        return table, checked
     return assign(checked.table, settings.split), checked
 
 
@@ -106,7 +109,7 @@ def _say_absent(table: Table, classes: list[str]) -> None:
             console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
 
 
-def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
+def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Plan:
     """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
     then the images checked.
 
@@ -114,15 +117,14 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
         BunryuError: whatever does not allow the run.
     """
     device = choose_device(settings.train.device)
-    found = find_data(settings, frame)
+    found = find_data(settings, frame, root)
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
     _say_absent(table, classes)
-    index = {name: k for k, name in enumerate(classes)}
-    target = np.array([index[name] for name in table.target_labels], np.int64)
+    _require_measurable(settings, table, classes)
     new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
     require_fit(net, architecture, (spec.height, spec.width))
@@ -145,7 +147,19 @@ def make_plan(settings: RunSettings, frame: Any = None) -> Plan:
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
-    return Plan(_settled(settings, architecture, spec), checked, table, classes, target, net, sealed, device, facts)
+    return Plan(_settled(settings, architecture, spec), checked, table, classes, net, sealed, device, facts)
+
+
+def _require_measurable(settings: RunSettings, table: Table, classes: list[str]) -> None:
+    """Refuse settings that name a class, or need two, before any time is spent on them."""
+    positive_class(settings.evaluate.positive, classes)
+    counts = Counter(table.target_labels[table.split("train")])
+    class_weights(settings.loss, [counts[name] for name in classes], classes)
+    monitor = settings.train.monitor
+    if monitor.startswith(("roc_auc", "positive_")) and (
+        len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2
+    ):
+        raise ConfigError(f"train.monitor={monitor} needs two classes, both of them among the validation rows.")
 
 
 def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec) -> RunSettings:

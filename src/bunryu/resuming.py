@@ -19,7 +19,7 @@ from bunryu.experiment import run_to_end, write_config
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import decode_spec, make_plan, whole_stages
-from bunryu.run import RunFolder, open_folder
+from bunryu.run import RunFolder, open_folder, versions
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
@@ -48,11 +48,12 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
                 f"{folder.path} has finished; there is nothing to resume. To train it further: "
                 f"bunryu train --resume {folder.path} --more-epochs 5"
             )
-        table = unchanged_data(folder, settings)
+        root = Path(environment["data_root"])
+        table = unchanged_data(folder, settings, root)
         for written in (folder.path, folder.best.parent, folder.plots):
             remove_leftovers(written)
         if not folder.last.exists():
-            return _from_the_start(folder, settings, more_epochs)
+            return _from_the_start(folder, settings, more_epochs, root)
         checkpoint = load_checkpoint(folder.last)
         if len(folder.read_history()) < checkpoint.progress.history:
             raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
@@ -61,20 +62,21 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
         net = build(checkpoint.sealed.architecture, len(checkpoint.sealed.classes))
         net.load_state_dict(checkpoint.net)
         model = Model(net, checkpoint.sealed, _same_device(settings, environment["device"]))
+        _say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
         run_to_end(folder, settings, table, model, environment["facts"], checkpoint)
     return folder
 
 
-def unchanged_data(folder: RunFolder, settings: RunSettings) -> Table:
+def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> Table:
     """Return the run's rows with their splits; refuse data that changed since.
 
     Raises:
         RunError: listing what was added, removed or changed.
     """
     spec, data = decode_spec(settings), settings.data
-    table = check_images(read_source(data), spec, level=data.check, workers=data.workers).table
+    table = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers).table
     with folder.split.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         before = _by_path(csv.DictReader(file))
     now = _by_path(table.frame().to_dict("records"))
@@ -114,12 +116,22 @@ def _same_device(settings: RunSettings, recorded: str) -> torch.device:
         return device
 
 
-def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int) -> RunFolder:
+def _say_other_versions(before: dict[str, str]) -> None:
+    """Say where the packages are not those that the run began with: the same bits are then not promised."""
+    now = versions()
+    other = [f"{name} {before[name]} then, {now[name]} now" for name in before if before[name] != now.get(name)]
+    if other:
+        console.say(
+            f"other versions than the run began with, so the last bits may differ: {some(other)}", style="yellow"
+        )
+
+
+def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int, root: Path) -> RunFolder:
     """Start over a run that was stopped before its first checkpoint; its draws are the same."""
     if more_epochs:
         raise RunError(f"{folder.path} has no checkpoint yet; resume it without --more-epochs first.")
     console.say("no checkpoint was saved before it stopped: starting from the beginning")
-    plan = make_plan(settings)
+    plan = make_plan(settings, root=root)
     run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
 

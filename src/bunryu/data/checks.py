@@ -128,7 +128,7 @@ def find_copies(table: Table) -> list[Copies]:
             groups[digest].append(row)
     found: list[Copies] = []
     for digest, rows in groups.items():
-        across = len({table.splits[row] for row in rows} - {""}) > 1
+        across = len({table.splits[row] or "train" for row in rows}) > 1  # what has no split is trained on
         labels = len({table.target_labels[row] for row in rows}) > 1
         if across:
             found.append(Copies(digest, rows, "across splits"))
@@ -185,8 +185,9 @@ def require_no_leaks(checked: Checked, settings: DataSettings) -> None:
     pairs = []
     for group in leaks:
         one = group.rows[0]
-        other = next(row for row in group.rows if table.splits[row] not in ("", table.splits[one]))
-        pairs.append(f"{table.paths[one]} ({table.splits[one]}) ↔ {table.paths[other]} ({table.splits[other]})")
+        side = table.splits[one] or "train"
+        other = next(row for row in group.rows if (table.splits[row] or "train") != side)
+        pairs.append(f"{table.paths[one]} ({side}) ↔ {table.paths[other]} ({table.splits[other] or 'train'})")
     many = "1 picture is" if len(leaks) == 1 else f"{len(leaks):,} pictures are"
     raise DataError(
         f"{many} in two splits at once, so that "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bunryu.data.decode import Source, load
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import ImageError
+from bunryu.errors import DataError, ImageError, some
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,6 +41,21 @@ class Batch:
     def __len__(self) -> int:
         """Return how many pictures were asked for."""
         return len(self.rows) + len(self.failed)
+
+
+def require_read(failed: dict[int, str], file: Callable[[int], str]) -> None:
+    """Stop where training needs a picture that cannot be read.
+
+    Raises:
+        DataError: naming the files.
+    """
+    if failed:
+        lost = some(f"{file(row)} ({reason})" for row, reason in failed.items())
+        raise DataError(
+            f"An image of the run cannot be read: {lost}. If it changed since training began, put it back and go on "
+            "with --resume. With data.check=header or none it may never have been readable: start anew with "
+            "data.check=full, which skips and lists such images first."
+        )
 
 
 def cores() -> int:

@@ -15,13 +15,16 @@ from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, nearest, some
 
 
-def read_source(settings: DataSettings, frame: Any = None, *, label: str | None = None) -> Table:
+def read_source(
+    settings: DataSettings, frame: Any = None, *, label: str | None = None, root: Path | None = None
+) -> Table:
     """Read the data that `settings` (or a DataFrame) names, without opening any image.
 
     Args:
         settings: where the data is.
         frame: a pandas DataFrame instead of `data.source`.
         label: the label column of a model that will be measured on this data.
+        root: what paths are shown relative to, where an earlier run decided it.
 
     Returns:
         The table, its rows sorted by path, with splits only where the source gives them.
@@ -33,8 +36,14 @@ def read_source(settings: DataSettings, frame: Any = None, *, label: str | None 
     parts = _parts(settings, frame)
     read = [_read_part(data, split, settings, label) for split, data in parts]
     rows = _concatenate(read)
-    root = _root([Path(data) for _, data in parts if isinstance(data, str)], settings)
-    return _table(rows, root)
+    return _table(rows, root or _root([Path(data) for _, data in parts if isinstance(data, str)], settings))
+
+
+def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
+    """Return a copy of a DataFrame whose image paths mean the same from anywhere."""
+    column = tabular.path_column(from_frame(frame), settings)
+    folder = tabular.image_folder(settings.image_root, Path.cwd())
+    return frame.assign(**{column: [tabular.file_under(folder, str(cell)) for cell in frame[column]]})
 
 
 def require_there(settings: DataSettings, frame: Any = None) -> None:
@@ -172,8 +181,8 @@ def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
         return parts[0]
     first = parts[0]
     groups: list[str] | None = None
-    if all(part.groups is not None for part in parts):
-        groups = [group for part in parts for group in part.groups or []]
+    if any(part.groups is not None for part in parts):  # rows of a part without groups belong to none
+        groups = [group for part in parts for group in part.groups or [""] * len(part.files)]
     shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return tabular.Rows(
         files=[file for part in parts for file in part.files],

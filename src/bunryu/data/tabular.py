@@ -62,19 +62,19 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
         DataError: a column cannot be found or told from another, a label is empty, or no file is where the
             paths point.
     """
-    path_column = _path_column(columns, settings)
-    label_column = _label_column(columns, settings, {path_column}, label)
+    paths = path_column(columns, settings)
+    label_column = _label_column(columns, settings, {paths}, label)
     group_column = _named_or_known(columns, settings.group_column, _GROUP_NAMES, "data.group_column")
     group_column = None if group_column == label_column else group_column
     split_column = _named_or_known(columns, settings.split_column, _SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
     labels = [unicodedata.normalize("NFC", text) for text in columns.values[label_column]]
     _require_labels(columns, label_column, labels)
-    used = {path_column, label_column}
+    used = {paths, label_column}
     root = image_folder(settings.image_root, base)
-    files = [file_under(root, text) for text in columns.values[path_column]]
-    _require_files(columns, path_column, files, root)
-    named = [f"path={path_column!r}", f"label={label_column!r}"]
+    files = [file_under(root, text) for text in columns.values[paths]]
+    _require_files(columns, paths, files, root)
+    named = [f"path={paths!r}", f"label={label_column!r}"]
     if group_column:
         named.append(f"group={group_column!r}")
     if splits is not None:
@@ -93,7 +93,7 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
 
 def image_column(columns: Columns) -> list[str]:
     """Return the paths of a table that needs no labels (to predict)."""
-    return columns.values[_path_column(columns, DataSettings(), mend="Rename that column to path.")]
+    return columns.values[path_column(columns, DataSettings(), mend="Rename that column to path.")]
 
 
 def image_folder(given: str | None, base: Path) -> Path:
@@ -130,7 +130,8 @@ def _named_or_known(columns: Columns, name: str | None, known: Sequence[str], ke
     return next((by_lower[word] for word in known if word in by_lower), None)
 
 
-def _path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name it: data.path_column=COLUMN") -> str:
+def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name it: data.path_column=COLUMN") -> str:
+    """Return the column with the image paths: named, or known by its name or its cells."""
     found = _named_or_known(columns, settings.path_column, _PATH_NAMES, "data.path_column")
     if found is not None:
         return found

@@ -70,7 +70,7 @@ def measure(
         ConfigError: `positive` is not one of two classes.
     """
     _check(probs_NK, true_N, classes, groups)
-    positive = _positive(positive, classes)
+    positive = positive_class(positive, classes)
     n, k = probs_NK.shape
     pred_N = probs_NK.argmax(axis=1)
     tp, support, predicted = (
@@ -277,8 +277,12 @@ def _check(
         raise DataError(f"{bad} of {n} images have probabilities that are not finite: they have no answer.")
 
 
-def _positive(positive: str | None, classes: list[str]) -> str | None:
-    """Return the name of the positive class; None when there are not two classes."""
+def positive_class(positive: str | None, classes: list[str]) -> str | None:
+    """Return the name of the positive class; None when there are not two classes.
+
+    Raises:
+        ConfigError: it is not one of two classes.
+    """
     if positive is None:
         return classes[-1] if len(classes) == 2 else None
     if len(classes) != 2:

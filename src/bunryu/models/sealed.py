@@ -132,7 +132,12 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
     from safetensors.torch import load_file
 
     sealed = read_sealed(path)
-    with torch.random.fork_rng():
+    if sealed.members != [Member()] or len(sealed.heads) != 1 or sealed.decision.thresholds:
+        raise RunError(
+            f"{path} has several members, several heads or thresholds, which this bunryu does not know how to use. "
+            "Update: pip install --upgrade bunryu"
+        )
+    with torch.random.fork_rng(devices=[]):
         net = build(sealed.architecture, len(sealed.classes))
     try:
         net.load_state_dict(load_file(path))

@@ -12,7 +12,7 @@ import torch
 from torch import nn, optim
 
 from bunryu.errors import RunError
-from bunryu.models.sealed import Sealed
+from bunryu.models.sealed import Sealed, separate
 from bunryu.storage import write_atomic
 
 SCHEMA = 1
@@ -82,7 +82,7 @@ def save_checkpoint(
     """
     from safetensors.torch import save
 
-    tensors = {f"net.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    tensors = {f"net.{name}": value for name, value in separate(net.state_dict()).items()}
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
@@ -114,7 +114,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # Copies: Windows cannot replace a file of which a tensor is still a map.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
         if int(metadata["checkpoint_schema"]) > SCHEMA:
             raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
         return Checkpoint(

@@ -26,7 +26,8 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module, side: i
     auto is a fixed rule (no timing decides): cuda: bf16 where the GPU has it, else fp16 with a gradient
     scaler; CPU with AMX or AVX512-BF16: bf16, but fp32 for nets with depthwise convolutions, whose bf16 backward
     is slow on many of them, and for inputs with a side below 32, since in bf16 torch 2.15 computes wrong weight
-    gradients of convolutions over 1x1 feature maps there; every other CPU, and mps: fp32.
+    gradients of strided convolutions over maps one pixel wide, which small inputs lead to; every other CPU, and
+    mps: fp32.
 
     Args:
         setting: train.precision.
@@ -39,6 +40,8 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module, side: i
     """
     if setting == "fp16" and device.type == "cpu":
         raise DeviceError("train.precision=fp16 needs a GPU. On the CPU use bf16 or fp32 (or auto).")
+    if setting == "bf16" and device.type == "cpu" and side < _LEAST_SIDE:
+        return "bf16", f"as asked, though inputs below {_LEAST_SIDE} px may train wrongly in bf16 on the CPU"
     if setting != "auto":
         return cast(Precision, setting), "as asked"
     if device.type == "cuda":

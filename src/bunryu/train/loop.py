@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn, optim
 
 from bunryu import console
-from bunryu.data.loading import load_batches
+from bunryu.data.loading import load_batches, require_read
 from bunryu.data.settings import AugmentSettings
 from bunryu.data.transforms import apply, canvas, draw
-from bunryu.errors import DataError, Interrupted, TrainingError, some
+from bunryu.errors import Interrupted, TrainingError, some
 from bunryu.inference import autocast, normalize
 from bunryu.models.build import Classifier
 from bunryu.models.sealed import Sealed, seal
@@ -156,11 +156,7 @@ def augmented(
     """Yield each batch's augmented uint8 pictures (B, H, W, C) on the device, and its rows."""
     spec = canvas(job.sealed.input, job.augment)
     for batch in load_batches(job.file, batches, job.sealed.decode, spec, workers=job.workers):
-        if batch.failed:
-            lost = some(f"{job.file(row)} ({reason})" for row, reason in batch.failed.items())
-            raise DataError(
-                f"An image could be read before training and no longer can: {lost}. Mend it, then --resume."
-            )
+        require_read(batch.failed, job.file)
         pixels = torch.from_numpy(batch.pixels_BHWC).to(job.device)
         parameters = draw(job.augment, job.train.seed, epoch, batch.rows)
         yield apply(pixels, parameters, job.augment, job.sealed.input), batch.rows

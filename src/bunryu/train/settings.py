@@ -20,6 +20,10 @@ Monitor = Literal[
     "macro_precision",
     "macro_recall",
     "loss",
+    "roc_auc",
+    "positive_precision",
+    "positive_recall",
+    "positive_f1",
     "train_loss",
     "train_accuracy",
 ]
@@ -57,7 +61,8 @@ class TrainSettings(Settings):
     stages: list[Stage] = [Stage(name="all")]
     """The stages, in order: each has name, freeze (none | backbone) and epochs."""
     monitor: Monitor = "macro_f1"
-    """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early."""
+    """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
+    roc_auc and positive_* for two classes."""
     patience: Count | None = None
     """Stop a stage after so many epochs without improvement; never when null."""
     min_improvement: NotNegative = 0.0
