@@ -18,6 +18,7 @@ from killing import Nursery, history, results, state
 from bunryu import api, cli, experiment, storage
 from bunryu.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError
 from bunryu.evaluate import results as written
+from bunryu.inference import Model
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train import checkpoint, loop
 from bunryu.train.checkpoint import load_checkpoint
@@ -122,20 +123,14 @@ class TestNotFinite:
     def test_a_validation_loss_keeps_nothing_of_the_epoch(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        run = tmp_path / "run"
-        measure = experiment.validator
+        run, infer, calls = tmp_path / "run", Model.infer, []
 
-        def broken(*args: Any) -> Callable[[], dict[str, float]]:
-            validate, calls = measure(*args), []
+        def broken(self: Model, *args: Any, **options: Any) -> Any:
+            calls.append(1)
+            kept, probs, failed = infer(self, *args, **options)
+            return kept, probs * (math.nan if len(calls) == 2 else 1), failed
 
-            def found() -> dict[str, float]:
-                calls.append(1)
-                assert validate
-                return validate() | ({"loss": math.nan} if len(calls) == 2 else {})
-
-            return found
-
-        monkeypatch.setattr(experiment, "validator", broken)
+        monkeypatch.setattr(Model, "infer", broken)
         with pytest.raises(TrainingError, match="The validation loss of epoch 2 is not finite"):
             api.train(photos, *TWO, out=run, quiet=True)
         assert state(run)["progress"]["total_epochs"] == len(history(run)) == 1

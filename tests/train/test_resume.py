@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,7 +262,10 @@ def test_patience_is_counted_across_a_resume(nursery: Nursery, photos: Path, tmp
     assert state(run)["progress"]["ended_by"] == "no better val_macro_f1 for 3 epochs"
 
 
-def test_a_dataframe_is_resumed_from_the_copy_in_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("own_validation", [False, True])
+def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_validation: bool
+):
     import pandas as pd
 
     from bunryu import api, experiment
@@ -274,6 +278,9 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(photos: Path, tmp_path:
 
     frame = pd.DataFrame([{"image": str(path), "label": path.parent.name} for path in photos.glob("*/*.png")])
     pairs = (*SMALL, "train.epochs=2")
+    if own_validation:
+        shutil.copytree(photos, tmp_path / "val")
+        pairs = (*pairs, f"data.val={tmp_path / 'val'}", "data.on_leak=continue")
     monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
     monkeypatch.setattr(written, "_write_plots", lambda *_: None)
     straight = api.train(frame, *pairs, out=tmp_path / "straight", quiet=True).path
