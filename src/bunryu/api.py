@@ -161,13 +161,17 @@ def predict(
 
     Returns:
         path, pred, conf and p_CLASS, a row each picture that can be read, in the order of the input; the others
-        are in ``frame.attrs["skipped"]`` with their reasons.
+        are in ``frame.attrs["skipped"]``, a list of (name, reason).
 
     Raises:
         DataError: an input that is not there.
+        DeviceError: the device is not there, or memory ran out.
     """
     inputs = ship.gather(as_sources(images))
-    model = run.model if isinstance(run, Run) else Model.open(Path(run), device=device)
+    if isinstance(run, Run):
+        model = run.model if device == "auto" else Model.open(run.folder.model, device=device)
+    else:
+        model = Model.open(Path(run), device=device)
     predictions, skipped = ship.predict(model, inputs, batch_size=batch_size)
     if skipped:
         console.say(ship.unreadable_note(skipped, len(inputs.files)), style="yellow")
@@ -205,9 +209,11 @@ def evaluate(
         RunError: `out` is not empty.
     """
     folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
-    return evaluation.evaluate(
+    found = evaluation.evaluate(
         folder, data, out=Path(out) if out else None, name=name, overrides=overrides, device=device
     )
+    console.say(repr(found), style="bold")
+    return found
 
 
 __all__: list[str] = ["Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"]

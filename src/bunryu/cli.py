@@ -151,9 +151,10 @@ def evaluate(
     evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [])
     if data is not None:
         require_path(data)
-    from bunryu import api
+    from bunryu import evaluation
 
-    api.evaluate(run, data, out=out, name=name, overrides=pairs or [], device=device.value)
+    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value)
+    console.result(repr(found))
 
 
 @app.command()
@@ -254,6 +255,7 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
 def main() -> None:
     """Run the command; print an error of ours as one message, without a traceback."""
     wait_patiently()
+    console.use_utf8()
     try:
         app()
     except BunryuError as error:

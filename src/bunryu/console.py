@@ -1,10 +1,12 @@
 """What people see while a command works: plain lines, tables and progress, all on standard error.
 
-Standard output is kept for results (predictions, JSON), so that commands can be piped.
+Standard output is kept for results (predictions, JSON, measures), so that commands can be piped.
 """
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -37,6 +39,18 @@ def say(text: str = "", *, style: str | None = None) -> None:
     """Print one message for the person at the terminal."""
     if not _quiet:
         _console.print(text, style=style, markup=False)
+
+
+def result(text: str) -> None:
+    """Print a result on standard output; not silenced by --quiet."""
+    print(text, flush=True)
+
+
+def use_utf8() -> None:
+    """Write results in UTF-8, and let no character that a terminal cannot show be an error."""
+    for stream, encoding in ((sys.stdout, "utf-8"), (sys.stderr, None)):
+        if isinstance(stream, io.TextIOWrapper):  # not where a notebook or an IDE put its own
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def fail(text: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from bunryu import console, experiment
+from bunryu.errors import DataError
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
 
@@ -25,12 +27,13 @@ SETTINGS = (
     "augment.crop_scale=[0.8, 1.0]",
     "augment.rotate=8",
 )
+_COUNT = 1_797
 
 
 def run_demo(folder: Path) -> RunFolder:
     """Write the digits as class folders of PNG, train on them, and measure on held-out ones."""
     digits = folder / "digits"
-    if not digits.exists():
+    if not _whole(digits):
         count = write_digits(digits)
         console.say(f"wrote {count:,} handwritten digits (8x8, from scikit-learn) to {digits}/<digit>/")
     settings = load_settings(SETTINGS, values={"data": {"source": str(digits)}})
@@ -48,12 +51,37 @@ def run_demo(folder: Path) -> RunFolder:
 
 
 def write_digits(folder: Path) -> int:
-    """Write scikit-learn's 1,797 digits (Alpaydin & Kaynak 1998) as folder/<digit>/<number>.png."""
+    """Write scikit-learn's 1,797 digits (Alpaydin & Kaynak 1998) as folder/<digit>/<number>.png, all or none.
+
+    What an earlier demo left unfinished in `folder` is replaced.
+
+    Raises:
+        DataError: `folder` holds something else.
+    """
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    for number, (pixels, digit) in enumerate(zip(data.images, data.target, strict=True)):
-        path = folder / str(digit) / f"{number:04}.png"
+    names = [f"{digit}/{number:04}.png" for number, digit in enumerate(data.target)]
+    if folder.exists() and not (folder.is_dir() and _files(folder) <= set(names)):
+        raise DataError(f"{folder} is there and is not the demo's. Name another folder: bunryu demo FOLDER")
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    for leftover in (unfinished, folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    for name, pixels in zip(names, data.images, strict=True):
+        path = unfinished / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.round(pixels * 255 / 16).astype(np.uint8)).save(path)
-    return len(data.target)
+    unfinished.rename(folder)
+    return len(names)
+
+
+def _whole(digits: Path) -> bool:
+    """Return whether all digits are there; a demo that was killed may have left some."""
+    return digits.is_dir() and len(_files(digits)) >= _COUNT
+
+
+def _files(folder: Path) -> set[str]:
+    """Return the files below a folder, without hidden ones."""
+    found = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix() for path in found}

@@ -17,7 +17,11 @@ Messages say what, where, expected, received, the nearest right thing, and how t
 from __future__ import annotations
 
 import difflib
+import heapq
+import os
 from collections.abc import Iterable
+
+_MOST_CHOICES = 2_000
 
 
 class BunryuError(Exception):
@@ -66,7 +70,10 @@ class Interrupted(BunryuError):
 
 def nearest(word: str, choices: Iterable[str], *, quote: str = "'") -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of `choices`, or an empty string."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    looked = list(choices)
+    if len(looked) > _MOST_CHOICES:  # difflib is slow: of a large folder's names, those that begin most alike
+        looked = heapq.nlargest(_MOST_CHOICES, looked, key=lambda choice: len(os.path.commonprefix([word, choice])))
+    found = difflib.get_close_matches(word, looked, n=1, cutoff=0.5)
     return f" Did you mean {quote}{found[0]}{quote}?" if found else ""
 
 

@@ -60,7 +60,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
 ) -> Evaluation:
-    """Measure a run; see `bunryu.evaluate`."""
+    """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
     model = Model.open(folder.model, device=device)
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     if data is not None:
@@ -74,13 +74,12 @@ def evaluate(
     ]
     target = _results_folder(folder, out)
     for result in results:
-        console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
         if result.metrics["absent"]:
             console.say(f"{result.name}: no image of class {some(result.metrics['absent'], 8)} in this data")
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {len(result.skipped)} images skipped: {told}", style="yellow")
-            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped))
+            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
     told = "the run's own splits" if data is None else str(data) if isinstance(data, (str, os.PathLike)) else "a table"
     facts = {"model": str(folder.model), "data": told}
     write_results(target, results, f"bunryu evaluation of {folder.path.name}", facts, [])

@@ -5,7 +5,8 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BATCH = 32
 """Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 
 
 def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch.device:
@@ -46,6 +48,30 @@ def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch
     if name == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as sealed; speed is what bf16 is for
     return torch.device(name)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, on a GPU or in the machine; torch says the latter in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+@contextmanager
+def _memory_advice(batch_size: int, device: torch.device) -> Iterator[None]:
+    """Turn memory that ran out into one message with what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        lower = f"Lower the batch size (predict: --batch-size {batch_size // 2})" if batch_size > 1 else ""
+        other = "" if device.type == "cpu" else "use --device cpu"
+        mend = ", or ".join(part for part in (lower, other) if part) or "Free some memory"
+        raise DeviceError(
+            f"Out of memory on {device} with a batch size of {batch_size}. {mend[0].upper()}{mend[1:]}. "
+            f"({type(error).__name__}: {str(error).strip()[:120]})"
+        ) from error
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -124,6 +150,9 @@ class Model:
             batch_size: pictures in one forward pass.
             workers: threads that decode; the number of cores when None.
             label: shown with the progress; none is shown when None.
+
+        Raises:
+            DeviceError: memory ran out.
         """
         self.net.eval()
         sealed = self.sealed
@@ -132,13 +161,14 @@ class Model:
         failed: dict[int, str] = {}
         chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
         batches = load_batches(source, chunks, sealed.decode, sealed.input, workers=workers)
-        for batch in console.tracked_rows(batches, label, len(rows)):
-            failed |= batch.failed
-            if len(batch.rows):
-                pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
-                logits = forward(self.net, pixels, sealed.input, sealed.precision)
-                kept.append(batch.rows)
-                found.append(probabilities(logits, sealed.decision).cpu().numpy())
+        with _memory_advice(batch_size, self.device):
+            for batch in console.tracked_rows(batches, label, len(rows)):
+                failed |= batch.failed
+                if len(batch.rows):
+                    pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
+                    logits = forward(self.net, pixels, sealed.input, sealed.precision)
+                    kept.append(batch.rows)
+                    found.append(probabilities(logits, sealed.decision).cpu().numpy())
         return np.concatenate(kept), np.concatenate(found), failed
 
     def probabilities(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> NDArray[np.float32]:

@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS {_IMAGES} (
     PRIMARY KEY (digest, version, level, max_pixels)
 ) WITHOUT ROWID;
 """
+_USED_BYTES = """
+SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 _MAX_BYTES = 1 << 30
 _LOCK_SECONDS = 10.0
 _WRITE_SECONDS = 2.0
@@ -132,8 +135,8 @@ class Memory:
     def _open(self) -> None:
         def prepare(db: sqlite3.Connection) -> None:
             db.executescript(_SCHEMA)
-            size = db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()[0]
-            if size > _MAX_BYTES:  # the pages are used again, so the file grows no further
+            used = db.execute(_USED_BYTES).fetchone()[0]
+            if used > _MAX_BYTES:  # the pages are used again, so the file grows no further
                 with db:
                     db.execute(f"DELETE FROM {_FILES}")
                     db.execute(f"DELETE FROM {_IMAGES}")

@@ -6,7 +6,7 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # so that a file that is not there is told before torch is im
     from bunryu.inference import Model
 
 Format = Literal["csv", "jsonl"]
+Reason = tuple[str, str]
+"""A name that could not be read, and why; a name given twice has two."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,21 @@ def _not_there(path: Path) -> str:
     return f"There is no file or folder {path}.{nearest(path.name, there)}"
 
 
-def predict(model: Model, inputs: Inputs, *, batch_size: int) -> tuple[Predictions, dict[str, str]]:
+def predict(model: Model, inputs: Inputs, *, batch_size: int) -> tuple[Predictions, list[Reason]]:
     """Predict every input that can be read.
 
     Returns:
-        The predictions, in the order of the inputs, and {name: reason} of those that could not be read.
+        The predictions, in the order of the inputs, and (name, reason) of each that could not be read, in their order.
     """
     rows = np.arange(len(inputs.files))
     kept, probs, failed = model.infer(inputs.files.__getitem__, rows, batch_size=batch_size, label="Predicting")
     predictions = Predictions([inputs.names[row] for row in kept], model.classes, probs)
-    return predictions, {inputs.names[row]: reason for row, reason in failed.items()}
+    return predictions, [(inputs.names[row], failed[row]) for row in sorted(failed)]
 
 
-def write_predictions(path: Path, predictions: Predictions, unreadable: dict[str, str], format: Format) -> Path | None:
+def write_predictions(
+    path: Path, predictions: Predictions, unreadable: Sequence[Reason], format: Format
+) -> Path | None:
     """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any.
 
     Raises:
@@ -129,12 +133,12 @@ def require_file(path: Path) -> None:
         raise ConfigError(f"--out: nothing can be written into {there}. Name a file in another folder.")
 
 
-def reasons_csv(reasons: dict[str, str]) -> str:
-    """Return {path: reason} as CSV."""
+def reasons_csv(reasons: Iterable[Reason]) -> str:
+    """Return (path, reason) pairs as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows([guard(path), guard(reason)] for path, reason in reasons.items())
+    writer.writerows([guard(path), guard(reason)] for path, reason in reasons)
     return buffer.getvalue()
 
 
@@ -151,7 +155,7 @@ def top_k(predictions: Predictions, k: int = 5) -> str:
     return "\n".join(lines)
 
 
-def unreadable_note(unreadable: dict[str, str], total: int) -> str:
+def unreadable_note(unreadable: Sequence[Reason], total: int) -> str:
     """Say how many of the inputs could not be read, and which."""
-    told = some((f"{name} ({reason})" for name, reason in unreadable.items()), 5)
+    told = some((f"{name} ({reason})" for name, reason in unreadable), 5)
     return f"{len(unreadable)} of {total} files could not be read and have no row: {told}"

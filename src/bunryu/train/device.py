@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from bunryu.errors import DeviceError
+from bunryu.inference import is_out_of_memory
 from bunryu.models.build import has_depthwise
 from bunryu.models.sealed import Precision
 from bunryu.train.settings import TrainSettings
-
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory")
-
 
 _LEAST_SIDE = 32
 
@@ -77,15 +75,13 @@ def memory_advice(batch_size: int, accumulate: int = 1) -> Iterator[None]:
     """Turn memory that ran out into one message with what to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error)
-        ours = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in text for word in _NO_MEMORY)
-        if not ours:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         keep = f"train.batch_size={batch_size // 2} train.accumulate={2 * accumulate}"
         lower = f"Lower it and keep the effective batch: {keep}. Or lower" if batch_size > 1 else "Lower"
         raise DeviceError(
             f"Out of memory with train.batch_size={batch_size}. {lower} input.size, or choose a smaller "
             "model.name; on a GPU train.precision=bf16 takes half the memory. "
-            f"({type(error).__name__}: {text.strip()[:120]})"
+            f"({type(error).__name__}: {str(error).strip()[:120]})"
         ) from error
