@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from bunryu import cli, console
+from bunryu.errors import nearest
 from bunryu.predictions import unguard
 
 
@@ -206,8 +208,12 @@ def test_system_errors_are_one_message_too(
 def test_evaluate_the_own_splits(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
     ended = bunryu("evaluate", tiny_run.run, "--out", tmp_path / "results", "--device", "cpu")
     assert ended.code == 0, ended.err
-    assert ended.out == ""
+    assert [line.partition(" ")[0] for line in ended.out.splitlines()] == ["val:", "test:"]
+    assert "macro-F1" in ended.out
+    assert "macro-F1" not in ended.err
     assert f"results: {tmp_path / 'results'}" in ended.err
+    quiet = bunryu("evaluate", tiny_run.run, "--out", tmp_path / "quiet", "--device", "cpu", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, ended.out, "")
     found = files_below(tmp_path / "results")
     for name in ("val", "test"):
         assert {f"confusion_{name}.csv", f"confusion_{name}.npy", f"predictions_{name}.csv"} <= set(found)
@@ -328,6 +334,33 @@ def test_predict_writes_files_and_lists_what_cannot_be_read(bunryu: Command, tin
     assert skipped[0]["path"].endswith("broken.png")
 
 
+def test_a_broken_file_given_twice_counts_twice(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
+    bad, out = tiny_run.data / "cat/broken.png", tmp_path / "p.csv"
+    ended = bunryu("predict", tiny_run.run, bad, tiny_run.data / "cat/001.png", bad, "--out", out)
+    assert ended.code == 2
+    assert "2 of 3 files could not be read" in ended.err
+    assert len(table(out.read_text(encoding="utf-8"))) == 1
+    assert [row["path"] for row in table((tmp_path / "p.skipped.csv").read_text(encoding="utf-8"))] == [str(bad)] * 2
+
+
+def test_results_are_utf8_on_any_console(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for name in ("stdout", "stderr")}
+    images = [tiny_run.data / "강아지/001.png", tiny_run.data / "cat/broken.png"]
+    monkeypatch.setattr(sys, "argv", ["bunryu", "predict", *map(str, [tiny_run.run, *images])])
+    with monkeypatch.context() as patch:
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        print("\N{HANGUL SYLLABLE GA}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    assert end.value.code == 2
+    out, err = (stream.buffer.getvalue() for stream in streams.values())  # type: ignore[attr-defined]
+    assert "강아지" in out.decode("utf-8").splitlines()[0]
+    assert b"could not be read" in err
+    assert b"\\uac00" in err
+
+
 @pytest.mark.parametrize("by_name", [True, False])
 def test_predict_json_lines(bunryu: Command, tiny_run: Any, tmp_path: Path, by_name: bool) -> None:
     out = tmp_path / ("p.jsonl" if by_name else "p.txt")
@@ -411,6 +444,19 @@ def test_errors_of_predict(
     text = refused(bunryu("predict", *(part.format(run=tiny_run.run) for part in arguments)))
     for part in expected:
         assert part in text
+
+
+def test_the_nearest_of_many_names_is_found_among_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"IMG_{i:05}.jpeg" for i in range(50_000)]
+    looked, close = [], difflib.get_close_matches
+
+    def counted(word: str, choices: list[str], **options: Any) -> list[str]:
+        looked.append(len(choices))
+        return close(word, choices, **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    assert nearest("IMG_49999.jpg", names) == " Did you mean 'IMG_49999.jpeg'?"
+    assert looked == [2000]
 
 
 # Names of every kind, all the way through.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bunryu import demo
 from bunryu.demo import run_demo
+from bunryu.errors import DataError
 from bunryu.run import RunFolder
 from bunryu.storage import read_json
 
@@ -25,7 +28,47 @@ def test_the_demo_reaches_what_is_promised(tmp_path, capsys):
 def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: trained.append(out) or RunFolder(out))
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "run-1").mkdir()
     demo.run_demo(tmp_path)
-    assert trained == [tmp_path / "run-2"]
+    (tmp_path / "run-1").mkdir()
+    written = (tmp_path / "digits/0/0000.png").stat().st_mtime_ns
+    demo.run_demo(tmp_path)
+    assert trained == [tmp_path / "run-1", tmp_path / "run-2"]
+    assert (tmp_path / "digits/0/0000.png").stat().st_mtime_ns == written, "the digits are written once"
+
+
+@pytest.mark.parametrize("left", [[], ["0/0000.png", "1/0001.png"]])
+def test_digits_that_a_killed_demo_left_are_written_anew(tmp_path, monkeypatch, left):
+    monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: RunFolder(out))
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    for name in left:
+        (digits / name).parent.mkdir()
+        (digits / name).write_bytes(b"to")
+    demo.run_demo(tmp_path)
+    assert len(list(digits.glob("*/*.png"))) == 1797
+    assert min(path.stat().st_size for path in digits.glob("*/*.png")) > 2
+
+
+def test_a_demo_killed_while_writing_leaves_no_digits(tmp_path, monkeypatch):
+    saved = []
+
+    def save(image, path):
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        saved.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.Image.Image, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            demo.run_demo(tmp_path)
+    assert not (tmp_path / "digits").exists()
+    assert demo.write_digits(tmp_path / "digits") == 1797
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_a_folder_of_other_digits_is_left_alone(tmp_path):
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits/mine.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(DataError, match="is not the demo's"):
+        demo.run_demo(tmp_path)
+    assert (tmp_path / "digits/mine.txt").read_text(encoding="utf-8") == "dear"

@@ -13,11 +13,13 @@ import torchvision.transforms.v2.functional as tv
 from PIL import Image
 from torch import nn
 
+from bunryu import inference
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import DeviceError, ImageError, RunError
 from bunryu.inference import BATCH, Model, as_sources, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import Architecture, build
 from bunryu.models.sealed import Decision, Head, Sealed, seal
+from bunryu.train.device import memory_advice
 
 CPU = torch.device("cpu")
 CLASSES = ["개미", "bee", "cat"]
@@ -221,6 +223,39 @@ def test_predict_is_a_table(pictures: list[np.ndarray]) -> None:
     assert frame["pred"].tolist() == [CLASSES[k] for k in probs.argmax(1)]
     assert np.array_equal(frame["conf"], probs.max(1))
     assert len(ours.predict([])) == 0
+
+
+@pytest.mark.parametrize(
+    "ran_out",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 GB"), MemoryError()],
+)
+def test_out_of_memory_says_what_to_lower(
+    pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, ran_out: Exception
+) -> None:
+    ours = model()
+
+    def fail(*_: Any) -> None:
+        raise ran_out
+
+    monkeypatch.setattr(inference, "forward", fail)
+    with pytest.raises(DeviceError, match=r"batch size of 8\. Lower the batch size \(predict: --batch-size 4\)\. "):
+        ours.predict(pictures, batch_size=8)
+    with pytest.raises(DeviceError, match=r"batch size of 1\. Free some memory"):
+        ours.predict(pictures, batch_size=1)
+    with pytest.raises(DeviceError, match=r"train\.batch_size=6\..*train\.batch_size=3 "), memory_advice(6):
+        ours.predict(pictures)
+    gpu = pytest.raises(DeviceError, match=r"on cuda .*--batch-size 4\), or compute with --device cpu")
+    with gpu, inference._memory_advice(8, torch.device("cuda")):
+        fail()
+
+
+def test_other_errors_of_the_net_pass(pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(inference, "forward", fail)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        model().predict(pictures)
 
 
 # Opening

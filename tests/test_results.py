@@ -266,7 +266,7 @@ def test_evaluate_and_predict_agree_over_several_batches(tiny_run: Any, tmp_path
     )
     assert np.array_equal(probabilities(predicted), probabilities(measured.predictions["test"]))
     assert measured.skipped["test"] == {"cat/broken.png": "not an image (text)"}
-    assert predicted.attrs["skipped"] == {str(tiny_run.data / "cat/broken.png"): "not an image (text)"}
+    assert predicted.attrs["skipped"] == [(str(tiny_run.data / "cat/broken.png"), "not an image (text)")]
 
 
 def odd_images(folder: Path) -> list[Path]:
@@ -404,12 +404,29 @@ def test_predict_gives_frames(tiny_run: Any, tmp_path: Path, capsys: pytest.Capt
     content = (tiny_run.data / "cat/001.png").read_bytes()
     many = bunryu.predict(tiny_run.run, [content, b"no image", content], out=tmp_path / "p.jsonl", format="jsonl")
     assert list(many["path"]) == ["image 0", "image 2"]
-    assert many.attrs["skipped"] == {"image 1": "not an image (text)"}
+    assert many.attrs["skipped"] == [("image 1", "not an image (text)")]
     assert "1 of 3 files could not be read" in capsys.readouterr().err
     assert [json.loads(line)["path"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == list(many["path"])
     assert read_table(tmp_path / "p.skipped.csv")[0]["path"] == "image 1"
     empty = bunryu.predict(tiny_run.run, b"no image")
     assert (len(empty), list(empty.columns)) == (0, list(one.columns))
+
+
+def test_a_device_that_is_named_is_honoured(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, image = bunryu.open_run(tiny_run.run), tiny_run.data / "cat/001.png"
+    kept = run.model
+    opened = []
+    first = Model.open
+    monkeypatch.setattr(Model, "open", lambda path, *, device="auto": opened.append(device) or first(path))
+    bunryu.predict(run, image)
+    assert opened == []
+    bunryu.predict(run, image, device="cpu")
+    assert opened == ["cpu"]
+    assert run.model is kept
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(bunryu.DeviceError, match="cuda is not available"):
+        bunryu.predict(run, image, device="cuda")
 
 
 def test_evaluate_gives_frames_and_takes_them(tiny_run: Any, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import difflib
 import heapq
-import os
 from collections.abc import Iterable
+from itertools import takewhile
 
 _MOST_CHOICES = 2_000
 
@@ -72,9 +72,14 @@ def nearest(word: str, choices: Iterable[str], *, quote: str = "'") -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of `choices`, or an empty string."""
     looked = list(choices)
     if len(looked) > _MOST_CHOICES:  # difflib is slow: of a large folder's names, those that begin most alike
-        looked = heapq.nlargest(_MOST_CHOICES, looked, key=lambda choice: len(os.path.commonprefix([word, choice])))
+        looked = heapq.nlargest(_MOST_CHOICES, looked, key=lambda choice: _alike(word, choice))
     found = difflib.get_close_matches(word, looked, n=1, cutoff=0.5)
     return f" Did you mean {quote}{found[0]}{quote}?" if found else ""
+
+
+def _alike(a: str, b: str) -> int:
+    """Return with how many equal characters two words begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def some(items: Iterable[object], limit: int = 5) -> str:

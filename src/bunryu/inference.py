@@ -66,7 +66,7 @@ def _memory_advice(batch_size: int, device: torch.device) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         lower = f"Lower the batch size (predict: --batch-size {batch_size // 2})" if batch_size > 1 else ""
-        other = "" if device.type == "cpu" else "use --device cpu"
+        other = "" if device.type == "cpu" else "compute with --device cpu (evaluate, predict)"
         mend = ", or ".join(part for part in (lower, other) if part) or "Free some memory"
         raise DeviceError(
             f"Out of memory on {device} with a batch size of {batch_size}. {mend[0].upper()}{mend[1:]}. "

@@ -341,6 +341,19 @@ def test_a_large_cache_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert check(table).remembered == 10
 
 
+def test_an_emptied_cache_stays_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file does not shrink when it is emptied: what counts is what it holds."""
+    table = photos(tmp_path)
+    check(table)
+    with contextlib.closing(sqlite3.connect(cache_file())) as db, db:
+        db.execute("CREATE TABLE large (content BLOB)")
+        db.execute("INSERT INTO large VALUES (zeroblob(1000000))")
+        db.execute("DELETE FROM large")
+    assert cache_file().stat().st_size > 1_000_000
+    monkeypatch.setattr(memory, "_MAX_BYTES", 1_000_000)
+    assert check(table).remembered == 10
+
+
 CHILD = """
 import sys
 from pathlib import Path

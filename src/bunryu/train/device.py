@@ -75,8 +75,9 @@ def memory_advice(batch_size: int, accumulate: int = 1) -> Iterator[None]:
     """Turn memory that ran out into one message with what to lower."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except (MemoryError, RuntimeError, DeviceError) as caught:
+        error = caught.__cause__ if isinstance(caught, DeviceError) else caught  # validating gives its own advice
+        if error is None or not is_out_of_memory(error):
             raise
         keep = f"train.batch_size={batch_size // 2} train.accumulate={2 * accumulate}"
         lower = f"Lower it and keep the effective batch: {keep}. Or lower" if batch_size > 1 else "Lower"
