@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+FIGURES = ROOT / "benchmarks" / "results.json"
 CIFAR = "../shared/data/cifar10"
 ANTS = "../shared/data/ants_bees"
 MOBILENET = ("model.name=torchvision/mobilenet_v2", "model.weights=../shared/weights/mobilenet_v2.pth")
@@ -44,7 +45,9 @@ def jobs(folder: Path) -> list[Job]:
         Job("ants_bees", "Photos of ants and bees, MobileNetV2, all defaults", (ANTS, *MOBILENET), "val", True),
         Job("ants_bees_csv", "The same files from a CSV", (str(table), f"data.image_root={ANTS}", *MOBILENET), "val"),
         Job("ants_bees_frame", "The same files from a DataFrame", (str(table), ANTS, *MOBILENET), "val"),
-        Job("cifar10", "A tenth of CIFAR-10, scratch CNN", (CIFAR, "model.name=scratch_cnn"), "test"),
+        Job(
+            "cifar10", "A tenth of CIFAR-10, scratch CNN", (CIFAR, "model.name=scratch_cnn", "train.epochs=10"), "test"
+        ),
     ]
 
 
@@ -83,7 +86,8 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
     environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
     figures = {key: metrics[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}
     print(f"{job.name} seed {seed}: {figures} in {seconds:.0f} s", flush=True)
-    return {"job": job.name, "seed": seed, "command": shown, "seconds": seconds, **figures, "environment": environment}
+    about = {"processor": environment["processor"], "versions": environment["versions"]}
+    return {"job": job.name, "seed": seed, "command": shown, "seconds": seconds, **figures, "environment": about}
 
 
 def write_page(found: list[dict], folder: Path) -> None:
@@ -129,22 +133,22 @@ def write_page(found: list[dict], folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--only", nargs="+", help="names of jobs; the page is not rewritten then")
+    parser.add_argument("--only", nargs="+", help="names of jobs to run again; the others keep their figures")
     options = parser.parse_args()
     if not (SHARED / "data").is_dir():
         sys.exit(f"needs the development images in {SHARED}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_table(folder / "ants_bees.csv")
-        found = [
-            run(job, seed, folder)
-            for job in jobs(folder)
-            if not options.only or job.name in options.only
-            for seed in (options.seeds if job.every_seed else options.seeds[:1])
-        ]
-        json.dump(found, (ROOT / "benchmarks" / "results.json").open("w"), indent=1)
-        if not options.only:
-            write_page(found, folder)
+        found = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else []
+        for job in jobs(folder):
+            if options.only and job.name not in options.only:
+                continue
+            found = [row for row in found if row["job"] != job.name]
+            for seed in options.seeds if job.every_seed else options.seeds[:1]:
+                found.append(run(job, seed, folder))
+                FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_page(found, folder)
 
 
 if __name__ == "__main__":
