@@ -87,3 +87,8 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     texts = [str(item) for item in items]
     rest = len(texts) - limit
     return ", ".join(texts[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return ``"1 file"``, ``"2 files"``, ``"1,000 files"``; `plural` where it is not just an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -12,7 +12,8 @@ import numpy as np
 
 from bunryu import console
 from bunryu.data.settings import DataSettings
-from bunryu.data.sources import read_run_rows, read_source
+from bunryu.data.sources import read_source
+from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
 from bunryu.evaluate.report import headline

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from bunryu import console
 from bunryu.data.checks import check_images
 from bunryu.data.sources import read_source
-from bunryu.data.table import Table, texts
-from bunryu.errors import DeviceError, RunError, some
+from bunryu.data.splits import read_run_rows
+from bunryu.data.table import Table, Texts, texts
+from bunryu.errors import DeviceError, RunError, count, some
 from bunryu.experiment import run_to_end, write_config
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
@@ -24,6 +23,8 @@ from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.settings import Stage
+
+_TOLD = ("label changed", "group changed", "changed")
 
 
 def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
@@ -76,32 +77,49 @@ def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> Tabl
         RunError: listing what was added, removed or changed.
     """
     spec, data = decode_spec(settings), settings.data
-    table = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers).table
-    with folder.split.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        before = _by_path(csv.DictReader(file))
-    now = _by_path(table.frame().to_dict("records"))
-    changes = [f"removed or no longer readable: {path}" for path in before if path not in now]
-    changes += [f"added: {path}" for path in now if path not in before]
-    for path in before.keys() & now.keys():
-        for column, told in (("digest", "changed"), (table.target, "label changed"), ("group", "group changed")):
-            if [row.get(column) for row in before[path]] != [row.get(column) for row in now[path]]:
-                changes.append(f"{told}: {path}")
+    now = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers).table
+    before = read_run_rows(folder.split, now.root, now.target)
+    changes = _changes(before, now)
     if changes:
         listing = folder.path / "data_changes.txt"
-        write_atomic(listing, "".join(f"{line}\n" for line in sorted(changes)).encode("utf-8", "surrogateescape"))
+        write_atomic(listing, "".join(f"{line}\n" for line in changes).encode("utf-8", "surrogateescape"))
         raise RunError(
-            f"The data of {folder.path} changed since it started ({len(changes)} differences): "
-            f"{some(sorted(changes), 6)} (all in {listing}). Resuming would not give what the run promises. "
+            f"The data of {folder.path} changed since it started ({count(len(changes), 'difference')}): "
+            f"{some(changes, 6)} (all in {listing}). Resuming would not give what the run promises. "
             "Put the data back, or start a new run."
         )
-    return dataclasses.replace(table, splits=texts([before[path][0]["split"] for path in table.paths]))
+    return before
 
 
-def _by_path(rows: Iterable[dict[Any, Any]]) -> dict[str, list[dict[Any, Any]]]:
-    """Group rows by their path: one picture under two labels has two."""
-    found: dict[str, list[dict[Any, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["path"], []).append(row)
+def _changes(before: Table, now: Table) -> list[str]:
+    """Return what differs between the rows of a run and its data now, a sentence each, sorted.
+
+    Splits are not compared: not all of them are in the data.
+    """
+    was, new = _identity(before), _identity(now)
+    if all(np.array_equal(a, b) for a, b in zip(was, new, strict=True)):  # as nearly always, without copies
+        return []
+    rows_was, rows_new = Counter(zip(*was, strict=True)), Counter(zip(*new, strict=True))
+    gone, come = _by_path(rows_was - rows_new), _by_path(rows_new - rows_was)
+    changes = [f"removed or no longer readable: {path}" for path in gone.keys() - set(new[0])]
+    changes += [f"added: {path}" for path in come.keys() - set(was[0])]
+    for path in (gone.keys() | come.keys()) & set(was[0]) & set(new[0]):
+        columns = zip(zip(*gone[path], strict=True), zip(*come[path], strict=True), strict=False)
+        told = [_TOLD[i] for i, (a, b) in enumerate(columns) if sorted(a) != sorted(b)]
+        changes += [f"{what}: {path}" for what in told or ["label changed"]]  # one label of several added or removed
+    return sorted(changes)
+
+
+def _identity(table: Table) -> list[Texts]:
+    """Return the columns that may not change: path, label, group, digest."""
+    nothing = texts([""] * len(table))
+    return [table.paths, table.target_labels, *(nothing if c is None else c for c in (table.groups, table.digests))]
+
+
+def _by_path(rows: Counter[tuple[str, ...]]) -> defaultdict[str, list[tuple[str, ...]]]:
+    found: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for path, *rest in rows.elements():
+        found[path].append(tuple(rest))
     return found
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from bunryu.data.columns import read_csv
-from bunryu.data.settings import DataSettings
-from bunryu.data.sources import check_classes, read_run_rows, read_source
-from bunryu.data.splits import write_split
+from bunryu.data.settings import DataSettings, SplitSettings
+from bunryu.data.sources import check_classes, read_source
+from bunryu.data.splits import assign, read_run_rows, write_split
 from bunryu.data.table import Table, class_names
 from bunryu.errors import BunryuError, ConfigError, DataError
 from bunryu.ship.predict import gather
@@ -394,7 +394,7 @@ def test_data_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_split_csv_reads_back(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{label}/{i}, '한글' \"q\".jpg" for label in ("01", "NA") for i in range(2)))
-    table = read(tmp_path)
+    table = assign(read(tmp_path), SplitSettings(val=0.5))
     write_split(tmp_path / "split.csv", table)
     again = read_run_rows(tmp_path / "split.csv", tmp_path, "label")
     assert rows(again) == rows(table)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bunryu.data.dividing import join, round_shares
 from bunryu.data.settings import SplitSettings
-from bunryu.data.splits import assign, folds, read_split, require_groups_apart, write_split
+from bunryu.data.splits import assign, folds, read_run_rows, read_split, require_groups_apart, write_split
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError
 
@@ -355,6 +356,10 @@ def test_split_csv_round_trip(tmp_path: Path) -> None:
     write_split(tmp_path / "split.csv", table)
     content = (tmp_path / "split.csv").read_text(encoding="utf-8", errors="surrogateescape")
     assert content.splitlines()[0] == "path,label,group,split,digest"
+    back = read_run_rows(tmp_path / "split.csv", Path("/photos"), "label")
+    assert back.root == Path("/photos")
+    for name, column in table.named_columns().items():
+        assert back.named_columns()[name].tolist() == column.tolist()
     blank = make(table.target_labels, groups=list("1234567"), paths=paths)
     again = read_split(tmp_path / "split.csv", blank)
     assert again.splits.tolist() == table.splits.tolist()
@@ -381,6 +386,16 @@ def test_split_csv_knows_paths_in_either_unicode_form(tmp_path: Path) -> None:
     assert read_split(tmp_path / "split.csv", make(["a"], paths=["\u1100\u1161.jpg"])).splits.tolist() == ["val"]
 
 
+@pytest.mark.parametrize("label", ["a;b;c;d;e;f", " class ", "group", "cat.jpg"])
+def test_split_csv_reads_back_whatever_the_label_column_is_called(tmp_path: Path, label: str) -> None:
+    table = make(["a", "b"], ["train", "val"], paths=["1.jpg", "2.jpg"])
+    table = dataclasses.replace(table, labels={label: table.target_labels})
+    write_split(tmp_path / "split.csv", table)
+    back = read_run_rows(tmp_path / "split.csv", tmp_path, label)
+    assert back.labels[label].tolist() == ["a", "b"]
+    assert back.groups is None
+
+
 def test_a_split_csv_of_other_data(tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
     write_split(file, make(["a"] * 3, ["train"] * 3, paths=["a", "b", "c"]))
@@ -399,7 +414,9 @@ def test_a_split_csv_of_other_data(tmp_path: Path) -> None:
             "path,split\na,valid\n",
             "line 2: expected one of train, val, test, received 'valid'. Did you mean 'val'",
         ),
-        ("path,split\na\n", "line 2: expected one of"),
+        ("path,split\na,\n", "line 2: expected one of train, val, test, received ''"),
+        ("path,split\na\n", "line 2: expected 2 columns (path, split), received 1"),
+        ("path,split\na,val,b\n", "line 2: expected 2 columns (path, split), received 3"),
         ("path,split\na,val\n\na,train\n", "line 4: 'a' is in two splits"),
     ],
 )

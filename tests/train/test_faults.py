@@ -16,7 +16,7 @@ import pytest
 from killing import Nursery, history, results, state
 
 from bunryu import api, cli, experiment, storage
-from bunryu.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError
+from bunryu.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
 from bunryu.evaluate import results as written
 from bunryu.inference import Model
 from bunryu.storage import read_json, remove_leftovers, write_atomic
@@ -232,9 +232,9 @@ class TestChangedData:
         self, change: Callable[[Path], object], told: list[str], run: Path, photos: Path
     ):
         change(photos / "a")
-        with pytest.raises(RunError, match=r"changed since it started \(\d differences") as caught:
+        with pytest.raises(RunError, match=r"changed since it started \(\d difference") as caught:
             api.resume(run, quiet=True)
-        assert f"({len(told)} differences): {', '.join(told)} (all in" in str(caught.value)
+        assert f"({count(len(told), 'difference')}): {', '.join(told)} (all in" in str(caught.value)
         assert (run / "data_changes.txt").read_text(encoding="utf-8").splitlines() == told
         assert not (run / "metrics.json").exists()
 
@@ -266,7 +266,7 @@ class TestChangedData:
             line = line.replace(",b,", ",a,") if path.startswith("b") and "label" in told else line
             line = line.replace(",a,", ",b,") if path.startswith("b") and "group" in told else line
             write([line, *rows[1:]])
-            with pytest.raises(RunError, match=f"1 differences.*{told}: {path}"):
+            with pytest.raises(RunError, match=f"1 difference\\).*{told}: {path}"):
                 api.resume(run, quiet=True)
         write([f"{path},a,p0", f"{path},b,p0", *rows[1:]])
         with pytest.raises(RunError, match=f"label changed: {path}"):

@@ -291,6 +291,14 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
     assert_same(api.resume(tmp_path / "stopped", quiet=True).path, straight)
 
 
+def test_one_path_in_two_given_splits_is_resumed_as_it_was(nursery: Nursery, photos: Path, tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    lines = [f"{path},{path.parent.name},{split}" for path in photos.glob("*/*.png") for split in ("train", "val")]
+    table.write_text("\n".join(["path,label,split", *lines]), encoding="utf-8")
+    pairs = (*SMALL, "train.precision=fp32", "train.epochs=2", "train.checkpoint_minutes=1e-6", "data.on_leak=continue")
+    stopped_and_straight(nursery, table, tmp_path, pairs, at=8)
+
+
 def test_the_real_command_stops_and_resumes(photos: Path, tmp_path: Path):
     """No fork and nothing patched: a process of its own, a signal from outside."""
     run = tmp_path / "run"

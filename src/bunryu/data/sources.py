@@ -236,23 +236,3 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
         published={rows.label_column: rows.published} if rows.published else {},
         notes=tuple(notes),
     )
-
-
-def read_run_rows(split_csv: Path, root: Path, label: str) -> Table:
-    """Return the rows of a run as its split.csv has them, without looking at the data again.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    columns = read_csv(split_csv)
-    cells = columns.values
-    if not {"path", "split", label} <= set(cells):
-        raise DataError(f"{split_csv} is damaged: expected the columns path, {label} and split.")
-    return Table(
-        root=root,
-        paths=texts(cells["path"]),
-        labels={label: texts(cells[label])},
-        splits=texts(cells["split"]),
-        groups=texts(cells["group"]) if "group" in cells else None,
-        digests=texts(cells["digest"]) if "digest" in cells else None,
-    )

@@ -8,16 +8,21 @@ import io
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.data.columns import Columns
 from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, give_each, join
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import SPLITS, Table, Texts, texts
 from bunryu.errors import ConfigError, DataError, nearest, some
 from bunryu.randomness import generator
 from bunryu.storage import write_atomic
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 
 def assign(table: Table, settings: SplitSettings) -> Table:
@@ -104,12 +109,7 @@ def require_groups_apart(table: Table) -> None:
 
 def write_split(file: Path, table: Table) -> None:
     """Write path, labels, group, split and digest of every row as CSV, atomically."""
-    columns: dict[str, Texts] = {"path": table.paths, **table.labels}
-    if table.groups is not None:
-        columns["group"] = table.groups
-    columns["split"] = table.splits
-    if table.digests is not None:
-        columns["digest"] = table.digests
+    columns = table.named_columns()
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -123,28 +123,71 @@ def read_split(file: Path, table: Table) -> Table:
     Raises:
         DataError: no such file, no split.csv, or other rows in it than in the table.
     """
-    try:
-        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"Cannot open the split {file}: {error.strerror}.") from None
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = next(rows, [])
-    if not {"path", "split"} <= set(header):
-        raise DataError(f"{file} is not a split.csv: expected columns path and split, received {some(header)}.")
-    at_path, at_split = header.index("path"), header.index("split")
+    rows = _read_columns(file)
     given: dict[str, str] = {}
-    for row in filter(None, rows):
-        path, split = (row[at] if at < len(row) else "" for at in (at_path, at_split))
-        if split not in SPLITS:
-            expected = f"expected one of {', '.join(SPLITS)}"
-            raise DataError(f"{file}, line {rows.line_num}: {expected}, received '{split}'.{nearest(split, SPLITS)}")
+    for path, split, line in zip(rows.values["path"], rows.values["split"], rows.lines, strict=True):
         if given.setdefault(_nfc(path), split) != split:
-            raise DataError(f"{file}, line {rows.line_num}: '{path}' is in two splits. Remove one of its rows.")
+            raise DataError(f"{file}, line {line}: '{path}' is in two splits. Remove one of its rows.")
     _require_same_rows(file, set(given), table)
     splits = texts([given[_nfc(path)] for path in table.paths])
     found = dataclasses.replace(table, splits=splits)
     require_groups_apart(found)
     return found
+
+
+def read_run_rows(file: Path, root: Path, label: str) -> Table:
+    """Return the rows of a run as its split.csv has them, in their order, without looking at the data again.
+
+    Args:
+        file: the run's split.csv.
+        root: the folder that its paths are relative to.
+        label: the label column.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    cells = _read_columns(file).values
+    if label not in cells:
+        raise DataError(f"{file} is damaged: expected the columns path, {label} and split, received {some(cells)}.")
+    return Table(
+        root=root,
+        paths=texts(cells["path"]),
+        labels={label: texts(cells[label])},
+        splits=texts(cells["split"]),
+        groups=texts(cells["group"]) if "group" in cells and label != "group" else None,
+        digests=texts(cells["digest"]) if "digest" in cells else None,
+    )
+
+
+def _read_columns(file: Path) -> Columns:
+    """Read a split.csv: its columns as text, every row with a known split."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            return _columns(csv.reader(stream), file)
+    except OSError as error:
+        raise DataError(f"Cannot open the split {file}: {error.strerror}.") from None
+    except csv.Error as error:
+        raise DataError(f"{file} is damaged: {error}.") from None
+
+
+def _columns(reader: Reader, file: Path) -> Columns:
+    header = next(reader, [])
+    if not {"path", "split"} <= set(header):
+        raise DataError(f"{file} is not a split.csv: expected columns path and split, received {some(header)}.")
+    at_split = header.index("split")
+    cells: list[list[str]] = [[] for _ in header]
+    lines: list[int] = []
+    for row in filter(None, reader):
+        if len(row) != len(header):
+            told = f"expected {len(header)} columns ({some(header)}), received {len(row)}"
+            raise DataError(f"{file}, line {reader.line_num}: {told}.")
+        if row[at_split] not in SPLITS:
+            told = f"expected one of {', '.join(SPLITS)}, received '{row[at_split]}'"
+            raise DataError(f"{file}, line {reader.line_num}: {told}.{nearest(row[at_split], SPLITS)}")
+        for column, cell in zip(cells, row, strict=True):
+            column.append(cell)
+        lines.append(reader.line_num)
+    return Columns(str(file), dict(zip(header, cells, strict=True)), lines)
 
 
 def _require_same_rows(file: Path, given: set[str], table: Table) -> None:

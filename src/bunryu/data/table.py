@@ -7,13 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Texts = NDArray[np.object_]
 SPLITS = ("train", "val", "test")
@@ -83,17 +80,15 @@ class Table:
         """Return the ids of the rows in one split, ascending."""
         return np.flatnonzero(self.splits == name).astype(np.int64)
 
-    def frame(self) -> pd.DataFrame:
-        """Return the table as a DataFrame: path, the label columns, group, split, digest."""
-        import pandas as pd
-
-        data: dict[str, Texts] = {"path": self.paths, **self.labels}
+    def named_columns(self) -> dict[str, Texts]:
+        """Return path, the label columns, group, split and digest by name, as split.csv has them."""
+        found = {"path": self.paths, **self.labels}
         if self.groups is not None:
-            data["group"] = self.groups
-        data["split"] = self.splits
+            found["group"] = self.groups
+        found["split"] = self.splits
         if self.digests is not None:
-            data["digest"] = self.digests
-        return pd.DataFrame(data)
+            found["digest"] = self.digests
+        return found
 
 
 def texts(values: Sequence[str]) -> Texts:

@@ -66,6 +66,7 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     label_column = _label_column(columns, settings, {paths}, label)
     group_column = _named_or_known(columns, settings.group_column, _GROUP_NAMES, "data.group_column")
     group_column = None if group_column == label_column else group_column
+    _require_own_name(columns, label_column, {"path", "split", "digest"} | ({"group"} if group_column else set()))
     split_column = _named_or_known(columns, settings.split_column, _SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
     labels = [unicodedata.normalize("NFC", text) for text in columns.values[label_column]]
@@ -194,6 +195,15 @@ def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | N
             f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
         )
     return None if unknown else [known[cell.strip().lower()] for cell in cells]
+
+
+def _require_own_name(columns: Columns, label: str, taken: set[str]) -> None:
+    """Refuse a label column that would stand twice in split.csv."""
+    if label in taken:
+        raise DataError(
+            f"{columns.where}: the label column cannot be called {label!r}, which is a column of its own in the run's "
+            "split.csv. Rename it, such as to label."
+        )
 
 
 def _require_labels(columns: Columns, name: str, labels: list[str]) -> None:
