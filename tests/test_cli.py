@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -87,11 +88,14 @@ def test_train_writes_exactly_the_folder_named(
     make_images(here / "photos", {"a": 6, "b": 6})
     ended = bunryu("train", "photos", *tiny_settings, "--out", "deep/my run")
     assert ended.code == 0, ended.err
-    assert ended.out == ""
+    assert [line.split(":")[0] for line in ended.out.splitlines()] == ["val", "run"], "results go to standard output"
     assert (here / "deep/my run/model.safetensors").exists()
     assert {path.name for path in here.iterdir()} == {"photos", "deep"}
-    for told in ("12 images in", "classes: 2: a, b", "val: macro-F1", "run: deep/my run", "next: bunryu predict"):
+    for told in ("12 images in", "classes: 2: a, b", "images: 12 used", "next: bunryu predict"):
         assert told in ended.err
+    assert "val: macro-F1" in ended.out
+    assert "run: deep/my run" in ended.out
+    assert max(map(len, re.findall(r"^[* ] +\d+/\d+ .*", ended.err, re.MULTILINE))) <= 80
     before = {path: path.stat().st_mtime_ns for path in (here / "deep").rglob("*")}
     ended = bunryu("train", "photos", *tiny_settings, "--out", "deep/my run")
     text = refused(ended)
@@ -111,7 +115,7 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
     assert {path.name for path in here.iterdir()} == {"photos"}
     for told in (
         "rows: train 10, val 2", "model: scratch_cnn", "input: 16x16 rgb", "stages: all 2 epochs", "device: cpu, fp32",
-        "first batch: (8, 16, 16, 3) uint8 -> (8, 2)", "nothing was written", "recipe: scratch",
+        "first batch: (8, 16, 16, 3) uint8 -> (8, 2)", "no run was made", "recipe: scratch",
     ):  # fmt: skip
         assert told in ended.err, ended.err
     from bunryu import experiment
@@ -120,6 +124,7 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
         (folder.path / "trained").touch()
 
     monkeypatch.setattr(experiment, "run_to_end", no_training)
+    monkeypatch.setattr(experiment, "say_results", lambda *_: None)
     for expected in ("photos-1", "photos-2"):
         assert bunryu("train", "photos/", *tiny_settings).code == 0
         assert (here / "runs" / expected / "trained").exists()
@@ -232,8 +237,8 @@ def test_evaluate_other_data(bunryu: Command, tiny_run: Any, tmp_path: Path, mak
         "evaluate.bootstrap=0",
     )  # fmt: skip
     assert ended.code == 0, ended.err
-    assert "새 자료: no image of class =1+1 in this data" in ended.err
-    assert "새 자료: 1 images skipped" in ended.err
+    assert "새 자료: 1 class has no image in the truth (the model knows 3): =1+1." in ended.err
+    assert "새 자료: 1 image skipped" in ended.err
     metrics = json.loads((tmp_path / "r/metrics.json").read_text(encoding="utf-8"))["새 자료"]
     assert metrics["n"] == 6
     assert metrics["absent"] == ["=1+1"]
@@ -242,6 +247,26 @@ def test_evaluate_other_data(bunryu: Command, tiny_run: Any, tmp_path: Path, mak
     assert [row["path"] for row in skipped] == ["cat/bad.png"]
     with (tmp_path / "r/confusion_새 자료.csv").open(encoding="utf-8", newline="") as file:
         assert next(csv.reader(file)) == ["true", "'=1+1", "cat", "강아지"]
+
+
+def test_evaluate_on_the_training_pictures_says_so(
+    bunryu: Command, tiny_run: Any, tmp_path: Path, make_images: Any
+) -> None:
+    rows = table((tiny_run.run / "split.csv").read_text(encoding="utf-8"))
+    for row in rows:
+        if row["split"] != "val":
+            target = tmp_path / "again" / row["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((tiny_run.data / row["path"]).read_bytes())
+    known = sum(row["split"] == "train" for row in rows)
+    every = sum(row["split"] != "val" for row in rows)
+    ended = bunryu("evaluate", tiny_run.run, "--data", tmp_path / "again", "--out", tmp_path / "r")
+    assert ended.code == 0, ended.err
+    told = f"{known} of {every} images are exact copies of images that this model has learned from"
+    assert told in ended.err
+    assert told in (tmp_path / "r/report.txt").read_text(encoding="utf-8").split("Look at this first")[1]
+    make_images(tmp_path / "new", {"cat": 3, "강아지": 3}, seed=99)
+    assert "exact copies" not in bunryu("evaluate", tiny_run.run, "--data", tmp_path / "new", "--out", tmp_path / "n").err
 
 
 @pytest.mark.parametrize(
@@ -300,8 +325,8 @@ def test_predict_many_kinds_of_input_in_order(bunryu: Command, tiny_run: Any, he
     single = photos / "강아지/005.png"
     ended = bunryu("predict", tiny_run.run, single, "folder", "list.csv", "folder/**/00[12].png", single)
     assert ended.code == 0, ended.err
-    assert "1 files that are not images ignored (1 .txt)" in ended.err
-    assert "1 hidden or system files ignored" in ended.err
+    assert "1 file that is not an image ignored (1 .txt)" in ended.err
+    assert "1 hidden or system file ignored" in ended.err
     found = table(ended.out)
     names = [row["path"] for row in found]
     assert names == [

@@ -39,6 +39,7 @@ def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("left", [[], ["0/0000.png", "1/0001.png"]])
 def test_digits_that_a_killed_demo_left_are_written_anew(tmp_path, monkeypatch, left):
     monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: RunFolder(out))
+    monkeypatch.setattr(demo.experiment, "say_results", lambda _: None)
     digits = tmp_path / "digits"
     digits.mkdir()
     for name in left:

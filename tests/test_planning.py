@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bunryu import console
+from bunryu import console, experiment
 from bunryu.config import build as build_settings
 from bunryu.config import load_yaml
 from bunryu.data.settings import DecodeSpec, InputSpec
@@ -23,7 +23,7 @@ from bunryu.experiment import write_config
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Architecture, build, size_arguments
 from bunryu.models.sealed import Sealed, seal
-from bunryu.planning import Plan, absolute, first_batch, make_plan, whole_stages
+from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.train.device import choose_precision
@@ -76,7 +76,7 @@ def test_everything_is_decided(photos: Path) -> None:
     assert (head.in_features, head.out_features) == (128, 3)
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
-    assert set(plan.facts) == {"model", "weights", "classes", "rows", "input", "device", "recipe"}
+    assert set(plan.facts) == {"model", "weights", "classes", "images", "rows", "input", "device", "recipe"}
     assert plan.facts["weights"] == "none: from scratch"
     assert plan.facts["classes"] == "3: ant, bee, cat"
     assert plan.facts["rows"].startswith("train ")
@@ -151,13 +151,13 @@ def test_whole_stages() -> None:
     assert [(stage.name, stage.epochs) for stage in stages] == [("head", 4), ("all", 6)]
 
 
-def test_a_dry_run_takes_the_first_batch_and_writes_nothing(
+def test_a_dry_run_takes_the_first_batch_and_makes_no_run(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(console, "say", lambda text, **_: said.append(text))
     monkeypatch.chdir(tmp_path)
-    first_batch(plan_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
+    experiment.dry_run(settings_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
     assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) logits" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bunryu import console, evaluation, experiment, resuming
 from bunryu.data.decode import Source
 from bunryu.data.sources import require_there
+from bunryu.errors import ConfigError
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
 from bunryu.inference import BATCH, Model, as_sources
@@ -107,27 +108,25 @@ def train(
     Raises:
         BunryuError: with one message that says what, where and how to mend.
     """
+    if wrong := [pair for pair in (*overrides,) if not isinstance(pair, str)]:
+        raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
     settings = load_settings(overrides, recipe=recipe, values=values)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
-    console.set_quiet(quiet)
-    try:
+    with console.quietly(quiet):
         folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
-    finally:
-        console.set_quiet(False)
-    assert folder is not None
+        experiment.say_results(folder)
     return Run(folder)
 
 
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
     """Go on with a stopped training; with `more_epochs`, train a finished one further."""
-    console.set_quiet(quiet)
-    try:
-        return Run(resuming.resume(Path(run), more_epochs=more_epochs))
-    finally:
-        console.set_quiet(False)
+    with console.quietly(quiet):
+        folder = resuming.resume(Path(run), more_epochs=more_epochs)
+        experiment.say_results(folder)
+    return Run(folder)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -190,6 +189,7 @@ def evaluate(
     name: str | None = None,
     overrides: Sequence[str] = (),
     device: Device = "auto",
+    quiet: bool = False,
 ) -> Evaluation:
     """Measure a run on its own validation and test rows, or on other labelled data.
 
@@ -203,16 +203,18 @@ def evaluate(
         name: what the data are called in the results; "test" when None. Without `data`: val or test only.
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
         device: where to compute.
+        quiet: print nothing.
 
     Raises:
         LabelError: a label that the model does not know.
         RunError: `out` is not empty.
     """
     folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
-    found = evaluation.evaluate(
-        folder, data, out=Path(out) if out else None, name=name, overrides=overrides, device=device
-    )
-    console.say(repr(found), style="bold")
+    with console.quietly(quiet):
+        found = evaluation.evaluate(
+            folder, data, out=Path(out) if out else None, name=name, overrides=overrides, device=device
+        )
+        console.say(repr(found), style="bold")
     return found
 
 

@@ -67,11 +67,9 @@ class TrainCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
         """Write the settings below the options."""
         from bunryu.config import keys
-        from bunryu.settings import RunSettings
+        from bunryu.settings import RunSettings, defaults
 
-        told = [
-            (key.name, f"{' '.join(key.help.split())} [{key.type}; default {key.default}]") for key in keys(RunSettings)
-        ]
+        told = [(key.name, f"{' '.join(key.help.split())} [{key.type}; {defaults(key)}]") for key in keys(RunSettings)]
         with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
             formatter.write_dl(told)
 
@@ -93,7 +91,7 @@ def train(
     test_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to test on.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
     more_epochs: Annotated[int, typer.Option(min=0, help="With --resume: train a finished run further.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal a classifier from a folder or a table of images."""
@@ -105,9 +103,9 @@ def train(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
                 "options. For more epochs: --resume RUN --more-epochs N"
             )
-        from bunryu import resuming
+        from bunryu import experiment, resuming
 
-        resuming.resume(resume, more_epochs=more_epochs)
+        experiment.say_results(resuming.resume(resume, more_epochs=more_epochs), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
@@ -125,7 +123,10 @@ def train(
     require_new(out)
     from bunryu import experiment
 
-    experiment.train(settings, out=out, dry_run=dry_run)
+    if dry_run:
+        experiment.dry_run(settings)
+    else:
+        experiment.say_results(experiment.train(settings, out=out), console.result)
 
 
 @app.command()
@@ -204,26 +205,27 @@ def settings(
     """Explain every setting of a run: key, type, default, meaning."""
     from bunryu.config import keys
     from bunryu.errors import nearest
-    from bunryu.settings import RunSettings
+    from bunryu.settings import RunSettings, defaults
 
     every = list(keys(RunSettings))
     found = [key for key in every if not word or word in key.name or word in key.help]
     if not found and word:
         raise ConfigError(f"No setting has {word!r} in its name or help.{nearest(word, [k.name for k in every])}")
     for key in found:
-        print(f"{key.name}  ({key.type}; default {key.default})\n    {' '.join(key.help.split())}")
+        print(f"{key.name}  ({key.type}; {defaults(key)})\n    {' '.join(key.help.split())}")
 
 
 @app.command()
-def recipes() -> None:
-    """List the recipes that come with bunryu."""
-    from importlib.resources import files
+def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe whole.")] = None) -> None:
+    """List the recipes that come with bunryu, or show one."""
+    from bunryu.settings import recipe_names, recipe_text
 
-    from bunryu.settings import recipe_names
-
-    for name in recipe_names():
-        head = files("bunryu").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        print(f"{name:<12}{head.lstrip('# ')}")
+    if name is not None:
+        print(recipe_text(name), end="")
+        return
+    for known in recipe_names():
+        print(f"{known:<12}{recipe_text(known).splitlines()[0].lstrip('# ')}")
+    print("\nOne of them whole: bunryu recipes NAME. To change one: save it as FILE.yaml, then --recipe FILE.yaml.")
 
 
 def version(show: bool) -> None:

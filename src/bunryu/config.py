@@ -154,7 +154,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
         default = info.get_default(call_default_factory=True)
         extra = info.json_schema_extra
         told = extra.get("type") if isinstance(extra, dict) else None
-        yield Key(prefix + name, str(told or type_text(annotation)), _default_text(default), info.description or "")
+        yield Key(prefix + name, str(told or type_text(annotation)), value_text(default), info.description or "")
 
 
 def type_text(annotation: Any) -> str:
@@ -177,16 +177,19 @@ def type_text(annotation: Any) -> str:
     return names.get(annotation) or getattr(annotation, "__name__", str(annotation)).lower()
 
 
-def _default_text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a value as it is written in YAML, on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, BaseModel):
-        told = (f"{key}: {_default_text(item)}" for key, item in value if item is not None)
+        told = (f"{key}: {value_text(item)}" for key, item in value if item is not None)
         return "{" + ", ".join(told) + "}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {value_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_default_text(item) for item in value) + "]"
+        return "[" + ", ".join(value_text(item) for item in value) + "]"
     return str(value)
 
 

@@ -18,7 +18,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -33,6 +32,17 @@ def set_quiet(quiet: bool) -> None:
     """Silence everything but errors and results."""
     global _quiet
     _quiet = quiet
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Silence everything but errors while in the ``with``, where `quiet`."""
+    before = _quiet
+    set_quiet(quiet or before)
+    try:
+        yield
+    finally:
+        set_quiet(before)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -82,7 +92,7 @@ class Task:
         self.done += count
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=count, told=f"{told} {self._rate():.0f}/s".strip())
-        elif time.monotonic() - self._last > _PLAIN_SECONDS:
+        elif time.monotonic() - self._last > _PLAIN_SECONDS and self.done < self.total:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self._rate(), 1e-9)
             say(f"{self.label}: {self.done}/{self.total} {told} {self._rate():.0f}/s, {duration(left)} left")
@@ -99,10 +109,9 @@ def working(label: str, total: int) -> Iterator[Task]:
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[told]}"),
-        TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )

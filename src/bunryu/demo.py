@@ -44,7 +44,7 @@ def run_demo(folder: Path) -> RunFolder:
     while (folder / f"run-{number}").exists():
         number += 1
     run = experiment.train(settings, out=folder / f"run-{number}")
-    assert run is not None
+    experiment.say_results(run)
     console.say(f"picture: {run.plots / 'examples_test.png'}")
     console.say(f"try: bunryu predict {run.path} {digits / '7'}")
     return run

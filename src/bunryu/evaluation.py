@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bunryu import console
+from bunryu.data.checks import check_images
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, DataError, LabelError, RunError, nearest, some
-from bunryu.evaluate.report import headline
+from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some
+from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Model
 from bunryu.measuring import measure_rows
@@ -74,16 +75,19 @@ def evaluate(
         for key, table in tables.items()
     ]
     target = _results_folder(folder, out)
+    if data is not None:
+        _note_seen(folder, model, next(iter(tables.values())), results[0].metrics["notes"])
     for result in results:
-        if result.metrics["absent"]:
-            console.say(f"{result.name}: no image of class {some(result.metrics['absent'], 8)} in this data")
+        for warning in warnings_of(result.metrics):
+            console.say(f"{result.name}: {warning}", style="yellow")
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
-            console.say(f"{result.name}: {len(result.skipped)} images skipped: {told}", style="yellow")
+            console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
     told = "the run's own splits" if data is None else str(data) if isinstance(data, (str, os.PathLike)) else "a table"
     facts = {"model": str(folder.model), "data": told}
-    write_results(target, results, f"bunryu evaluation of {folder.path.name}", facts, [])
+    run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [])
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
 
@@ -101,6 +105,26 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
         skipped={r.name: r.skipped for r in results},
         path=path,
     )
+
+
+def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) -> None:
+    """Note how many of the images the model knows from its training, byte for byte: they show too much."""
+    if not folder.split.exists():
+        return
+    own = read_run_rows(folder.split, table.root, model.sealed.heads[0].column)
+    if own.digests is None:
+        return
+    checked = check_images(table, model.sealed.decode, level="none").table
+    assert checked.digests is not None
+    for split, why in (("val", "chosen its best epoch by"), ("train", "learned from")):
+        known = set(own.digests[own.splits.astype(str) == split])
+        seen = sum(digest in known for digest in checked.digests.tolist())
+        if seen:
+            notes.insert(
+                0,
+                f"{seen:,} of {count(len(table), 'image')} are exact copies of images that this model has {why}, "
+                "so the figures promise more than new images will give.",
+            )
 
 
 def _file_name(name: str) -> str:

@@ -18,45 +18,71 @@ from bunryu.config import dump_yaml
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table
-from bunryu.errors import Interrupted
+from bunryu.errors import Interrupted, count
+from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
-from bunryu.evaluate.plots import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.inference import Model
-from bunryu.measuring import measure_rows, targets, validator
+from bunryu.measuring import measure_rows, scorer, targets
 from bunryu.models.sealed import seal
-from bunryu.planning import Plan, absolute, first_batch, make_plan, whole_stages
+from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.predictions import guard
 from bunryu.run import RunFolder, create_run, write_environment
 from bunryu.settings import RunSettings
 from bunryu.storage import write_atomic
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
+from bunryu.train.feeding import pictures
 from bunryu.train.loop import Job, fit
 from bunryu.train.losses import class_weights
-from bunryu.train.stages import require_trainable_batch
+from bunryu.train.stages import epoch_batches, require_trainable_batch
 
 
-def train(
-    settings: RunSettings, *, frame: Any = None, out: Path | None = None, dry_run: bool = False
-) -> RunFolder | None:
-    """Train, measure and seal a classifier.
+def train(settings: RunSettings, *, frame: Any = None, out: Path | None = None) -> RunFolder:
+    """Train, measure and seal a classifier. Who calls it shows the results: `say_results`.
 
     Args:
         settings: all settings.
         frame: a pandas DataFrame instead of `settings.data.source`.
         out: the run folder; the next free ``runs/NAME-N`` when None.
-        dry_run: stop after the first batch; nothing is written.
-
-    Returns:
-        The run folder; None after a dry run.
 
     Raises:
         BunryuError: with one message; see `bunryu.errors`.
     """
+    plan = _planned(settings, frame)
+    folder = create_run(_name(settings), out)
+    with folder.lock():
+        write_setup(folder, plan, frame)
+        run_to_end(folder, absolute(settings), plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+    return folder
+
+
+def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
+    """Plan a run and take its first batch through the network, without making a run folder.
+
+    Raises:
+        BunryuError: whatever would not allow the run.
+    """
+    plan = _planned(settings, frame)
+    settings = plan.settings
+    rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
+    model = Model(plan.net, plan.sealed, plan.device)
+    model.net.train()
+    feed = pictures(model, settings, plan.table.file, np.zeros(0, np.int64))
+    with memory_advice(len(rows)):
+        x, _ = next(iter(feed.batches([rows], 0)))
+        logits = feed.logits(x)
+    stages = [f"{s.name} {count(int(s.epochs or 0), 'epoch')} (freeze: {s.freeze})" for s in whole_stages(settings)]
+    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
+    console.say(f"stages: {', '.join(stages)}")
+    console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
+
+
+def _planned(settings: RunSettings, frame: Any) -> Plan:
+    """Decide everything, and say it."""
     settings = absolute(settings)
-    threads = set_threads(settings.train)
+    set_threads(settings.train)
     plan = make_plan(settings, frame)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
@@ -64,14 +90,7 @@ def train(
         console.say(note, style="yellow")
     for stage in whole_stages(settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
-    if dry_run:
-        first_batch(plan)
-        return None
-    folder = create_run(_name(settings), out)
-    with folder.lock():
-        write_setup(folder, plan, frame, threads)
-        run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
-    return folder
+    return plan
 
 
 def run_to_end(
@@ -88,21 +107,15 @@ def run_to_end(
     counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
-            net=model.net,
-            sealed=model.sealed,
-            train=settings.train,
+            model=model,
+            settings=settings,
             stages=whole_stages(settings),
-            optim=settings.optim,
-            schedule=settings.schedule,
-            loss=settings.loss,
-            augment=settings.augment,
             weights_K=class_weights(settings.loss, counts, model.classes),
             file=table.file,
             target=target,
             rows=rows,
-            validate=validator(model, table, target, settings.data.workers, settings.evaluate.positive),
-            device=model.device,
-            workers=settings.data.workers,
+            val_rows=table.split("val"),
+            score=scorer(target, model.classes, settings.evaluate.positive),
             folder=folder.path,
             stop=stop,
         )
@@ -122,28 +135,37 @@ def finish(
     facts: dict[str, str],
     progress: Progress,
 ) -> None:
-    """Seal the best model as the final one, measure it on validation and test, write results and say them."""
+    """Seal the best model as the final one, measure it on validation and test, and write the results."""
     best = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
     seal(folder.model, best.net, best.sealed.model_copy(update={"provenance": provenance}))
-    plot_curves(history, folder.plots / "curves.png")
+    plot_curves(history, folder.plots / "curves.png", folder.path.name)
     results = [
         measure_rows(name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers)
         for name in ("val", "test")
         if len(table.split(name))
     ]
-    ended = f"{progress.total_epochs} epochs ({progress.ended_by}); the best is epoch {progress.best_epoch}"
+    ended = (
+        f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
+        f"epoch {progress.best_epoch}"
+    )
     steps = next_steps(folder)
-    write_results(folder.path, results, f"bunryu run {folder.path.name}", facts | {"training": ended}, steps)
+    title = f"bunryu run {folder.path.name}"
+    write_results(folder.path, results, folder.path.name, title, facts | {"training": ended}, steps)
     console.say(ended)
     for result in results:
-        console.say(f"{result.name}: {headline(result.metrics)}", style="bold")
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
-    console.say(f"run: {folder.path} (report.txt, metrics.json, plots/)")
-    console.say("next: " + "\n      ".join(steps))
+
+
+def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
+    """Show a finished run's headlines and folder with `show`, and say what to type next."""
+    for name, metrics in folder.read_metrics().items():
+        show(f"{name}: {headline(metrics)}")
+    show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
+    console.say("next: " + "\n      ".join(next_steps(folder)))
 
 
 def next_steps(folder: RunFolder) -> list[str]:
@@ -164,7 +186,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
         with suppress(RuntimeError):  # the signal came in the middle of another line
-            console.say("stopping after the present batch, once the state is saved (again: at once)")
+            name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+            console.say(f"{name}: stopping after the present batch, once the state is saved (again: at once)")
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -176,7 +199,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def write_setup(folder: RunFolder, plan: Plan, frame: Any, threads: int) -> None:
+def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
     """Write what was decided; config.yaml comes last, so that a folder that has it is whole."""
     settings = plan.settings
     if frame is not None:
@@ -198,7 +221,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any, threads: int) -> None
         folder,
         device=str(plan.device),
         precision=plan.sealed.precision,
-        threads=threads,
+        threads=int(settings.train.threads or 0),
         data_root=str(plan.table.root),
         facts=plan.facts,
     )

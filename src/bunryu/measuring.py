@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.decode import load
-from bunryu.data.loading import require_read
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
 from bunryu.evaluate.metrics import measure
@@ -62,18 +61,15 @@ def measure_rows(
     return measured(name, predictions, settings, picture, skipped)
 
 
-def validator(
-    model: Model, table: Table, target: NDArray[np.int64], workers: int | None, positive: str | None
-) -> Callable[[], dict[str, float]] | None:
-    """Return what measures the model on the validation rows after each epoch; None without any."""
-    rows = table.split("val")
+def scorer(
+    target: NDArray[np.int64], classes: list[str], positive: str | None
+) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:
+    """Return what measures validation rows and their class probabilities after each epoch."""
 
-    def validate() -> dict[str, float]:
-        kept, probs, failed = model.infer(table.file, rows, workers=workers, label="validating")
-        require_read(failed, table.file)
-        if not np.isfinite(probs).all():  # the loop says what that means
+    def score(rows: NDArray[np.int64], probs_NK: NDArray[np.float32]) -> dict[str, float]:
+        if not np.isfinite(probs_NK).all():  # the loop says what that means
             return dict.fromkeys(EACH_EPOCH, float("nan"))
-        metrics = measure(probs, target[kept], model.classes, positive=positive, bootstrap=0)
+        metrics = measure(probs_NK, target[rows], classes, positive=positive, bootstrap=0)
         return {name: metrics[name] for name in (*EACH_EPOCH, *TWO_CLASS) if metrics.get(name) is not None}
 
-    return validate if len(rows) else None
+    return score

@@ -15,16 +15,14 @@ import torch
 
 from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
-from bunryu.data.loading import load_batches
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, read_split
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
-from bunryu.data.transforms import apply, canvas, draw
-from bunryu.errors import ConfigError, some
+from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
-from bunryu.inference import autocast, choose_device, normalize
+from bunryu.inference import choose_device
 from bunryu.models.build import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -38,10 +36,9 @@ from bunryu.models.sealed import Head, Sealed
 from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.run import versions
 from bunryu.settings import RunSettings
-from bunryu.train.device import choose_precision, memory_advice
+from bunryu.train.device import choose_precision
 from bunryu.train.losses import class_weights
 from bunryu.train.settings import Stage, stage_epochs
-from bunryu.train.stages import epoch_batches
 
 
 @dataclass(frozen=True)
@@ -142,12 +139,22 @@ def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None
         "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
         "weights": loaded.told(),
         "classes": f"{len(classes)}: {some(classes, 12)}",
+        "images": _used(checked),
         "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
         "input": f"{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
     return Plan(_settled(settings, architecture, spec), checked, table, classes, net, sealed, device, facts)
+
+
+def _used(checked: Checked) -> str:
+    """Say how many images are used, skipped, and there more than once."""
+    skipped, copies = len(checked.skipped), len(checked.copies)
+    parts = [f"{len(checked.table):,} used"]
+    parts += [f"{skipped:,} skipped (skipped.csv)"] if skipped else []
+    parts += [f"{count(copies, 'picture')} in several rows (duplicates.csv)"] if copies else []
+    return ", ".join(parts)
 
 
 def _require_measurable(settings: RunSettings, table: Table, classes: list[str]) -> None:
@@ -264,13 +271,13 @@ def _require_validation(settings: RunSettings, table: Table) -> None:
 
 
 def _say_checked(checked: Checked, total: int) -> None:
-    known = f", {checked.remembered:,} of them remembered" if checked.remembered else ""
-    console.say(f"data: {total:,} images checked in {console.duration(checked.seconds)}{known}")
+    known = f" ({checked.remembered:,} unchanged since last time)" if checked.remembered else ""
+    console.say(f"data: {count(total, 'image')} checked{known} in {console.duration(checked.seconds)}")
     if checked.skipped:
         told = some((f"{row.path} ({row.reason})" for row in checked.skipped), 5)
         console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
     if checked.animated:
-        console.say(f"data: {checked.animated} animated pictures: only their first frame is used")
+        console.say(f"data: {count(checked.animated, 'animated picture')}: only the first frame is used")
     for kind, meaning in (
         ("two labels", "under two labels"),
         ("across splits", "in two splits"),
@@ -280,28 +287,10 @@ def _say_checked(checked: Checked, total: int) -> None:
         if groups:
             shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
             many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
-            console.say(f"data: {many} {meaning}: {shown}", style="yellow")
+            console.say(f"data: {many} {meaning}: {shown} (all kept, listed in duplicates.csv)", style="yellow")
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:
     """Return the stages with whole numbers of epochs; those with none are left out."""
     pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
     return [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
-
-
-def first_batch(plan: Plan) -> None:
-    """Take the first batch through the network, and say what would happen."""
-    settings = plan.settings
-    rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
-    spec = canvas(plan.sealed.input, settings.augment)
-    batch = next(load_batches(plan.table.file, [rows], plan.sealed.decode, spec))
-    net = plan.net.to(device=plan.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    x = torch.from_numpy(batch.pixels_BHWC).to(plan.device)
-    with memory_advice(len(rows)), autocast(plan.device, plan.sealed.precision):
-        parameters = draw(settings.augment, settings.train.seed, 0, batch.rows)
-        x = apply(x, parameters, settings.augment, plan.sealed.input)
-        logits = net(normalize(x, plan.sealed.input))
-    stages = ", ".join(f"{s.name} {int(s.epochs or 0)} epochs (freeze: {s.freeze})" for s in whole_stages(settings))
-    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
-    console.say(f"stages: {stages}")
-    console.say("dry run: nothing was written; leave out --dry-run to train", style="bold")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from bunryu.config import Layer, Settings, build, load_yaml, parse_overrides
+from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
 from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
 from bunryu.errors import ConfigError, nearest, some
 from bunryu.evaluate.settings import EvaluateSettings
@@ -90,6 +90,7 @@ def load_settings(
         ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
     """
     top = [Layer("the command line", values or {}), parse_overrides(overrides)]
+    _require_data_once(*top)
     if recipe in recipe_names():
         top.insert(0, Layer("--recipe", {"recipe": recipe}))
     elif recipe is not None:
@@ -106,8 +107,16 @@ def load_settings(
             f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())} "
             f"Recipes: {some(recipe_names(), 12)}."
         )
-    base = load_yaml(Path(str(_recipes().joinpath(f"{named}.yaml"))))
+    base = load_yaml(_recipe_file(named))
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
+
+
+def _require_data_once(options: Layer, pairs: Layer) -> None:
+    """Refuse data named both as an argument and as a setting: one would win unseen."""
+    data, asked = options.values.get("data", {}), pairs.values.get("data")
+    for name in data.keys() & (asked if isinstance(asked, dict) else {}).keys():
+        argument = "DATA" if name == "source" else f"--{name}-dir"
+        raise ConfigError(f"Data came twice: {argument} {data[name]} and data.{name}={asked[name]}. Give one.")
 
 
 def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Sequence[str]) -> RunSettings:
@@ -120,11 +129,43 @@ def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Seq
     Raises:
         ConfigError: a wrong pair, or one of another section.
     """
-    wrong = [pair for pair in overrides if "=" in pair and not pair.startswith(("data.", "evaluate."))]
+    bare = next((pair for pair in overrides if "=" not in pair), None)
+    if bare is not None:
+        raise ConfigError(f"Expected KEY=VALUE, received {bare!r}. Did you mean: bunryu evaluate RUN --data {bare}")
+    wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
     return load_settings(overrides, recipe="default", values=base)
+
+
+def recipe_text(name: str) -> str:
+    """Return a recipe as it is written.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return _recipe_file(name).read_text(encoding="utf-8")
+
+
+def defaults(key: Key) -> str:
+    """Say what a key is where nobody sets it: ``default 12, recipe default 10, recipe scratch 30``."""
+    parts = [f"default {key.default}"]
+    for name in recipe_names():
+        value: Any = load_yaml(_recipe_file(name)).values
+        for part in key.name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            parts.append(f"recipe {name} {value_text(value)}")
+    return ", ".join(parts)
+
+
+def _recipe_file(name: str) -> Path:
+    if name not in recipe_names():
+        raise ConfigError(
+            f"There is no recipe {name!r}.{nearest(name, recipe_names())} Recipes: {some(recipe_names(), 12)}."
+        )
+    return Path(str(_recipes().joinpath(f"{name}.yaml")))
 
 
 def _recipes() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bunryu.evaluate import results as written
 from bunryu.models.build import Architecture, Classifier, build
 from bunryu.storage import read_json, read_jsonl
 from bunryu.train import device, loop
+from bunryu.train.feeding import Pictures
 from bunryu.train.losses import class_weights, row_losses
 from bunryu.train.optim import create_optimizer
 from bunryu.train.settings import LossSettings, OptimSettings, Stage
@@ -152,8 +154,9 @@ class TestBatches:
 
     def test_one_row_and_a_frozen_backbone_or_no_batch_norm(self, photos: Path, train: Callable[..., Path]):
         frozen = "train.stages=[{name: head, freeze: backbone}]"
-        train(photos, *BATCH_NORM, "train.batch_size=1", "train.epochs=1", frozen)
-        train(photos, *SMALL, "train.batch_size=1", "train.epochs=1")
+        for options in ((*BATCH_NORM, frozen), SMALL):
+            run = train(photos, *options, "train.batch_size=1", "train.epochs=1")
+            assert math.isfinite(read_jsonl(run / "history.jsonl")[0]["train_loss"])
 
     @pytest.mark.parametrize("share", ["0.25", "0.2", "0.22"])
     def test_accumulated_batches_are_one_larger_batch(self, share: str, photos: Path, train: Callable[..., Path]):
@@ -181,13 +184,13 @@ class TestFreezing:
         fit, backward = loop.fit, loop.backward
 
         def remember(job: Any, checkpoint: Any) -> Any:
-            before.update({name: value.clone() for name, value in job.net.state_dict().items()})
+            before.update({name: value.clone() for name, value in job.model.net.state_dict().items()})
             return fit(job, checkpoint)
 
         def watch(job: Any, *rest: Any) -> None:
             backward(job, *rest)
-            during.extend(module.training for module in job.net.backbone.modules())
-            during.extend(p.grad is not None for p in job.net.backbone.parameters())
+            during.extend(module.training for module in job.model.net.backbone.modules())
+            during.extend(p.grad is not None for p in job.model.net.backbone.parameters())
 
         monkeypatch.setattr(experiment, "fit", remember)
         monkeypatch.setattr(loop, "backward", watch)
@@ -330,23 +333,24 @@ class TestBestEpoch:
             """Return the epochs that were best when they came, and how many there were."""
             kept: list[dict[str, torch.Tensor]] = []
 
-            def validator(model: Any, *_: Any) -> Callable[[], dict[str, float]]:
-                def validate() -> dict[str, float]:
-                    at = len(kept)
-                    kept.append({name: value.clone() for name, value in model.net.state_dict().items()})
-                    return {"macro_f1": 0.5, "loss": 1.0, "accuracy": 0.5} | {
-                        name: values[at] for name, values in script.items()
-                    }
+            validate = Pictures.validate
 
-                return validate
+            def keep(self: Pictures) -> Any:
+                kept.append({name: value.clone() for name, value in self.model.net.state_dict().items()})
+                return validate(self)
 
-            monkeypatch.setattr(experiment, "validator", validator)
+            def score(*_: Any) -> dict[str, float]:
+                answers = {name: values[len(kept) - 1] for name, values in script.items()}
+                return {"macro_f1": 0.5, "loss": 1.0, "accuracy": 0.5} | answers
+
+            monkeypatch.setattr(Pictures, "validate", keep)
+            monkeypatch.setattr(experiment, "scorer", lambda *_: score)
             epochs = len(next(iter(script.values())))
             run = train(photos, *SMALL, f"train.epochs={epochs}", *pairs)
             rows = read_jsonl(run / "history.jsonl")
             best = [row["epoch"] for row in rows if row["best"]]
             assert same(weights(run), kept[best[-1] - 1])
-            assert f"the best is epoch {best[-1]}" in (run / "report.txt").read_text(encoding="utf-8")
+            assert f"is epoch {best[-1]}\n" in (run / "report.txt").read_text(encoding="utf-8")
             return best, len(rows)
 
         return trained
@@ -375,6 +379,10 @@ class TestBestEpoch:
         assert scripted(script, "train.monitor=loss") == ([1, 2], 4)
         assert scripted(script, "train.monitor=macro_f1") == ([1, 2, 3, 4], 4)
         assert scripted(script, "train.monitor=loss", "train.patience=1") == ([1, 2], 3)
+
+    def test_of_equal_figures_the_lower_loss_is_best(self, scripted: Callable[..., tuple[list[int], int]]):
+        assert scripted({"macro_f1": [0.5, 0.5, 0.5], "loss": [1.0, 0.9, 0.95]}) == ([1, 2], 3)
+        assert scripted({"macro_f1": [0.5, 0.5, 0.5], "loss": [1.0, 0.9, 0.8]}, "train.patience=2") == ([1, 2, 3], 3)
 
     def test_training_figures_too(
         self, scripted: Callable[..., tuple[list[int], int]], monkeypatch: pytest.MonkeyPatch

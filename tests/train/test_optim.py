@@ -181,7 +181,7 @@ def test_warm_up_and_cosine_are_torchs_in_sequence(warmup: float) -> None:
 
     def make(o: optim.Optimizer) -> Any:
         parts: list[Any] = [
-            optim.lr_scheduler.LinearLR(o, start_factor=1e-3, total_iters=rise),
+            optim.lr_scheduler.LinearLR(o, start_factor=1 / (rise + 1), total_iters=rise),
             optim.lr_scheduler.CosineAnnealingLR(o, T_max=total - rise),
         ]
         return optim.lr_scheduler.SequentialLR(o, parts, milestones=[rise])
@@ -194,7 +194,7 @@ def test_warm_up_and_cosine_are_torchs_in_sequence(warmup: float) -> None:
 def test_warm_up_is_torchs_linear_times_the_schedule(name: Any) -> None:
     settings = ScheduleSettings(name=name, warmup_epochs=3, step_epochs=2, milestones=[1, 4], gamma=0.5)
     plain = ours(settings.model_copy(update={"warmup_epochs": 0.0}), 4, 8)
-    linear = torchs(lambda o: optim.lr_scheduler.LinearLR(o, start_factor=1e-3, total_iters=12), 32)
+    linear = torchs(lambda o: optim.lr_scheduler.LinearLR(o, start_factor=1 / 13, total_iters=12), 32)
     assert ours(settings, 4, 8) == pytest.approx([a * b for a, b in zip(plain, linear, strict=True)])
 
 
@@ -202,7 +202,7 @@ def test_warm_up_is_torchs_linear_times_the_schedule(name: Any) -> None:
 def test_the_schedule_goes_on_where_the_warm_up_ends(name: Any) -> None:
     settings = ScheduleSettings(name=name, warmup_epochs=2, step_epochs=4, milestones=[4])
     factors = ours(settings, 50, 6)
-    assert factors[0] == pytest.approx(1e-3)
+    assert factors[0] == pytest.approx(1 / 101)
     assert factors[100] == 1.0
     assert factors[:100] == sorted(factors[:100])
     assert max(abs(a - b) for a, b in pairwise(factors[:200])) < 0.02
@@ -213,3 +213,9 @@ def test_the_schedule_goes_on_where_the_warm_up_ends(name: Any) -> None:
 def test_no_schedule_gives_nothing_or_less(name: Any, per_epoch: int, epochs: int, warmup: float) -> None:
     settings = ScheduleSettings(name=name, warmup_epochs=warmup, milestones=[1])
     assert all(0 < factor <= 1 and math.isfinite(factor) for factor in ours(settings, per_epoch, epochs))
+
+
+def test_a_warm_up_takes_half_of_a_short_stage_at_most() -> None:
+    settings = ScheduleSettings(name="constant", warmup_epochs=5)
+    assert ours(settings, 8, 2)[8:] == [1.0] * 8
+    assert ours(settings, 1, 1) == [1.0]

@@ -29,6 +29,7 @@ class Progress:
         total_epochs: finished epochs of the run; names the randomness of the next.
         sums: running sums of the epoch: loss, correct, rows.
         best: best monitored value of the run, None before the first.
+        best_loss: validation (or else training) loss of that epoch, to choose between equal figures.
         best_epoch: 1-based epoch of the run in which it was reached.
         stage_best: best monitored value of the stage, for patience and plateau.
         stale_epochs: epochs of the stage without improvement.
@@ -45,6 +46,7 @@ class Progress:
     total_epochs: int = 0
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
     best: float | None = None
+    best_loss: float | None = None
     best_epoch: int = 0
     stage_best: float | None = None
     stale_epochs: int = 0

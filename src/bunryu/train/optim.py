@@ -15,8 +15,6 @@ from torch import nn, optim
 from bunryu.models.build import Classifier
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 
-_WARMUP_START = 1e-3
-
 
 def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> optim.Optimizer:
     """Return the optimiser of a stage: the head at head_lr and, unless frozen, the backbone at lr.
@@ -70,8 +68,9 @@ def lr_factor(
         epochs: epochs of the stage.
         plateau_drops: how often plateau has dropped in this stage.
     """
-    warmup = round(settings.warmup_epochs * updates_per_epoch)
-    rise = 1.0 if update >= warmup else _WARMUP_START + (1 - _WARMUP_START) * update / warmup
+    # Half a stage at most: a short one (--more-epochs 1) would else end before it has learned anything.
+    warmup = round(min(settings.warmup_epochs, epochs / 2) * updates_per_epoch)
+    rise = 1.0 if update >= warmup else (update + 1) / (warmup + 1)
     epoch = update // updates_per_epoch
     match settings.name:
         case "cosine":  # Loshchilov & Hutter 2017 (SGDR, equation 5, without restarts), after the warm-up

@@ -39,6 +39,16 @@ class Stage(Settings):
     """What does not learn. Frozen modules are wholly in eval mode: BatchNorm, dropout, drop path."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Epochs; below 1, a share of train.epochs. When null, what the other stages leave of train.epochs."""
+    views: Annotated[int, Field(ge=0)] | None = None
+    """With freeze=backbone: run the backbone once over so many augmented views of each picture, and train the head
+    on those features, which is many times faster. 0: the pictures as validation sees them. When null the backbone
+    runs anew in each epoch, on new augmentation."""
+
+    @model_validator(mode="after")
+    def _views_of_a_frozen_backbone(self) -> Stage:
+        if self.views is not None and self.freeze != "backbone":
+            raise ValueError(f"stage '{self.name}': views needs freeze: backbone; features of a net that learns change")
+        return self
 
     @model_validator(mode="after")
     def _whole_epochs(self) -> Stage:
@@ -62,7 +72,7 @@ class TrainSettings(Settings):
     """The stages, in order: each has name, freeze (none | backbone) and epochs."""
     monitor: Monitor = "macro_f1"
     """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
-    roc_auc and positive_* for two classes."""
+    roc_auc and positive_* for two classes. Of epochs with the same figure the one with the lower loss is best."""
     patience: Count | None = None
     """Stop a stage after so many epochs without improvement; never when null."""
     min_improvement: NotNegative = 0.0
@@ -130,7 +140,7 @@ class ScheduleSettings(Settings):
     """cosine to nearly 0; step: times gamma every step_epochs; multistep: times gamma at milestones;
     plateau: times gamma after plateau_patience epochs without improvement of train.monitor; constant."""
     warmup_epochs: NotNegative = 0.0
-    """Epochs (or a part of one) of linear warm-up from nearly 0, at the start of each stage."""
+    """Epochs (or a part of one) of linear warm-up at the start of each stage; at most half of the stage."""
     gamma: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Factor of step, multistep and plateau."""
     step_epochs: Count = 10

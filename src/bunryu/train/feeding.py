@@ -1,0 +1,166 @@
+"""What the loop learns from: pictures, decoded and augmented anew each epoch, or features that a frozen
+backbone made of them once.
+
+Both name their draws by (seed, epoch, row), so a cached stage repeats what the uncached one sees: view v of a
+picture is the picture as epoch v of the run augments it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bunryu import console
+from bunryu.data.loading import load_batches, require_read
+from bunryu.data.settings import AugmentSettings, InputSpec
+from bunryu.data.transforms import apply, canvas, draw
+from bunryu.inference import BATCH, Model, autocast, normalize, probabilities
+from bunryu.settings import RunSettings
+from bunryu.train.settings import Stage
+
+Rows = NDArray[np.int64]
+Batches = list[Rows]
+
+
+class Feed(Protocol):
+    """Where batches come from, and how the network answers to them."""
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield each batch on the device, ready for `logits`, and its rows; `epoch` names the draws."""
+        ...
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, K), with gradients for what is not frozen."""
+        ...
+
+    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
+        """Return the validation rows and their class probabilities (N, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures from their files, augmented on the device."""
+
+    model: Model
+    input: InputSpec
+    """The size that this stage trains at; validation is always at the sealed one."""
+    augment: AugmentSettings
+    seed: int
+    file: Callable[[int], str]
+    val_rows: Rows
+    workers: int | None
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield uint8 pictures (B, H, W, C)."""
+        spec = canvas(self.input, self.augment)
+        for batch in load_batches(self.file, batches, self.model.sealed.decode, spec, workers=self.workers):
+            require_read(batch.failed, self.file)
+            pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
+            parameters = draw(self.augment, self.seed, epoch, batch.rows)
+            yield apply(pixels, parameters, self.augment, self.input), batch.rows
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the whole network."""
+        with autocast(self.model.device, self.model.sealed.precision):
+            logits: torch.Tensor = self.model.net(normalize(x, self.input))
+        return logits
+
+    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
+        """Run the one inference path."""
+        rows, probs, failed = self.model.infer(self.file, self.val_rows, workers=self.workers, label="validating")
+        require_read(failed, self.file)
+        return rows, probs
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a frozen backbone, held in memory: training costs a head, not a network.
+
+    A cached stage equals the uncached one where nothing random comes before the head; with augmentation it
+    sees `views` of each picture in turn instead of a new one each epoch.
+    """
+
+    model: Model
+    views_VNF: torch.Tensor
+    place: NDArray[np.int64]
+    """Row id -> place among the training rows, -1 elsewhere."""
+    val_rows: Rows
+    val_NF: torch.Tensor
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield features (B, F) of the epoch's view."""
+        view_NF = self.views_VNF[epoch % len(self.views_VNF)]
+        for rows in batches:
+            yield view_NF[torch.from_numpy(self.place[rows]).to(view_NF.device)], rows
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the head."""
+        with autocast(self.model.device, self.model.sealed.precision):
+            logits: torch.Tensor = self.model.net.head(x)
+        return logits
+
+    @torch.no_grad()
+    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
+        """Run the head on the validation features."""
+        self.model.net.eval()
+        parts = [
+            probabilities(self.logits(x).float(), self.model.sealed.decision) for x in torch.split(self.val_NF, BATCH)
+        ]
+        probs = torch.cat(parts) if parts else torch.zeros(0, len(self.model.classes))
+        return self.val_rows, probs.cpu().numpy()
+
+
+def pictures(model: Model, settings: RunSettings, file: Callable[[int], str], val_rows: Rows) -> Pictures:
+    """Return the feed of pictures from their files, as the settings say."""
+    return Pictures(
+        model=model,
+        input=model.sealed.input,
+        augment=settings.augment,
+        seed=settings.train.seed,
+        file=file,
+        val_rows=val_rows,
+        workers=settings.data.workers,
+    )
+
+
+def choose_feed(pictures: Pictures, stage: Stage, rows: Rows) -> Feed:
+    """Return what a stage learns from: features where it caches them, else pictures."""
+    if stage.views is None:
+        return pictures
+    plain = dataclasses.replace(pictures, augment=NO_AUGMENT, input=pictures.model.sealed.input)
+    views = [features(pictures, rows, view, f"features {view + 1}/{stage.views}") for view in range(stage.views)]
+    place = np.full(int(rows.max()) + 1, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    return Features(
+        pictures.model,
+        torch.stack(views or [features(plain, rows, 0, "features")]),
+        place,
+        pictures.val_rows,
+        features(plain, pictures.val_rows, 0, "features of validation"),
+    )
+
+
+NO_AUGMENT = AugmentSettings(crop_scale=None, hflip=0.0)
+"""Pictures as validation sees them."""
+
+
+@torch.no_grad()
+def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
+    """Return what the backbone makes of the pictures as `epoch` augments them, float32 (N, F), in their order."""
+    model = pictures.model
+    model.net.eval()
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    found: list[torch.Tensor] = [torch.zeros(0, model.net.head[-1].in_features, device=model.device)]
+    with console.working(label, len(rows)) as task:
+        for x_BHWC, batch in pictures.batches(batches, epoch):
+            with autocast(model.device, model.sealed.precision):
+                found.append(model.net.features(normalize(x_BHWC, pictures.input)).float())
+            task.advance(len(batch))
+    return torch.cat(found)

@@ -1,0 +1,36 @@
+"""The table of epochs on the terminal: one header, one line an epoch, within 80 columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bunryu.console import duration
+from bunryu.train.checkpoint import Progress
+from bunryu.train.settings import Stage
+
+
+def header_line() -> str:
+    """Return the names of the columns of `epoch_line`; its star marks the best epoch so far."""
+    return "* best so far\n   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left"
+
+
+def epoch_line(row: dict[str, Any], stages: list[Stage], progress: Progress, seconds: float) -> str:
+    """Return one line for one epoch.
+
+    Args:
+        row: of the history.
+        stages: all of the run, with whole numbers of epochs.
+        progress: after the epoch.
+        seconds: what the epoch took with its validation; the estimate holds for epochs of the same stage.
+    """
+    planned = sum(int(stage.epochs or 0) for stage in stages)
+    in_stage = int(stages[progress.stage].epochs or 0) - progress.epoch
+    later = planned - progress.total_epochs - in_stage
+    left = "" if not in_stage + later else duration(in_stage * seconds) if in_stage else "next stage"
+    more = " + next" if in_stage and later > 0 else ""
+    star = "*" if row["best"] else " "
+    figures = [("train_loss", 11, 4), ("val_loss", 9, 4), ("val_accuracy", 9, 3), ("val_macro_f1", 9, 3)]
+    cells = [f"{star}{row['epoch']:>3}/{planned:<3}", f"{row['stage'][:8]:<8}"]
+    cells += [f"{row[key]:>{width}.{digits}f}" if key in row else " " * width for key, width, digits in figures]
+    cells += [f"{row['images_per_second']:>9.0f}", f" {left}{more}"]
+    return " ".join(cells).rstrip()
