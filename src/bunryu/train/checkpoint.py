@@ -26,6 +26,7 @@ class Progress:
         stage: index of the stage; the number of stages when training has ended.
         epoch: finished epochs of the stage.
         step: finished batches of the epoch; always at an optimiser update.
+        updates: steps of the optimiser in the whole run.
         total_epochs: finished epochs of the run; names the randomness of the next.
         sums: running sums of the epoch: loss, correct, rows.
         best: best monitored value of the run, None before the first.
@@ -43,6 +44,7 @@ class Progress:
     stage: int = 0
     epoch: int = 0
     step: int = 0
+    updates: int = 0
     total_epochs: int = 0
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
     best: float | None = None
@@ -64,6 +66,7 @@ class Checkpoint:
     progress: Progress
     sealed: Sealed
     net: dict[str, torch.Tensor]
+    ema: dict[str, torch.Tensor]
     optimizer_tensors: dict[str, torch.Tensor]
     optimizer: dict[str, Any] | None
     scaler: dict[str, Any]
@@ -76,6 +79,7 @@ def save_checkpoint(
     net: nn.Module,
     optimizer: optim.Optimizer | None,
     scaler: dict[str, Any],
+    ema: nn.Module | None = None,
 ) -> None:
     """Write the state atomically. `optimizer` is None between two stages.
 
@@ -85,6 +89,8 @@ def save_checkpoint(
     from safetensors.torch import save
 
     tensors = {f"net.{name}": value for name, value in separate(net.state_dict()).items()}
+    if ema is not None:
+        tensors |= {f"ema.{name}": value for name, value in separate(ema.state_dict()).items()}
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
@@ -123,7 +129,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(
             progress=Progress(**json.loads(metadata["progress"])),
             sealed=Sealed.model_validate_json(metadata["sealed"]),
-            net={name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")},
+            net=_of("net.", tensors),
+            ema=_of("ema.", tensors),
             optimizer_tensors={name: value for name, value in tensors.items() if name.startswith("optim.")},
             optimizer=json.loads(metadata["optimizer"]),
             scaler=json.loads(metadata["scaler"]),
@@ -134,6 +141,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} is damaged or not a checkpoint ({told}). Start the training anew in another folder, or from "
             "the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
         ) from None
+
+
+def _of(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def restore_optimizer(optimizer: optim.Optimizer, checkpoint: Checkpoint) -> None:

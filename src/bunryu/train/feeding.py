@@ -39,8 +39,8 @@ class Feed(Protocol):
         """Return logits (B, K), with gradients for what is not frozen."""
         ...
 
-    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
-        """Return the validation rows and their class probabilities (N, K)."""
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+        """Return the validation rows and the class probabilities (N, K) that `model` gives them."""
         ...
 
 
@@ -72,9 +72,9 @@ class Pictures:
             logits: torch.Tensor = self.model.net(normalize(x, self.input))
         return logits
 
-    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
-        rows, probs, failed = self.model.infer(self.file, self.val_rows, workers=self.workers, label="validating")
+        rows, probs, failed = model.infer(self.file, self.val_rows, workers=self.workers, label="validating")
         require_read(failed, self.file)
         return rows, probs
 
@@ -107,14 +107,12 @@ class Features:
         return logits
 
     @torch.no_grad()
-    def validate(self) -> tuple[Rows, NDArray[np.float32]]:
-        """Run the head on the validation features."""
-        self.model.net.eval()
-        parts = [
-            probabilities(self.logits(x).float(), self.model.sealed.decision) for x in torch.split(self.val_NF, BATCH)
-        ]
-        probs = torch.cat(parts) if parts else torch.zeros(0, len(self.model.classes))
-        return self.val_rows, probs.cpu().numpy()
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+        """Run the head on the validation features; `model` has the same backbone, since that is frozen."""
+        model.net.eval()
+        with autocast(model.device, model.sealed.precision):
+            parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]
+        return self.val_rows, probabilities(torch.cat(parts), model.sealed.decision).cpu().numpy()
 
 
 def pictures(model: Model, settings: RunSettings, file: Callable[[int], str], val_rows: Rows) -> Pictures:
@@ -145,6 +143,14 @@ def choose_feed(pictures: Pictures, stage: Stage, rows: Rows) -> Feed:
         pictures.val_rows,
         features(plain, pictures.val_rows, 0, "features of validation"),
     )
+
+
+def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
+    """Return the feed for an epoch of the stage: at the size whose turn it is, where the stage has several."""
+    if not stage.sizes or not isinstance(feed, Pictures):
+        return feed
+    height, width = stage.sizes[epoch * len(stage.sizes) // int(stage.epochs or 1)]
+    return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
 
 
 NO_AUGMENT = AugmentSettings(crop_scale=None, hflip=0.0)

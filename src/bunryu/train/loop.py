@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.utils import ModelEmaV3
 from torch import nn, optim
 
 from bunryu import console
@@ -22,7 +22,7 @@ from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
 from bunryu.storage import read_jsonl, write_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
-from bunryu.train.feeding import Feed, choose_feed, pictures
+from bunryu.train.feeding import Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.losses import row_losses
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
@@ -55,6 +55,17 @@ class Job:
     """Whether the person asked to stop."""
 
 
+@dataclass
+class State:
+    """What changes while the loop runs, besides the network's weights."""
+
+    progress: Progress
+    scaler: torch.GradScaler
+    ema: ModelEmaV3 | None
+    optimizer: optim.Optimizer | None = None
+    """None between two stages."""
+
+
 def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
     """Train through all stages from the start, or from a checkpoint, and return where it ended.
 
@@ -62,43 +73,61 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
         Interrupted: asked to stop; the state was saved.
         TrainingError: a non-finite loss, or no space for a checkpoint.
     """
-    progress = checkpoint.progress if checkpoint else Progress()
+    state = begin(job, checkpoint)
+    progress = state.progress
     history = read_jsonl(job.folder / "history.jsonl")[: progress.history]
-    scaler = torch.GradScaler(job.model.device.type, enabled=job.model.sealed.precision == "fp16")
-    if checkpoint:
-        scaler.load_state_dict(checkpoint.scaler)
     console.say(header_line())
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
         freeze(job.model.net, stage)
-        optimizer = create_optimizer(job.model.net, job.settings.optim, stage)
+        state.optimizer = create_optimizer(job.model.net, job.settings.optim, stage)
         if checkpoint:
-            restore_optimizer(optimizer, checkpoint)
+            restore_optimizer(state.optimizer, checkpoint)
             checkpoint = None
         feed = choose_feed(pictures(job.model, job.settings, job.file, job.val_rows), stage, job.rows)
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
-            begin = time.monotonic()
-            row = train_epoch(job, stage, feed, optimizer, scaler, progress)
+            start = time.monotonic()
+            row = train_epoch(job, state, at_epoch(feed, stage, progress.epoch))
             if len(job.val_rows):
-                row |= {f"val_{name}": value for name, value in job.score(*feed.validate()).items()}
+                row |= {
+                    f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
+                }
             require_finite(job.folder, row)
-            why = remember(job, progress, row, history)
-            console.say(epoch_line(row, job.stages, progress, time.monotonic() - begin))
+            why = remember(job, state, row, history)
+            console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             if not why and progress.epoch < int(stage.epochs or 0):
-                save(job, progress, optimizer, scaler)
+                save(job, state)
                 stop_if_asked(job)
         next_stage(job, progress, why=why)
-        save(job, progress, None, scaler)
+        state.optimizer = None
+        save(job, state)
         stop_if_asked(job)
     return progress
 
 
-def train_epoch(
-    job: Job, stage: Stage, feed: Feed, optimizer: optim.Optimizer, scaler: torch.GradScaler, progress: Progress
-) -> dict[str, Any]:
-    """Train for (the rest of) one epoch; return its row of the history."""
+def begin(job: Job, checkpoint: Checkpoint | None) -> State:
+    """Return the state at the start, or that of the checkpoint."""
     settings = job.settings.train
+    scaler = torch.GradScaler(job.model.device.type, enabled=job.model.sealed.precision == "fp16")
+    ema = ModelEmaV3(job.model.net, decay=settings.ema, use_warmup=True) if settings.ema else None
+    if checkpoint is None:
+        return State(Progress(), scaler, ema)
+    scaler.load_state_dict(checkpoint.scaler)
+    if ema is not None:
+        ema.module.load_state_dict(checkpoint.ema)
+    return State(checkpoint.progress, scaler, ema)
+
+
+def answering(job: Job, state: State) -> Model:
+    """Return the model that is validated and sealed: with the averaged weights where they are kept."""
+    return job.model if state.ema is None else Model(state.ema.module, job.model.sealed, job.model.device)
+
+
+def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
+    """Train for (the rest of) one epoch; return its row of the history."""
+    settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
+    assert state.optimizer is not None
     batches = epoch_batches(job.rows, settings.batch_size, settings.seed, progress.total_epochs)
     updates = -(-len(batches) // settings.accumulate)
     training_mode(job.model.net, stage)
@@ -109,14 +138,13 @@ def train_epoch(
             group = progress.step // settings.accumulate
             last_of_group = progress.step + 1 == min((group + 1) * settings.accumulate, len(batches))
             group_rows = np.concatenate(batches[group * settings.accumulate : (group + 1) * settings.accumulate])
-            set_lr(optimizer, factor(job, stage, progress, updates, group))
-            backward(job, feed, x, rows, len(group_rows), scaler, progress)
+            set_lr(state.optimizer, factor(job, progress, updates, group))
+            backward(job, state, feed, x, rows, len(group_rows))
             progress.step += 1
             if last_of_group:
-                update(job, optimizer, scaler, group_rows)
+                update(job, state, group_rows)
                 if job.stop() or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                    saved = pause(job, progress, optimizer, scaler, start)
-                    start = saved
+                    saved = start = pause(job, state, start)
             sums = progress.sums
             task.advance(len(rows), f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}")
     seconds = progress.spent_seconds + time.monotonic() - start
@@ -124,8 +152,8 @@ def train_epoch(
     return {
         "stage": stage.name,
         "epoch": progress.total_epochs + 1,
-        "lr": lr_of(optimizer, "backbone"),
-        "head_lr": lr_of(optimizer, "head"),
+        "lr": lr_of(state.optimizer, "backbone"),
+        "head_lr": lr_of(state.optimizer, "head"),
         "train_loss": sums["loss"] / sums["rows"],
         "train_accuracy": sums["correct"] / sums["rows"],
         "seconds": round(seconds, 3),
@@ -133,16 +161,9 @@ def train_epoch(
     }
 
 
-def backward(
-    job: Job,
-    feed: Feed,
-    x: torch.Tensor,
-    rows: NDArray[np.int64],
-    group_rows: int,
-    scaler: torch.GradScaler,
-    progress: Progress,
-) -> None:
+def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[np.int64], group_rows: int) -> None:
     """Add the gradient of one batch. Dropout draws are named by epoch and step, so resuming repeats them."""
+    progress = state.progress
     torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step))
     target_B = torch.from_numpy(job.target[rows]).to(x.device)
     weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=x.device)
@@ -151,14 +172,16 @@ def backward(
     loss = loss_B.sum()
     if not torch.isfinite(loss):
         raise not_finite(job.folder, job.file, rows, "loss")
-    scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
+    state.scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
     progress.sums["loss"] += loss.item()
     progress.sums["correct"] += (logits_BK.argmax(dim=1) == target_B).sum().item()
     progress.sums["rows"] += len(rows)
 
 
-def update(job: Job, optimizer: optim.Optimizer, scaler: torch.GradScaler, rows: NDArray[np.int64]) -> None:
+def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
     """Clip, check, and take one step of the optimiser. `rows` are those of all its batches."""
+    optimizer, scaler = state.optimizer, state.scaler
+    assert optimizer is not None
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(job.model.net.parameters(), job.settings.train.clip_norm or float("inf"))
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such a step and lowers its scale
@@ -166,11 +189,14 @@ def update(job: Job, optimizer: optim.Optimizer, scaler: torch.GradScaler, rows:
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    state.progress.updates += 1
+    if state.ema is not None:
+        state.ema.update(job.model.net, state.progress.updates)
 
 
-def remember(job: Job, progress: Progress, row: dict[str, Any], history: list[dict[str, Any]]) -> str:
+def remember(job: Job, state: State, row: dict[str, Any], history: list[dict[str, Any]]) -> str:
     """Write the epoch down, keep the best model, count patience; return why the stage should end, or ""."""
-    settings = job.settings.train
+    settings, progress = job.settings.train, state.progress
     monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
     value, loss = float(row[monitor]), float(row.get("val_loss", row["train_loss"]))
     progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
@@ -179,7 +205,7 @@ def remember(job: Job, progress: Progress, row: dict[str, Any], history: list[di
     row["best"] = tie or better(job, value, progress.best)
     if row["best"]:
         progress.best, progress.best_loss, progress.best_epoch = value, loss, progress.total_epochs
-        seal(job.folder / "checkpoints" / "best.safetensors", job.model.net, job.model.sealed)
+        seal(job.folder / "checkpoints" / "best.safetensors", answering(job, state).net, job.model.sealed)
     if better(job, value, progress.stage_best):
         progress.stage_best, progress.stale_epochs, progress.plateau_stale = value, 0, 0
     else:
@@ -214,26 +240,27 @@ def better(job: Job, value: float, best: float | None) -> bool:
     return gain > settings.min_improvement
 
 
-def factor(job: Job, stage: Stage, progress: Progress, updates: int, group: int) -> float:
+def factor(job: Job, progress: Progress, updates: int, group: int) -> float:
     """Return the schedule's factor for one update."""
-    at = progress.epoch * updates + group
-    return lr_factor(job.settings.schedule, at, updates, int(stage.epochs or 0), progress.plateau_drops)
+    epochs = int(job.stages[progress.stage].epochs or 0)
+    return lr_factor(job.settings.schedule, progress.epoch * updates + group, updates, epochs, progress.plateau_drops)
 
 
-def pause(job: Job, progress: Progress, optimizer: optim.Optimizer, scaler: torch.GradScaler, start: float) -> float:
+def pause(job: Job, state: State, start: float) -> float:
     """Save within an epoch; go on, or stop if asked. Returns the time of saving."""
     now = time.monotonic()
-    progress.spent_seconds += now - start
-    save(job, progress, optimizer, scaler)
+    state.progress.spent_seconds += now - start
+    save(job, state)
     stop_if_asked(job)
     return now
 
 
-def save(job: Job, progress: Progress, optimizer: optim.Optimizer | None, scaler: torch.GradScaler) -> None:
+def save(job: Job, state: State) -> None:
     """Write the last checkpoint."""
     path = job.folder / "checkpoints" / "last.safetensors"
-    sealed, net = job.model.sealed, job.model.net
-    save_checkpoint(path, dataclasses.replace(progress), sealed, net, optimizer, scaler.state_dict())
+    ema = None if state.ema is None else state.ema.module
+    scaler = state.scaler.state_dict()
+    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema)
 
 
 def stop_if_asked(job: Job) -> None:

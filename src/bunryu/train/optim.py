@@ -8,10 +8,12 @@ plateau), so that resuming needs no schedule object: those of timm and torch kee
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn, optim
 
+from bunryu.models.blocks import blocks
 from bunryu.models.build import Classifier
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 
@@ -19,14 +21,19 @@ from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> optim.Optimizer:
     """Return the optimiser of a stage: the head at head_lr and, unless frozen, the backbone at lr.
 
+    The block nearest to the head has the whole rate, each one before it `layer_decay` times that of the next.
     Weight decay is kept from biases, norms and other one-dimensional parameters.
     """
     import timm.optim
 
     head_lr = settings.head_lr or settings.lr
-    groups = _groups(net.head, "head", head_lr, settings.weight_decay)
+    groups = _groups(net.head.parameters(), "head", head_lr, settings.weight_decay)
     if stage.freeze == "none":
-        groups = _groups(net.backbone, "backbone", settings.lr, settings.weight_decay) + groups
+        parameters = dict(net.backbone.named_parameters())
+        rows = blocks(net.backbone) if settings.layer_decay < 1 else [list(parameters)]
+        for depth, names in enumerate(reversed(rows)):
+            lr = settings.lr * settings.layer_decay**depth
+            groups += _groups([parameters[name] for name in names], "backbone", lr, settings.weight_decay)
     made: optim.Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=settings.name, lr=settings.lr, weight_decay=0.0, momentum=settings.momentum
     )
@@ -35,12 +42,11 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
     return made
 
 
-def _groups(module: nn.Module, name: str, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+def _groups(parameters: Iterable[nn.Parameter], name: str, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in parameters if p.requires_grad]
     groups = [
-        {"params": decayed, "lr": lr, "weight_decay": weight_decay, "name": name},
-        {"params": plain, "lr": lr, "weight_decay": 0.0, "name": name},
+        {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay, "name": name},
+        {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0, "name": name},
     ]
     return [group for group in groups if group["params"]]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bunryu.config import Settings
+from bunryu.data.settings import Size, parse_size
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -44,10 +45,16 @@ class Stage(Settings):
     on those features, which is many times faster. 0: the pictures as validation sees them. When null the backbone
     runs anew in each epoch, on new augmentation."""
 
+    sizes: list[Annotated[Size, BeforeValidator(parse_size)]] | None = None
+    """Train at these sizes in turn, from small to full, over equal shares of the stage's epochs: fewer pixels while
+    much is still to be learned (Tan & Le 2021). Validation is always at input.size. When null, input.size."""
+
     @model_validator(mode="after")
     def _views_of_a_frozen_backbone(self) -> Stage:
         if self.views is not None and self.freeze != "backbone":
             raise ValueError(f"stage '{self.name}': views needs freeze: backbone; features of a net that learns change")
+        if self.views is not None and self.sizes is not None:
+            raise ValueError(f"stage '{self.name}': views are of one size, input.size; leave sizes out")
         return self
 
     @model_validator(mode="after")
@@ -77,6 +84,9 @@ class TrainSettings(Settings):
     """Stop a stage after so many epochs without improvement; never when null."""
     min_improvement: NotNegative = 0.0
     """An epoch is better only if the monitored figure improves by more than this."""
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Keep an exponential moving average of the weights with this decay, such as 0.999, warmed up over the first
+    updates; it is what is validated and sealed. None is kept when null."""
     clip_norm: Positive | None = 5.0
     """Largest norm of the gradient; not clipped when null."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -129,6 +139,9 @@ class OptimSettings(Settings):
     """Learning rate of the head; optim.lr when null."""
     weight_decay: NotNegative = 0.01
     """Weight decay; never on biases, norms and other one-dimensional parameters."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The rate of each block of the backbone is this times that of the block after it (Clark et al. 2020; Bao et al.
+    2022); 1: one rate for all."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of sgd and rmsprop (used by those two alone)."""
 

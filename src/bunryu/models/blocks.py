@@ -1,0 +1,55 @@
+"""A backbone as a row of blocks from its input to its output: what layer-wise rates and partial freezing go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def blocks(backbone: nn.Module) -> list[list[str]]:
+    """Return the names of the backbone's parameters, block by block, the stem first.
+
+    timm's nets say themselves how they are built (``group_matcher``); of any other net a block is a child, where
+    sequences and lists of layers are opened into theirs, in the order of their making, which is that of use.
+    """
+    if hasattr(backbone, "group_matcher"):
+        from timm.models import group_parameters
+
+        grouped: dict[int, list[str]] = {}
+        layer_of = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+        for name, _ in backbone.named_parameters():
+            grouped.setdefault(layer_of.get(name, max(layer_of.values())), []).append(name)
+        return [grouped[layer] for layer in sorted(grouped)]
+    total = sum(p.numel() for p in backbone.parameters())
+    found: list[list[str]] = []
+    for starts, names in _blocks(backbone, "", total):
+        if starts or not found:
+            found.append([])
+        found[-1] += names
+    return found
+
+
+def _blocks(module: nn.Module, prefix: str, total: int) -> Iterator[tuple[bool, list[str]]]:
+    """Yield whether a new block starts, and its parameters' names: a norm belongs to what stands before it."""
+    own = [prefix + name for name, _ in module.named_parameters(recurse=False)]
+    if own:
+        yield True, own
+    for name, child in module.named_children():
+        inner = [f"{prefix}{name}.{key}" for key, _ in child.named_parameters()]
+        if not inner:
+            continue
+        if _is_row(child) or (sum(p.numel() for p in child.parameters()) > total / 2 and any(child.children())):
+            yield from _blocks(child, f"{prefix}{name}.", total)
+        else:
+            yield not isinstance(child, _NORMS), inner
+
+
+def _is_row(module: nn.Module) -> bool:
+    """Return whether this is a row of blocks, and not one block such as convolution, norm, activation."""
+    if not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False
+    heavy = [m for m in module.children() if next(m.parameters(), None) is not None and not isinstance(m, _NORMS)]
+    return len(heavy) > 1
