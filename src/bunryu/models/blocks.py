@@ -15,11 +15,12 @@ def blocks(backbone: nn.Module) -> list[list[str]]:
     timm's nets say themselves how they are built (``group_matcher``); of any other net a block is a child, where
     sequences and lists of layers are opened into theirs, in the order of their making, which is that of use.
     """
-    if hasattr(backbone, "group_matcher"):
+    matcher = getattr(backbone, "group_matcher", None)
+    if callable(matcher):
         from timm.models import group_parameters
 
         grouped: dict[int, list[str]] = {}
-        layer_of = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+        layer_of = group_parameters(backbone, matcher(coarse=False), reverse=True)
         for name, _ in backbone.named_parameters():
             grouped.setdefault(layer_of.get(name, max(layer_of.values())), []).append(name)
         return [grouped[layer] for layer in sorted(grouped)]
