@@ -375,7 +375,7 @@ def test_a_class_absent_from_a_test_folder_shifts_nothing(tiny_run: Any, tmp_pat
 
 def test_an_unknown_class_is_an_error_that_names_it(tiny_run: Any, tmp_path: Path, make_images: Any) -> None:
     make_images(tmp_path / "new", {"cat": 1, "Cat ": 1})
-    with pytest.raises(bunryu.LabelError, match=r"1 images have a label that the model does not know: 'Cat '"):
+    with pytest.raises(bunryu.LabelError, match=r"1 image has a label that the model does not know: 'Cat '"):
         bunryu.evaluate(tiny_run.run, tmp_path / "new")
 
 

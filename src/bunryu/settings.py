@@ -113,8 +113,10 @@ def load_settings(
 
 def _require_data_once(options: Layer, pairs: Layer) -> None:
     """Refuse data named both as an argument and as a setting: one would win unseen."""
-    data, asked = options.values.get("data", {}), pairs.values.get("data")
-    for name in data.keys() & (asked if isinstance(asked, dict) else {}).keys():
+    data, asked = (layer.values.get("data") for layer in (options, pairs))
+    if not (isinstance(data, dict) and isinstance(asked, dict)):
+        return
+    for name in data.keys() & asked.keys():
         argument = "DATA" if name == "source" else f"--{name}-dir"
         raise ConfigError(f"Data came twice: {argument} {data[name]} and data.{name}={asked[name]}. Give one.")
 
