@@ -63,7 +63,7 @@ def evaluate(
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
 ) -> Evaluation:
     """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
-    model = Model.open(folder.model, device=device)
+    model = Model.open(folder.path, device=device)
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     if data is not None:
         tables = {_file_name(name or "test"): _labelled(data, model, settings)}

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from bunryu.cells import shorten
 from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, RED, inches, legend_below, save, sheet, style
 from bunryu.evaluate.fonts import drawable
-from bunryu.evaluate.report import shorten
 
 _WIDE = 13.0
 _TRAIN = "train: while learning, with the run's augmentation, label smoothing and class weights"

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
+from bunryu.cells import shorten, width
 from bunryu.evaluate.fonts import characters_of, drawable, fonts_for
-from bunryu.evaluate.report import shorten, width
 from bunryu.storage import write_atomic
 
 BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"

@@ -18,9 +18,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from bunryu.cells import shorten
 from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, PALE, RED, inches, save, sheet, style
 from bunryu.evaluate.fonts import NAME_CELLS, drawable, short_names
-from bunryu.evaluate.report import shorten
 
 _MOST_BARS = 100
 _MOST_EXAMPLES = 24

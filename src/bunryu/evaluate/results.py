@@ -89,7 +89,7 @@ def write_results(
 
 
 def _write_tables(folder: Path, result: Measured) -> None:
-    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.text())
+    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
     matrix = result.confusion
     buffer = io.BytesIO()
     np.save(buffer, matrix)
