@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -92,3 +95,55 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         patch.setenv("BUNRYU_CACHE", str(folder / "cache"))
         bunryu.train(folder / "photos", *TINY, "split.val=0.25", "split.test=0.25", out=folder / "run", quiet=True)
     return Tiny(folder / "run", folder / "photos", names)
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process, as the console script does."""
+
+    def run(*arguments: object) -> Ended:
+        from bunryu import cli, console
+
+        monkeypatch.setattr(sys, "argv", ["bunryu", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code: Any = 0
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            console.set_quiet(False)
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(ended: Ended) -> str:
+    """Return the one message of a command that ended with an error of ours: the last line, and no other."""
+    assert ended.code == 2, ended
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    lines = ended.err.splitlines()
+    assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True], ended.err
+    return lines[-1].removeprefix("error: ")
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))

@@ -145,32 +145,39 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
         ("zzz=1", ["Known: name, recipe, data"]),
         ("train.epochs=three", ["train.epochs: expected a whole number, received 'three' (the command line)."]),
         ("train.epochs=2.5", ["expected a whole number, received '2.5'"]),
-        ("train.epochs=0", ["expected a whole number at least 1, received '0'"]),
+        ("train.epochs=0", ["expected a whole number of at least 1, received '0'"]),
         ("train.epochs.more=3", ["train.epochs: expected a whole number"]),
         ("optim.lr=-1", ["expected a number above 0, received '-1'"]),
         ("optim.lr=nan", ["expected a number, received 'nan'"]),
         ("optim.lr=inf", ["expected a number, received 'inf'"]),
-        ("input.crop_pct=2", ["expected a number at most 1, received '2'"]),
+        ("input.crop_pct=2", ["expected a number of at most 1, received '2'"]),
         ("split.val=1", ["expected a number below 1, received '1'"]),
         ("decode.exif=perhaps", ["expected true or false, received 'perhaps'"]),
         ("model.name=", ["model.name: expected text, received null"]),
-        ("train.device=gpu", ["expected auto, cuda, mps or cpu, received 'gpu'", "Did you mean 'cpu'?"]),
+        ("train.device=gpu", ["expected auto, cuda, mps or cpu, received 'gpu'", "Did you mean 'cuda'?"]),
         ("input.fit=cropp", ["expected crop, stretch or pad", "Did you mean 'crop'?"]),
-        ("loss.class_weights=balance", ["balanced, {text: number} or null", "Did you mean 'balanced'?"]),
+        ("loss.class_weights=balance", ["balanced, numbers by name (such as {cat: 2.0, dog: 1.0}) or null, ",
+                                         "Did you mean 'balanced'?"]),
         ("loss.class_weights.a=-2", ["loss.class_weights.a: expected a number above 0, received '-2'"]),
-        ("train.stages=3", ["train.stages: expected a list"]),
+        ("train.stages=3", ["train.stages: expected a list of stages (such as [{name: ...}]), received '3'"]),
+        ("train.stages=[head]", ["train.stages.0: expected {name: ...}, received 'head'"]),
+        ("input.mean=0.5", ["input.mean: expected a list of numbers (such as [0.5, 1.0]) or null, received '0.5'"]),
+        ("train.monitor=f1", ["Did you mean 'macro_f1'?"]),
+        ("optim.name=SGD", ["Did you mean 'sgd'?"]),
         ("train.stages=[{nam: x}]", ["train.stages.0.name is missing: expected text (the command line).",
                                      "'train.stages.0.nam' (the command line). Did you mean 'train.stages.0.name'?"]),
         ("train.stages=[{name: x, freeze: bacbone}]", ["train.stages.0.freeze", "Did you mean 'backbone'?"]),
         ("train.stages=[]", ["at least one stage"]),
         ("train.stages=[{name: a, epochs: 20}]", ["the stages take 20 epochs", "train.epochs is 10"]),
-        ("augment.crop_scale=[0.1]", ["augment.crop_scale: expected [number, number] or null, received ['0.1']"]),
+        ("augment.crop_scale=[0.1]", ["augment.crop_scale: expected two numbers (such as [0.5, 1.0]) or null, "
+                                      "received ['0.1']"]),
         ("augment.crop_scale=[0.9, 0.1]", ["[smallest, largest]"]),
-        ("decode.background=[1, b, 3]", ["decode.background: expected [integer, integer, integer], received 'b'"]),
+        ("decode.background=[1, b, 3]", ["decode.background: expected three whole numbers (such as [64, 128, 192]), "
+                                         "received 'b'"]),
         ("input.size=big", ["expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received 'big'"]),
-        ("input.size=[1]", ["input.size: expected [integer, integer] or null"]),
+        ("input.size=[1]", ["input.size: expected two whole numbers (such as [64, 128]) or null"]),
         ("input.size=0", ["at least 1 pixel"]),
-        ("schedule.milestones=[0]", ["schedule.milestones.0: expected a whole number at least 1"]),
+        ("schedule.milestones=[0]", ["schedule.milestones.0: expected a whole number of at least 1"]),
         ("optim=adam", ["optim is a section: expected settings in it, such as optim.name, received 'adam'"]),
         ("loss=", ["loss is a section", "received null"]),
         ("train.epochs", ["Expected key=value", "received 'train.epochs'"]),
@@ -277,6 +284,16 @@ def test_evaluate_takes_its_own_sections_only() -> None:
         evaluation_settings(None, ["evaluate.boostrap=3"])
     with pytest.raises(ConfigError, match="Expected key=value"):
         evaluation_settings(None, ["evaluate.bootstrap"])
+    with pytest.raises(ConfigError, match=r"received 'test/'\. Did you mean: --data test/"):
+        evaluation_settings(None, ["test/"])
+
+
+def test_data_named_as_an_argument_and_as_a_setting_are_refused() -> None:
+    values = {"data": {"source": "photos"}}
+    assert told("data.source=other", values=values) == ("Data came twice: DATA photos and data.source=other. Give one.")
+    assert told("data.val=w", values={"data": {"train": "a", "val": "v"}}).startswith("Data came twice: --val-dir v")
+    assert "data came twice: data.source=photos and data.train=a" in told("data.train=a", values=values)
+    assert load_settings(["data.label_column=x"], values=values).data.source == "photos"
 
 
 # Round trips.

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import nn
 
 from bunryu import inference
+from bunryu.data.given import as_sources
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import DeviceError, ImageError, RunError
-from bunryu.inference import BATCH, Model, as_sources, autocast, choose_device, forward, normalize, probabilities
+from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import Architecture, build
 from bunryu.models.sealed import Decision, Head, Sealed, seal
 from bunryu.train.device import memory_advice
@@ -269,7 +270,9 @@ def test_a_model_file_or_its_folder_opens(pictures: list[np.ndarray], tmp_path: 
         assert opened.classes == CLASSES
         assert np.array_equal(opened.probabilities(pictures), ours.probabilities(pictures))
     assert repr(opened) == "Model(timm/test_resnet, 3 classes, 32x40 rgb, fp32, cpu)"
-    with pytest.raises(RunError, match="There is no model file"):
+    with pytest.raises(RunError, match=r"There is no model file .*modle\.safetensors\. Did you mean 'model\.safeten"):
+        Model.open(tmp_path / "modle.safetensors")
+    with pytest.raises(RunError, match="There is no run folder"):
         Model.open(tmp_path / "nowhere")
 
 
@@ -277,7 +280,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert choose_device() == choose_device("cpu") == CPU
-    with pytest.raises(DeviceError, match=r"The device cuda is not available here \(there is: cpu\)"):
+    with pytest.raises(DeviceError, match=r"cuda is not available here \(there is: cpu\)\. Use --device auto \("):
         choose_device("cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device().type == "mps"

@@ -19,6 +19,7 @@ import bunryu
 from bunryu.config import build, load_yaml
 from bunryu.data.decode import load
 from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.evaluate import results as written
 from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.sealed import Head, Sealed, read_sealed
@@ -375,7 +376,7 @@ def test_a_class_absent_from_a_test_folder_shifts_nothing(tiny_run: Any, tmp_pat
 
 def test_an_unknown_class_is_an_error_that_names_it(tiny_run: Any, tmp_path: Path, make_images: Any) -> None:
     make_images(tmp_path / "new", {"cat": 1, "Cat ": 1})
-    with pytest.raises(bunryu.LabelError, match=r"1 images have a label that the model does not know: 'Cat '"):
+    with pytest.raises(bunryu.LabelError, match=r"1 image has a label that the model does not know: 'Cat '"):
         bunryu.evaluate(tiny_run.run, tmp_path / "new")
 
 
@@ -484,6 +485,16 @@ def test_errors_in_python(tiny_run: Any, tmp_path: Path, ask: Any, error: type[E
     with pytest.raises(error, match=message):
         ask(tiny_run.run, tmp_path)
     assert issubclass(error, bunryu.BunryuError)
+
+
+def test_titles_of_plots_name_the_run_and_other_data(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of: list[str] = []
+    monkeypatch.setattr(written, "_write_plots", lambda *arguments: of.append(arguments[-1]))
+    bunryu.evaluate(tiny_run.run, tiny_run.data, out=tmp_path / "a", name="again", quiet=True)
+    bunryu.evaluate(tiny_run.run, out=tmp_path / "b", quiet=True)
+    assert of == ["run on photos · again", "run · val", "run · test"]
 
 
 def test_guarded_cells_come_back() -> None:

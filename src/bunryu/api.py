@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu import console, evaluation, experiment, resuming
 from bunryu.data.decode import Source
+from bunryu.data.given import as_sources
 from bunryu.data.sources import require_there
 from bunryu.errors import ConfigError
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
-from bunryu.inference import BATCH, Model, as_sources
+from bunryu.inference import BATCH, Model
+from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.settings import RunSettings, load_settings
 from bunryu.ship import predict as ship
@@ -51,7 +53,7 @@ class Run:
     def model(self) -> Model:
         """The sealed model, opened once."""
         if self._model is None:
-            self._model = Model.open(self.folder.model)
+            self._model = Model.open(self.path)
         return self._model
 
     @property
@@ -71,9 +73,9 @@ class Run:
 
         return pd.DataFrame(self.folder.read_history())
 
-    def predict(self, images: Images, *, batch_size: int = BATCH) -> pd.DataFrame:
+    def predict(self, images: Images, **options: Any) -> pd.DataFrame:
         """Predict; see `bunryu.predict`."""
-        return predict(self, images, batch_size=batch_size)
+        return predict(self, images, **options)
 
     def evaluate(self, data: Any = None, **options: Any) -> Evaluation:
         """Measure; see `bunryu.evaluate`."""
@@ -143,9 +145,11 @@ def predict(
     images: Images,
     *,
     out: str | os.PathLike[str] | None = None,
-    format: Literal["csv", "jsonl"] = "csv",
+    format: Format | None = None,
     batch_size: int = BATCH,
+    image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
+    quiet: bool = False,
 ) -> pd.DataFrame:
     """Predict pictures.
 
@@ -153,31 +157,39 @@ def predict(
         run: a run, its folder, or a model file.
         images: paths of images, folders, globs or tables; or bytes or uint8 arrays of pictures, which are called
             ``image 0`` and so on.
-        out: also write the table there.
-        format: csv or jsonl, of `out`.
+        out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
+        format: csv, csv-excel (with a byte-order mark, so that Excel shows Hangul), tsv or jsonl; by the ending of
+            `out` when None.
         batch_size: pictures in one forward pass.
+        image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
+        quiet: print nothing.
 
     Returns:
         path, pred, conf and p_CLASS, a row each picture that can be read, in the order of the input; the others
         are in ``frame.attrs["skipped"]``, a list of (name, reason).
 
     Raises:
-        DataError: an input that is not there.
+        DataError: an input that is not there, or that is no picture.
+        ConfigError: an `out` that cannot be written.
+        RunError: there is no run, or its training was stopped.
         DeviceError: the device is not there, or memory ran out.
     """
-    inputs = ship.gather(as_sources(images))
-    if isinstance(run, Run):
-        model = run.model if device == "auto" else Model.open(run.folder.model, device=device)
-    else:
-        model = Model.open(Path(run), device=device)
-    predictions, skipped = ship.predict(model, inputs, batch_size=batch_size)
-    if skipped:
-        console.say(ship.unreadable_note(skipped, len(inputs.files)), style="yellow")
-    if out is not None:
-        ship.write_predictions(Path(out), predictions, skipped, format)
-    frame = predictions.frame()
-    frame.attrs["skipped"] = skipped
+    with console.quietly(quiet):
+        opened = Path(run) if not isinstance(run, Run) else run.model if device == "auto" else run.path
+        found = ship.predict(
+            opened,
+            as_sources(images),
+            batch_size=batch_size,
+            image_root=None if image_root is None else os.fspath(image_root),
+            out=None if out is None else Path(out),
+            format=format,
+            device=device,
+        )
+        if found.unreadable:
+            console.say(found.unreadable_note(), style="yellow")
+    frame = found.predictions.frame()
+    frame.attrs["skipped"] = found.unreadable
     return frame
 
 

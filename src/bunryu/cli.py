@@ -5,18 +5,42 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bunryu import __version__, console
-from bunryu.errors import BunryuError, ConfigError
+from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.waiting import wait_patiently
 
+
+class Commands(TyperGroup):
+    """All commands; one that Ctrl-C stops says so, where typer leaves without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped.") from None
+
+
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """Say of a Ctrl-C within the ``with`` that nothing was written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped; nothing was written.") from None
+
+
 app = typer.Typer(
+    cls=Commands,
     name="bunryu",
     help="From a folder or a table of images to a classifier you can trust, explain and ship.",
     epilog="Start with: bunryu demo, then: bunryu train photos/",
@@ -27,14 +51,8 @@ app = typer.Typer(
 )
 
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
+Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
-
-
-class Format(StrEnum):
-    """How predictions are written."""
-
-    csv = "csv"
-    jsonl = "jsonl"
 
 
 class DeviceName(StrEnum):
@@ -113,20 +131,22 @@ def train(
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
     values = {"data": {name: value for name, value in sources.items() if value is not None}}
 
-    from bunryu.settings import load_settings
+    with nothing_written():
+        from bunryu.settings import load_settings
 
-    settings = load_settings(pairs, recipe=recipe, values=values)
-    from bunryu.data.sources import require_there
-    from bunryu.run import require_new
+        settings = load_settings(pairs, recipe=recipe, values=values)
+        from bunryu.data.sources import require_there
+        from bunryu.run import require_new
 
-    require_there(settings.data)
-    require_new(out)
-    from bunryu import experiment
+        require_there(settings.data)
+        require_new(out)
+        from bunryu import experiment
 
-    if dry_run:
-        experiment.dry_run(settings)
-    else:
-        experiment.say_results(experiment.train(settings, out=out), console.result)
+        if dry_run:
+            experiment.dry_run(settings)
+            return
+        folder = experiment.train(settings, out=out)
+    experiment.say_results(folder, console.result)
 
 
 @app.command()
@@ -162,39 +182,35 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="The run folder, or a model file.", show_default=False)],
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or a CSV of paths.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The file to write. [standard output]")] = None,
-    format: Annotated[Format | None, typer.Option(help="csv or jsonl. [csv; a list for one image]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write: .csv, .tsv or .jsonl; - is standard output. [-]")
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="csv-excel is a CSV that Excel opens with Hangul right. [by --out; a list for one image file]"
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
-    image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to.")] = None,
+    image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to. [its folder]")] = None,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
     """Predict images; exit code 2 if some of them could not be read."""
     console.set_quiet(quiet)
-    from bunryu.run import open_folder
-    from bunryu.ship import predict as ship
+    file = None if out == Path("-") else out
+    with nothing_written():
+        from bunryu.ship import predict as ship
 
-    if not (run.is_file() and run.suffix == ".safetensors"):
-        run = open_folder(run).model
-    gathered = ship.gather(inputs, image_root)
-    for note in gathered.notes:
-        console.say(note)
-    form: Literal["csv", "jsonl"] = format.value if format else "csv"
-    if out is not None:
-        ship.require_file(out)
-        form = "jsonl" if format is None and out.suffix == ".jsonl" else form
-    from bunryu.inference import Model
-
-    predictions, unreadable = ship.predict(Model.open(run, device=device.value), gathered, batch_size=batch_size)
-    if out is not None:
-        listing = ship.write_predictions(out, predictions, unreadable, form)
-        console.say(f"{len(predictions)} predictions: {out}" + (f"; unreadable files: {listing}" if listing else ""))
-    elif format is None and len(gathered.files) == 1 and len(predictions) == 1:
-        print(ship.top_k(predictions))
-    else:
-        sys.stdout.write(predictions.text(form))
-    if unreadable:
-        console.fail(ship.unreadable_note(unreadable, len(gathered.files)))
+        found = ship.predict(
+            run, inputs, batch_size=batch_size, image_root=image_root, out=file, format=format, device=device.value
+        )
+    if out is None and format is None and found.predictions.paths == inputs[:1] == inputs:
+        console.result(ship.top_k(found.predictions))
+    elif file is None:
+        ship.show(found.predictions, format or "csv")
+    if found.unreadable:
+        console.fail(found.unreadable_note())
         raise typer.Exit(2)
 
 
@@ -260,6 +276,9 @@ def main() -> None:
     console.use_utf8()
     try:
         app()
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
     except BunryuError as error:
         console.fail(str(error))
         sys.exit(error.exit_code)
@@ -268,6 +287,3 @@ def main() -> None:
             raise
         console.fail(f"{error.filename}: {error.strerror}.")
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.fail("stopped")
-        sys.exit(130)

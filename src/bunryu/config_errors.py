@@ -16,11 +16,13 @@ from bunryu.errors import nearest, some
 Location = tuple[str, ...]
 _LIMITS = {
     "greater_than": "above",
-    "greater_than_equal": "at least",
+    "greater_than_equal": "of at least",
     "less_than": "below",
-    "less_than_equal": "at most",
+    "less_than_equal": "of at most",
 }
-_ARTICLES = {"integer": "a whole number", "number": "a number"}
+_KINDS = {int: "whole number", float: "number"}
+_NUMBERS = {int: (64, 128, 192), float: (0.5, 1.0, 1.5)}
+_ALSO = {"gpu": "cuda", "nvidia": "cuda"}
 
 
 def explain(model: type[BaseModel], problems: Sequence[Any], layers: Sequence[Layer]) -> list[str]:
@@ -93,6 +95,8 @@ def _mismatch(key: str, annotation: Any, problem: Any) -> str:
     value = problem["input"]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         first = next(iter(annotation.model_fields))
+        if key.rpartition(".")[2].isdigit():
+            return f"{key}: expected {{{first}: ...}}, received {_shown(value)}"
         return f"{key} is a section: expected settings in it, such as {key}.{first}, received {_shown(value)}"
     if problem["type"] == "missing" and not isinstance(problem["loc"][-1], int):
         return f"{key} is missing: expected {_expected(annotation)}"
@@ -105,15 +109,43 @@ def _mismatch(key: str, annotation: Any, problem: Any) -> str:
 
 
 def _expected(annotation: Any) -> str:
-    words = [_ARTICLES.get(word, word) for word in type_text(annotation).split(" | ")]
-    words = [f"a {word}" if word.startswith("list of") else word for word in words]
+    words = [word for arm in _arms(annotation) for word in _words(arm)]
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _words(arm: Any) -> list[str]:
+    """Say in plain words what one arm of a union takes, with an example where it has several parts."""
+    origin, inner = typing.get_origin(arm), typing.get_args(arm)
+    if origin is Literal:
+        return [str(value) for value in inner]
+    if arm is bool:
+        return ["true", "false"]
+    if origin is dict:
+        return [f"{_several(inner[1])} by name (such as {{cat: 2.0, dog: 1.0}})"]
+    if _is_pair(arm):
+        many = {2: "two", 3: "three"}.get(len(inner), str(len(inner)))
+        return [f"{many} {_several(inner[0])} (such as {_example(inner[0], len(inner))})"]
+    if origin in (list, tuple):
+        return [f"a list of {_several(inner[0])} (such as {_example(inner[0], 2)})"]
+    return [f"a {_KINDS[arm]}" if arm in _KINDS else type_text(arm)]
+
+
+def _several(annotation: Any) -> str:
+    one = _arms(annotation)[0]
+    return f"{_KINDS.get(one) or type_text(one)}s"
+
+
+def _example(annotation: Any, length: int) -> str:
+    one = _arms(annotation)[0]
+    if isinstance(one, type) and issubclass(one, BaseModel):
+        return f"[{{{next(iter(one.model_fields))}: ...}}]"
+    return str(list(_NUMBERS.get(one, ("a", "b", "c"))[:length]))
 
 
 def _nearest_word(annotation: Any, value: Any) -> str:
     """Name the nearest of the words that a setting takes."""
     words = [str(word) for arm in _arms(annotation) if _arm_name(arm) == "literal" for word in typing.get_args(arm)]
-    return nearest(value, words) if isinstance(value, str) else ""
+    return nearest(_ALSO.get(value.lower(), value), words) if words and isinstance(value, str) else ""
 
 
 def _shown(value: Any) -> str:

@@ -73,8 +73,10 @@ def nearest(word: str, choices: Iterable[str], *, quote: str = "'") -> str:
     looked = list(choices)
     if len(looked) > _MOST_CHOICES:  # difflib is slow: of a large folder's names, those that begin most alike
         looked = heapq.nlargest(_MOST_CHOICES, looked, key=lambda choice: _alike(word, choice))
-    found = difflib.get_close_matches(word, looked, n=1, cutoff=0.5)
-    return f" Did you mean {quote}{found[0]}{quote}?" if found else ""
+    by_lower = {choice.lower(): choice for choice in reversed(looked)}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    found = found or [choice.lower() for choice in looked if len(word) > 1 and word.lower() in choice.lower()][:1]
+    return f" Did you mean {quote}{by_lower[found[0]]}{quote}?" if found else ""
 
 
 def _alike(a: str, b: str) -> int:

@@ -63,7 +63,7 @@ def evaluate(
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
 ) -> Evaluation:
     """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
-    model = Model.open(folder.model, device=device)
+    model = Model.open(folder.path, device=device)
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     if data is not None:
         tables = {_file_name(name or "test"): _labelled(data, model, settings)}
@@ -163,14 +163,15 @@ def _labelled(data: Any, model: Model, settings: RunSettings) -> Table:
     for split in ("test", "val"):
         rows = table.split(split)
         if len(rows):
-            console.say(f"data: has splits; measured on its {len(rows)} {split} rows")
+            console.say(f"data: has splits; measured on its {count(len(rows), f'{split} row')}")
             table = table.take(rows)
             break
     unknown = sorted(set(table.target_labels) - set(model.classes))
     if unknown:
-        count = int(np.isin(table.target_labels.astype(str), unknown).sum())
+        many = int(np.isin(table.target_labels.astype(str), unknown).sum())
         raise LabelError(
-            f"{count} images have a label that the model does not know: {some([repr(u) for u in unknown])}."
+            f"{count(many, 'image has', 'images have')} a label that the model does not know: "
+            f"{some([repr(u) for u in unknown])}."
             f"{nearest(unknown[0], model.classes)} The model's classes: {some(model.classes, 20)}. "
             "Rename the folder or the label, or leave those images out."
         )
@@ -187,4 +188,20 @@ def _own_splits(folder: RunFolder, model: Model, name: str | None) -> dict[str, 
     chosen = {split: rows for split, rows in found.items() if name in (None, split)}
     if not chosen:
         raise DataError(f"{folder.path} has no {name or 'validation or test'} rows. Give labelled data: --data PATH")
+    _require_images(folder, root, list(chosen.values()))
     return chosen
+
+
+def _require_images(folder: RunFolder, root: Path, tables: list[Table]) -> None:
+    """Refuse to measure a run whose images were moved or removed.
+
+    Raises:
+        DataError: none of them is where it was; with where that is, and what to do.
+    """
+    files = (table.file(row) for table in tables for row in range(len(table)))
+    first = tables[0].file(0)
+    if not any(os.path.exists(file) for file in files):  # noqa: PTH110
+        raise DataError(
+            f"The images of {folder.path} are no longer in {root} (such as {first}). Put them back there, or a link to "
+            f"where they are now; or measure other labelled images: bunryu evaluate {folder.path} --data FOLDER"
+        )

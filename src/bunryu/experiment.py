@@ -52,7 +52,7 @@ def train(settings: RunSettings, *, frame: Any = None, out: Path | None = None) 
     """
     plan = _planned(settings, frame)
     folder = create_run(_name(settings), out)
-    with folder.lock():
+    with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
         run_to_end(folder, absolute(settings), plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
@@ -174,6 +174,18 @@ def next_steps(folder: RunFolder) -> list[str]:
         f"bunryu predict {folder.path} NEW_IMAGES/ --out predictions.csv",
         f"bunryu evaluate {folder.path} --data LABELLED_IMAGES/",
     ]
+
+
+@contextmanager
+def resumable(folder: RunFolder) -> Iterator[None]:
+    """Say of a Ctrl-C that stops at once what is left in the run folder, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        mend = f"Go on from its last checkpoint with: bunryu train --resume {folder.path}"
+        if not folder.config.exists():
+            mend = f"{folder.path} was not set up yet: remove it."
+        raise Interrupted(f"Stopped at once. {mend}") from None
 
 
 @contextmanager

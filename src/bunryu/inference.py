@@ -17,12 +17,14 @@ from torch import nn
 
 from bunryu import console
 from bunryu.data.decode import Source
+from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import load_batches
 from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, some
 from bunryu.models.build import Classifier
 from bunryu.models.sealed import Decision, Precision, Sealed, open_sealed
 from bunryu.predictions import Predictions
+from bunryu.run import model_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +46,9 @@ def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[name]:
         have = ", ".join(key for key, yes in there.items() if yes)
-        raise DeviceError(f"The device {name} is not available here (there is: {have}). Use train.device=auto.")
+        raise DeviceError(
+            f"The device {name} is not available here (there is: {have}). Use --device auto (train: train.device=auto)."
+        )
     if name == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as sealed; speed is what bf16 is for
     return torch.device(name)
@@ -121,11 +125,10 @@ class Model:
         """Open a model file, or the one in a run folder.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or the run's training was stopped.
             DeviceError: the device is not there.
         """
-        path = Path(path)
-        net, sealed = open_sealed(path / "model.safetensors" if path.is_dir() else path)
+        net, sealed = open_sealed(model_file(Path(path)))
         return cls(net, sealed, choose_device(device))
 
     @property
@@ -179,19 +182,20 @@ class Model:
             batch_size: pictures in one forward pass.
 
         Raises:
+            DataError: something that is no picture.
             ImageError: a picture cannot be read.
         """
         sources = as_sources(images)
         _, found, failed = self.infer(sources.__getitem__, np.arange(len(sources)), batch_size=batch_size)
         if failed:
-            raise ImageError(some(f"{_name(sources[row], row)}: {why}" for row, why in failed.items()))
+            raise ImageError(some(f"{source_name(sources[row], row)}: {why}" for row, why in failed.items()))
         return found
 
     def predict(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> pd.DataFrame:
         """Return a DataFrame with path, pred, conf and p_CLASS for each picture; see `probabilities`."""
         sources = as_sources(images)
         probs = self.probabilities(sources, batch_size=batch_size)
-        names = [_name(source, i) for i, source in enumerate(sources)]
+        names = [source_name(source, i) for i, source in enumerate(sources)]
         return Predictions(names, self.classes, probs).frame()
 
     def __repr__(self) -> str:
@@ -199,16 +203,3 @@ class Model:
         s = self.sealed
         size = f"{s.input.height}x{s.input.width} {s.input.channels}"
         return f"Model({s.architecture.name}, {len(self.classes)} classes, {size}, {s.precision}, {self.device})"
-
-
-def as_sources(images: Source | Sequence[Source]) -> list[Source]:
-    """Return one picture, or several, as a list."""
-    if isinstance(images, (str, bytes, Path, np.ndarray)) or hasattr(images, "__fspath__"):
-        if isinstance(images, np.ndarray) and images.ndim == 4:
-            return list(images)
-        return [cast(Source, images)]
-    return list(images)
-
-
-def _name(source: Source, position: int) -> str:
-    return f"image {position}" if isinstance(source, (bytes, np.ndarray)) else str(source)

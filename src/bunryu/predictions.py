@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
+"""How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
+BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,18 @@ class Predictions:
             probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
             yield [path, *true, self.classes[pred], probs[pred], *probs]
 
-    def text(self, format: Literal["csv", "jsonl"] = "csv") -> str:
-        """Return the whole table as CSV (with header) or JSON lines."""
+    def lines(self, format: Format = "csv") -> Iterator[str]:
+        """Yield the table line by line, ends of lines included: with a header, or as JSON lines."""
         header = self.header()
         if format == "jsonl":
-            return "".join(
-                json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in self.rows()
-            )
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([guard(name) for name in header])
-        writer.writerows([guard(cell) for cell in row] for row in self.rows())
-        return buffer.getvalue()
+            for row in self.rows():
+                yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
+            return
+        writer = csv.writer(_Passing(), delimiter="\t" if format == "tsv" else ",", lineterminator="\n")
+        if format == "csv-excel":
+            yield BYTE_ORDER_MARK
+        for row in chain([header], self.rows()):
+            yield writer.writerow([guard(cell) for cell in row])
 
     def frame(self) -> pd.DataFrame:
         """Return the table as a DataFrame with the columns of the CSV."""
@@ -82,6 +86,13 @@ class Predictions:
             [pd.DataFrame(data), pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])],
             axis=1,
         )
+
+
+class _Passing:
+    """The file of a csv.writer whose writerow is to return the line."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def guard(cell: Any) -> Any:

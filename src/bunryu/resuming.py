@@ -14,7 +14,7 @@ from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.errors import DeviceError, RunError, count, some
-from bunryu.experiment import run_to_end, write_config
+from bunryu.experiment import resumable, run_to_end, write_config
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import decode_spec, make_plan, whole_stages
@@ -40,7 +40,7 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
     folder = open_folder(run)
     if not folder.config.exists() or not folder.environment.exists():
         raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
-    with folder.lock():
+    with folder.lock(), resumable(folder):
         settings = folder.settings()
         environment = read_json(folder.environment)
         torch.set_num_threads(int(environment["threads"]))

@@ -110,6 +110,20 @@ class RunFolder:
         metrics: dict[str, dict[str, Any]] = read_json(self.metrics)
         return metrics
 
+    def require_model(self) -> Path:
+        """Return the final sealed model.
+
+        Raises:
+            RunError: the run is not finished.
+        """
+        if not self.model.exists():
+            best = f" The best model so far can be used meanwhile: {self.best}" if self.best.exists() else ""
+            raise RunError(
+                f"{self.path} has no sealed model yet: its training was stopped, or is still running. "
+                f"{self._resume()}{best}"
+            )
+        return self.model
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for one training; the system lets go of it even after a kill.
@@ -162,6 +176,20 @@ def require_new(out: Path | None) -> None:
             f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
             f"that run: bunryu train --resume {out}"
         )
+
+
+def model_file(path: Path) -> Path:
+    """Return the model file that `path` means: itself, or the final one of the run at `path`.
+
+    Raises:
+        RunError: there is none, or not yet.
+    """
+    if path.is_file():
+        return path
+    if path.suffix == ".safetensors":
+        there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise RunError(f"There is no model file {path}.{nearest(path.name, there)}")
+    return open_folder(path).require_model()
 
 
 def open_folder(path: str | Path) -> RunFolder:

@@ -113,8 +113,10 @@ def load_settings(
 
 def _require_data_once(options: Layer, pairs: Layer) -> None:
     """Refuse data named both as an argument and as a setting: one would win unseen."""
-    data, asked = options.values.get("data", {}), pairs.values.get("data")
-    for name in data.keys() & (asked if isinstance(asked, dict) else {}).keys():
+    data, asked = (layer.values.get("data") for layer in (options, pairs))
+    if not (isinstance(data, dict) and isinstance(asked, dict)):
+        return
+    for name in data.keys() & asked.keys():
         argument = "DATA" if name == "source" else f"--{name}-dir"
         raise ConfigError(f"Data came twice: {argument} {data[name]} and data.{name}={asked[name]}. Give one.")
 
@@ -129,10 +131,9 @@ def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Seq
     Raises:
         ConfigError: a wrong pair, or one of another section.
     """
-    bare = next((pair for pair in overrides if "=" not in pair), None)
-    if bare is not None:
-        raise ConfigError(f"Expected KEY=VALUE, received {bare!r}. Did you mean: bunryu evaluate RUN --data {bare}")
     wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
+    if wrong and "=" not in wrong[0]:
+        raise ConfigError(f"Expected key=value, received {wrong[0]!r}. Did you mean: --data {wrong[0]}")
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}

@@ -7,33 +7,37 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bunryu.errors import TrainingError
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader, or a kill, sees the old file or the new one.
+def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+    """Write `content`, whole or piece by piece, to `path`: a reader, or a kill, sees the old file or the new one.
 
     Raises:
         TrainingError: the disk is full; the old file, if any, is untouched.
     """
-    payload = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    size = 0
     try:
         with temporary.open("wb") as file:
-            file.write(payload)
+            for piece in [content] if isinstance(content, (bytes, str)) else content:
+                payload = piece.encode("utf-8") if isinstance(piece, str) else piece
+                size += len(payload)
+                file.write(payload)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _no_space(path, len(payload), error) from error
-        error.filename = str(path)
+        if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _no_space(path, size, error) from error
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 
@@ -86,7 +90,7 @@ def _sync_folder(folder: Path) -> None:
 def _no_space(path: Path, size: int, error: OSError) -> TrainingError:
     free = shutil.disk_usage(path.parent).free
     return TrainingError(
-        f"No space left to write {path} ({error.strerror}): it needs {size / 1e6:.1f} MB and {free / 1e6:.1f} MB of "
-        "the disk are free. The file that was there before is untouched. Free some space, then go on with "
-        "`bunryu train --resume RUN`, or choose another disk with --out."
+        f"No space left to write {path} ({error.strerror}): it needs at least {size / 1e6:.1f} MB and {free / 1e6:.1f} "
+        "MB of the disk are free. The file that was there before is untouched. Free some space "
+        "(a training then goes on with `bunryu train --resume RUN`), or choose another disk with --out."
     )

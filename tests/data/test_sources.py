@@ -117,8 +117,8 @@ def test_what_lies_beside_split_folders_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg", "extra/cat/4.jpg", ".DS_Store", "loose.jpg")
     notes = "\n".join(read(tmp_path).notes)
     assert "extra/ is none of train, val and test: not used" in notes
-    assert "1 hidden or system files ignored" in notes
-    assert "1 images outside any class folder ignored" in notes
+    assert "1 hidden or system file ignored" in notes
+    assert "1 image outside any class folder ignored" in notes
 
 
 def test_unlabelled_test_folder_is_told_and_not_used(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_other_files_are_ignored_and_counted_by_kind(tmp_path: Path) -> None:
     assert "4 files that are not images ignored (2 .heic, " in notes
     assert "1 .txt" in notes
     assert "1 without ending" in notes
-    assert "1 images outside any class folder ignored" in notes
+    assert "1 image outside any class folder ignored" in notes
 
 
 def test_links(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_rows_that_repeat_are_dropped_and_told(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
     table = read(write_csv(tmp_path / "t.csv", "path,label\na.jpg,x\n./a.jpg,x\nb.jpg,y\na.jpg,x\n\n,\n"))
     assert rows(table) == [("a.jpg", "x", ""), ("b.jpg", "y", "")]
-    assert "2 rows that repeat another row's path and label were dropped" in table.notes
+    assert "2 rows that repeat another row's path and label: dropped" in table.notes
 
 
 def test_one_path_in_two_splits_is_kept_so_that_the_leak_is_seen(tmp_path: Path) -> None:
@@ -430,11 +430,11 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
         pytest.param(("cat/1.jpg", "cat/2.jpg"), ["only one class, 'cat'", "at least two"], id="one class"),
         pytest.param(("photos/cat/1.jpg", "photos/dog/1.jpg"), ["Did you mean", "data/photos", "cat, dog"], id="twice"),
         pytest.param(("a/1.jpg", "labels.csv"), ["only one class", "labels.csv"], id="a table beside the images"),
-        pytest.param(("Cat/1.jpg", "cat/2.jpg", "cat/3.jpg"), ["'Cat' (1 images)", "'cat' (2 images)"], id="two cases"),
+        pytest.param(("Cat/1.jpg", "cat/2.jpg", "cat/3.jpg"), ["'Cat' (1 image)", "'cat' (2 images)"], id="two cases"),
         pytest.param(("1.jpg", "2.jpg"), ["2 images but no class folders", "labels are not known"], id="flat"),
         pytest.param(("1.jpg", "train.csv"), ["no class folders", "bunryu train", "data/train.csv"], id="flat, table"),
-        pytest.param(("train/1.jpg", "val/2.jpg"), ["train has 1 images but no class folders"], id="flat splits"),
-        pytest.param(("val/a/1.jpg", "test/b/1.jpg"), ["no images to train on", "1 are given as val"], id="no train"),
+        pytest.param(("train/1.jpg", "val/2.jpg"), ["train has 1 image but no class folders"], id="flat splits"),
+        pytest.param(("val/a/1.jpg", "test/b/1.jpg"), ["only 1 image for val and 1 image for test"], id="no train"),
         pytest.param(("train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"), ["Class 'c' has images for"], id="unknown"),
         pytest.param(("train/a/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"), ["--val-dir", "both mean val"], id="two val"),
     ],
@@ -443,6 +443,21 @@ def test_folders_that_make_no_classifier(tmp_path: Path, names: tuple[str, ...],
     text = one_message(folder_case(tmp_path, *names))
     for part in expected:
         assert part in text
+
+
+def test_what_is_suggested_for_a_folder_without_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/벌/1.jpg", "photos/개미/2.jpg", "photos/notes/x.txt", "flat/7.jpg", "flat/8.jpg")
+    (tmp_path / "empty").mkdir()
+    write_csv(tmp_path / "a_other.csv", "path,label\nelse.jpg,x\n")
+    assert ".csv" not in one_message(tmp_path / "empty").replace("a CSV", "")
+    assert "A table may" not in one_message(tmp_path / "flat")
+    write_csv(tmp_path / "b_labels.csv", "path,label\nflat/7.jpg,x\n")
+    assert one_message(tmp_path / "flat").endswith(f"bunryu train {tmp_path / 'b_labels.csv'}")
+    assert one_message(tmp_path / "photos/벌").endswith(
+        f"Is it one class of several (개미, 벌)? Then give the folder that holds them: {tmp_path / 'photos'}"
+    )
+    touch(tmp_path, "data/train/1.jpg", "data/test/2.jpg")
+    assert "one class of several" not in one_message(tmp_path / "data/train")
 
 
 @pytest.mark.parametrize(
@@ -466,11 +481,14 @@ def test_folders_that_make_no_classifier(tmp_path: Path, names: tuple[str, ...],
         ("path,label\na.jpg,x\nb.jpg,y\n", {"label_column": "lable"}, ["'lable'", "Did you mean 'label'", "path"]),
         ("path,label\na.jpg,x\nb.jpg,y\n", {"path_column": "pth"}, ["data.path_column", "Did you mean 'path'"]),
         ("path,label\na.jpg,x\nb.jpg,y\n", {"group_column": "g"}, ["data.group_column", "no column 'g'"]),
+        ("path,split\na.jpg,x\nb.jpg,y\n", {"label_column": "split"}, ["cannot be called 'split'", "Rename it"]),
+        ("path,group,person\na.jpg,x,1\nb.jpg,y,2\n", {"label_column": "group", "group_column": "person"},
+         ["cannot be called 'group'"]),
         ("path,label\na.jpg,x\nb.jpg,y\n", {"image_root": "nowhere"}, ["data.image_root", "no folder"]),
         ("path,label\nno.jpg,x\nneither.jpg,y\n", {}, ["None of the images", "no.jpg", "data.image_root=FOLDER"]),
         ("path,label\na.jpg,x\nb.jpg,x\n", {}, ["only one class, 'x'"]),
-        ("path,label\na.jpg,Cat\nb.jpg,cat\n", {}, ["'Cat' (1 images)", "'cat' (1 images)"]),
-        ("path,label\na.jpg,cat\nb.jpg,cat \n", {}, ["'cat' (1 images)", "'cat ' (1 images)"]),
+        ("path,label\na.jpg,Cat\nb.jpg,cat\n", {}, ["'Cat' (1 image)", "'cat' (1 image)"]),
+        ("path,label\na.jpg,cat\nb.jpg,cat \n", {}, ["'cat' (1 image)", "'cat ' (1 image)"]),
         ('path,label\na.jpg,"x\nb.jpg,y\n', {}, ["only one class"]),
         ('path,label\na.jpg,"x\n' + "b.jpg,y\n" * 20_000, {}, ["line", "never closed"]),
     ],
@@ -511,6 +529,8 @@ def test_data_that_are_not_there_or_no_data(tmp_path: Path) -> None:
     assert "not a folder and not a table" in one_message(tmp_path / "notes.md")
     assert "not a folder and not a table" in one_message(tmp_path / "photos", val=str(tmp_path / "notes.md"))
     assert one_message() == "No data was named. Expected a folder or a CSV: bunryu train photos/"
+    assert one_message(val="v").startswith("--train-dir is missing: v is for val only.")
+    assert one_message(test="t").endswith("bunryu train --train-dir FOLDER --test-dir t")
     with pytest.raises(ConfigError, match="Data came twice"):
         read(tmp_path / "photos", train=str(tmp_path / "photos"))
 
@@ -578,7 +598,7 @@ def test_what_was_found_is_echoed_and_what_cannot_be_read_is_listed(
     echoed = "\n".join(say)
     assert "10 images in" in echoed
     assert "one tree of class folders" in echoed
-    assert "1 hidden or system files ignored" in echoed
+    assert "1 hidden or system file ignored" in echoed
     assert re.search(r"2 of 10 skipped: cat/000.png \(not an image \(text\)\), dog/000.png \(truncated", echoed)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -10,18 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 from PIL import Image
 
-from bunryu.evaluate import fonts, plots
+from bunryu.evaluate import drawing, fonts, plots
+from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.plots import (
     plot_confusion,
-    plot_curves,
     plot_examples,
     plot_per_class,
     plot_probabilities,
 )
+from bunryu.evaluate.results import measured, write_results
+from bunryu.evaluate.settings import EvaluateSettings
+from bunryu.predictions import Predictions
 
 KOREAN = ["기쁨", "분노", "슬픔", "놀람 $x^2$"]
 LONG = "Golden_retriever_and_other_dogs_with_a_very_long_name"
@@ -45,6 +52,24 @@ def no_hangul(monkeypatch):
     fonts.fonts_for.cache_clear()
     yield
     fonts.fonts_for.cache_clear()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, in order."""
+    figures = []
+
+    class Spy(FigureCanvasAgg):
+        def __init__(self, figure):
+            super().__init__(figure)
+            figures.append(figure)
+
+    monkeypatch.setattr(drawing, "FigureCanvasAgg", Spy)
+    return figures
+
+
+def texts_of(figure):
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
 def hangul_font():
@@ -80,13 +105,13 @@ def test_confusion(tmp_path, k):
     probs_NK, true_N, classes = data(k, 20 * k)
     matrix_KK = confusion(probs_NK.argmax(axis=1), true_N, k)
     path = tmp_path / "confusion.png"
-    plot_confusion(matrix_KK, classes, path, normalize=k != 8)
+    plot_confusion(matrix_KK, classes, path, of="run-1 · val", normalize=k != 8)
     picture = pixels(path)
     assert 300 < picture.shape[1] < 2000
     assert 280 < picture.shape[0] < 2000
     assert share_close_to(picture, "#08306b") > 0.2 / k / k  # dark diagonal cells
     if k > 1:
-        assert share_close_to(picture, plots._PALE) > 0  # the absent class
+        assert share_close_to(picture, drawing.PALE) > 0  # the absent class
     assert share_close_to(picture[:3], "#ffffff") == 1  # nothing is cut off at the edges
     assert share_close_to(picture[-3:], "#ffffff") == 1
 
@@ -96,7 +121,7 @@ def test_confusion_rows_are_the_truth(tmp_path):
     matrix_KK[0, 1] = 9  # true a, predicted b
     matrix_KK[1, 0] = 1
     path = tmp_path / "confusion.png"
-    plot_confusion(matrix_KK, ["a", "b"], path, normalize=False)
+    plot_confusion(matrix_KK, ["a", "b"], path, of="run-1 · val", normalize=False)
     rows, columns = np.nonzero(np.abs(pixels(path) - [8, 48, 107]).max(axis=2) < 4)
     axes_middle = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
     high, wide, _ = pixels(path).shape
@@ -104,25 +129,50 @@ def test_confusion_rows_are_the_truth(tmp_path):
     assert columns.min() > wide * 0.35
 
 
+def cells(figure):
+    return {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+
+
+def test_cells_of_a_small_confusion_matrix_are_never_blank(tmp_path, drawn):
+    plot_confusion(np.array([[30, 0], [1, 999]]), ["a", "b"], tmp_path / "a.png", of="r", normalize=False)
+    plot_confusion(np.array([[30, 0], [1, 999]]), ["a", "b"], tmp_path / "b.png", of="r", normalize=True)
+    plot_confusion(np.array([[30, 0], [0, 0]]), ["a", "b"], tmp_path / "c.png", of="r", normalize=True)
+    assert cells(drawn[0]) == {(0, 0): "30", (1, 0): "0", (0, 1): "1", (1, 1): "999"}
+    assert cells(drawn[1]) == {(0, 0): "1", (1, 0): "0", (0, 1): "<.01", (1, 1): ">.99"}
+    assert cells(drawn[2]) == {(0, 0): "1", (1, 0): "0"}  # nothing is known of b
+    assert "grey: classes without a labelled image here" in texts_of(drawn[2])
+    assert "images (square-root colour scale)" in texts_of(drawn[0])
+
+
 @pytest.mark.parametrize("k", [2, 18, 120])
 def test_per_class(tmp_path, k):
     probs_NK, true_N, classes = data(k, 10 * k)
     per_class = measure(probs_NK, true_N, classes, bootstrap=0)["per_class"]
     path = tmp_path / "classes.png"
-    plot_per_class(per_class, path)
+    plot_per_class(per_class, path, of="run-1 · val")
     picture = pixels(path)
     assert picture.shape[1] == 880
-    assert picture.shape[0] == pytest.approx((0.24 * min(k, 100) + 1.1) * 110, abs=2)
-    assert share_close_to(picture, plots._BLUE) > 0.05
+    assert picture.shape[0] == pytest.approx((0.24 * min(k, 100) + 0.9 + 0.38) * 110, abs=2)
+    assert share_close_to(picture, drawing.BLUE) > 0.05
+
+
+def test_classes_stand_worst_first_then_in_the_models_order(tmp_path, drawn):
+    row = {"precision": 0.5, "recall": 0.5, "support": 7, "predicted": 7}
+    f1s = {"a": 0.9, "b": 0.5, "c": 0.9, "d": 0.2, "e": 0.0}
+    per_class = {name: row | {"f1": f1, "support": 100 if name == "a" else 7} for name, f1 in f1s.items()}
+    per_class["e"]["support"] = 0
+    plot_per_class(per_class, tmp_path / "a.png", of="run-1 · val")
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["d", "b", "a", "c", "e"]
+    assert drawn[0].texts[0].get_text() == "run-1 · val · F1 by class, worst first"
 
 
 def test_dead_classes_are_marked(tmp_path):
     row = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 7, "predicted": 0}
     alive = row | {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     for name, per_class in (("dead", {"a": alive, "b": row}), ("alive", {"a": alive, "b": alive})):
-        plot_per_class(per_class, tmp_path / name)
-    assert share_close_to(pixels(tmp_path / "dead"), plots._RED) > 0
-    assert share_close_to(pixels(tmp_path / "alive"), plots._RED) == 0
+        plot_per_class(per_class, tmp_path / name, of="run-1 · val")
+    assert share_close_to(pixels(tmp_path / "dead"), drawing.RED) > 0
+    assert share_close_to(pixels(tmp_path / "alive"), drawing.RED) == 0
 
 
 @pytest.mark.parametrize(("k", "positive"), [(2, None), (2, "기쁨"), (8, None)])
@@ -131,18 +181,51 @@ def test_probabilities(tmp_path, k, positive):
     if k == 2:
         true_N = np.random.default_rng(0).integers(0, 2, 200)
     path = tmp_path / "probabilities.png"
-    plot_probabilities(probs_NK, true_N, classes, path, positive)
+    plot_probabilities(probs_NK, true_N, classes, path, positive, of="run-1 · val")
     picture = pixels(path)
-    assert picture.shape[:2] == (407, 715)
-    assert share_close_to(picture, plots._BLUE if k == 2 else plots._GREEN) > 0.001
-    assert share_close_to(picture, plots._RED) > 0.001
+    assert picture.shape[:2] == (503, 715)
+    assert share_close_to(picture, drawing.GREEN) > 0.001
+    assert share_close_to(picture, drawing.RED) > 0.001
 
 
 def test_probabilities_of_one_true_class_and_of_right_answers_only(tmp_path):
     probs_NK = np.array([[0.9, 0.1]], np.float32)
-    plot_probabilities(probs_NK, np.array([0]), ["a", "b"], tmp_path / "a.png")
-    plot_probabilities(np.eye(3, dtype=np.float32), np.arange(3), ["a", "b", "c"], tmp_path / "b.png")
+    plot_probabilities(probs_NK, np.array([0]), ["a", "b"], tmp_path / "a.png", of="run-1 · val")
+    plot_probabilities(np.eye(3, dtype=np.float32), np.arange(3), ["a", "b", "c"], tmp_path / "b.png", of="run-1 · val")
     assert pixels(tmp_path / "a.png").std() > 1
+
+
+def bars(axes):
+    """The counts of right and of wrong answers in each bin."""
+    filled = [patch for patch in axes.patches if isinstance(patch, StepPatch) and patch.get_fill()]
+    assert all((patch.get_data().edges == plots._BINS).all() for patch in filled)
+    return [patch.get_data().values for patch in filled]
+
+
+def test_a_bin_of_two_classes_lies_on_one_side_of_the_decision(tmp_path, drawn):
+    assert 0.5 in plots._BINS
+    p_N = np.array([0.0, 0.499, 0.501, 1.0, 1.0000001, -1e-9])
+    plot_probabilities(
+        np.stack([1 - p_N, p_N], 1), np.array([0, 0, 0, 1, 1, 1]), ["a", "b"], tmp_path / "p.png", of="r"
+    )
+    first, second = map(bars, drawn[0].axes)
+    assert [np.flatnonzero(counts).tolist() for counts in first] == [[0, 9], [10]]  # right, wrong
+    assert [np.flatnonzero(counts).tolist() for counts in second] == [[19], [0]]
+    assert sum(counts.sum() for counts in (*first, *second)) == 6  # none is lost beyond the ends
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes] == [
+        "true: a (3 images, 1 wrong)",
+        "true: b (3 images, 1 wrong)",
+    ]
+
+
+def test_few_mistakes_among_many_right_answers_are_seen(tmp_path, drawn):
+    p_N = np.where(np.arange(1000) < 999, 0.98, 0.72)
+    probs_NK = np.stack([p_N, (1 - p_N) / 2, (1 - p_N) / 2], 1)
+    plot_probabilities(probs_NK, (np.arange(1000) == 999).astype(int), ["a", "b", "c"], tmp_path / "p.png", of="r")
+    right, wrong = drawn[0].axes
+    assert bars(right)[0][19] == 999
+    assert bars(wrong)[1][14] == 1
+    assert wrong.get_ylim()[1] < 2
 
 
 def epochs(n, **changes):
@@ -170,29 +253,65 @@ VALIDATION = {"val_loss": None, "val_accuracy": None, "val_macro_f1": None, "bes
 )
 def test_curves(tmp_path, history, validated):
     path = tmp_path / "curves.png"
-    plot_curves(history, path)
+    plot_curves(history, path, "run-1")
     picture = pixels(path)
-    assert picture.shape[:2] == (407, 1430)
-    assert (share_close_to(picture[:, : 1430 * 2 // 3], plots._RED) > 0) == validated
+    assert picture.shape[:2] == (514, 1430)
+    assert (share_close_to(picture[:, : 1430 * 2 // 3], drawing.RED) > 0) == validated
     trained = any("train_accuracy" in row for row in history)
-    assert (share_close_to(picture[:, 1430 // 3 : 1430 * 2 // 3], plots._BLUE) > 0) == trained
+    assert (share_close_to(picture[:, 1430 // 3 : 1430 * 2 // 3], drawing.BLUE) > 0) == trained
 
 
 def test_curves_before_the_first_epoch_ends(tmp_path):
-    plot_curves([], tmp_path / "curves.png")
-    assert pixels(tmp_path / "curves.png").shape == (407, 1430, 3)
+    plot_curves([], tmp_path / "curves.png", "run-1")
+    assert pixels(tmp_path / "curves.png").shape == (514, 1430, 3)
 
 
-def test_curves_mark_stages_and_the_best_epoch(tmp_path):
-    plain = epochs(12, best=False, stage="one")
-    for name, history in {
-        "plain": plain,
-        "best": [row | {"best": row["epoch"] in (3, 9)} for row in plain],
-        "stages": epochs(12, best=False),
-    }.items():
-        plot_curves(history, tmp_path / name)
-    for name in ("best", "stages"):
-        assert (pixels(tmp_path / "plain") != pixels(tmp_path / name)).any(axis=2).sum() > 100
+def test_curves_name_stages_and_the_best_epoch(tmp_path, drawn):
+    history = epochs(12, stage="one", best=False)
+    plot_curves(history, tmp_path / "plain.png", "run-1")
+    history = [row | {"best": row["epoch"] in (3, 9), "stage": f"stage {row['epoch'] // 2}"} for row in history]
+    plot_curves(history, tmp_path / "marked.png", "run-1")
+    plain, marked = map(texts_of, drawn)
+    assert not [text for text in plain if "stage" in text or "best" in text]
+    for stage in range(7):
+        assert marked.count(f"stage {stage}") == 3
+    assert marked.count("best epoch: 9") == 3
+    for axes in drawn[1].axes:  # no name lies on the next
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(one.overlaps(next_) for one, next_ in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("history", [epochs(1), epochs(12), epochs(12, head_lr=0.5, lr=1e-6)])
+def test_legends_of_curves_cover_nothing(tmp_path, drawn, history):
+    plot_curves(history, tmp_path / "curves.png", "run-1")
+    for axes in drawn[0].axes:
+        box = axes.get_legend().get_window_extent()
+        assert box.y1 < axes.xaxis.get_label().get_window_extent().y0
+        assert box.y0 > 0
+
+
+def test_learning_rates_are_linear_from_zero(tmp_path, drawn):
+    plot_curves(epochs(12, lr=1e-6), tmp_path / "two.png", "run-1")
+    plot_curves(epochs(12, head_lr=1e-3, lr=1e-3), tmp_path / "one.png", "run-1")
+    legends = []
+    for figure in drawn:
+        rate = figure.axes[2]
+        assert rate.get_yscale() == "linear"
+        assert rate.get_ylim()[0] == 0
+        legends.append([text.get_text() for text in rate.get_legend().get_texts()][:-1])
+    assert legends == [["head (highest 0.001)", "backbone (highest 1e-06)"], ["head and backbone (highest 0.001)"]]
+
+
+def test_curves_say_how_train_and_validation_were_measured(tmp_path, drawn):
+    plot_curves(epochs(3), tmp_path / "a.png", "run-1")
+    plot_curves(epochs(3, **VALIDATION), tmp_path / "b.png", "run-1")
+    both, train = ([text.get_text() for text in figure.texts] for figure in drawn)
+    assert both[0] == "run-1 · train and val · curves"
+    assert train[0] == "run-1 · train · curves"
+    assert "train (while learning)" in texts_of(drawn[0])
+    assert "augmentation" in both[1]
+    assert "validation" in both[1]
+    assert "validation" not in train[1]
 
 
 def test_examples(tmp_path):
@@ -200,20 +319,22 @@ def test_examples(tmp_path):
     shapes = [(40, 60, 3), (60, 40, 1), (33, 33, 4), (200, 20, 3)]
     images = [rng.integers(0, 256, shapes[i % 4], dtype=np.uint8) for i in range(30)]
     titles = [f"기쁨 → {LONG}\n0.{i}" for i in range(30)]
-    plot_examples(images, titles, [(True, False, None)[i % 3] for i in range(30)], tmp_path / "many.png")
+    plot_examples(
+        images, titles, [(True, False, None)[i % 3] for i in range(30)], tmp_path / "many.png", of="run-1 · val"
+    )
     picture = pixels(tmp_path / "many.png")
     assert picture.shape[1] == round(1.9 * 6 * 110)  # 24 in 4 rows of 6
     assert 800 < picture.shape[0] < 1200
-    assert share_close_to(picture, plots._GREEN) > 0.0001
-    assert share_close_to(picture, plots._RED) > 0.0001
-    plot_examples(images[:1], ["a"], [None], tmp_path / "one.png")
-    plot_examples([], [], [], tmp_path / "none.png")
+    assert share_close_to(picture, drawing.GREEN) > 0.0001
+    assert share_close_to(picture, drawing.RED) > 0.0001
+    plot_examples(images[:1], ["a"], [None], tmp_path / "one.png", of="run-1 · val")
+    plot_examples([], [], [], tmp_path / "none.png", of="run-1 · val")
     assert pixels(tmp_path / "one.png").std() > 20
 
 
 def test_an_image_keeps_its_values(tmp_path):
     grey = np.full((30, 30, 1), 100, np.uint8)  # not stretched to black or white
-    plot_examples([grey], ["grey"], [None], tmp_path / "grey.png")
+    plot_examples([grey], ["grey"], [None], tmp_path / "grey.png", of="run-1 · val")
     assert share_close_to(pixels(tmp_path / "grey.png"), "#646464") > 0.3
 
 
@@ -229,15 +350,19 @@ def test_a_note_and_numbers_where_no_font_has_the_characters(no_hangul, tmp_path
     assert fonts.short_names(["cat", *KOREAN[:2]]) == ["cat", "#1", "#2"]
     assert fonts.drawable("cat → 기쁨") == "cat → □□"
     probs_NK, true_N, classes = data(4, 50)
-    plot_confusion(confusion(probs_NK.argmax(axis=1), true_N, 4), classes, tmp_path / "a.png", normalize=True)
-    plot_examples([np.zeros((9, 9, 3), np.uint8)], ["기쁨"], [True], tmp_path / "b.png")
-    plot_curves(epochs(5), tmp_path / "c.png")
+    plot_confusion(
+        confusion(probs_NK.argmax(axis=1), true_N, 4), classes, tmp_path / "a.png", of="run-1 · val", normalize=True
+    )
+    plot_examples([np.zeros((9, 9, 3), np.uint8)], ["기쁨"], [True], tmp_path / "b.png", of="run-1 · val")
+    plot_curves(epochs(5), tmp_path / "c.png", "기쁨-1")
 
 
 def test_characters_that_no_font_has(tmp_path):
     rare = "\U000e0041\ue123"  # a tag, private use
     assert font_note([rare]) is not None
-    plot_per_class(measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png")
+    plot_per_class(
+        measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png", of="run-1 · val"
+    )
 
 
 def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
@@ -250,7 +375,7 @@ def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
     )  # macOS writes folder names decomposed
     matrix_KK = np.eye(4, dtype=np.int64)
     for name, classes in (("nfc", composed), ("nfd", decomposed), ("other", [*KOREAN[:3], "쁨"])):
-        plot_confusion(matrix_KK, classes, tmp_path / name, normalize=False)
+        plot_confusion(matrix_KK, classes, tmp_path / name, of="run-1 · val", normalize=False)
     assert (pixels(tmp_path / "nfc") == pixels(tmp_path / "nfd")).all()
     assert (
         pixels(tmp_path / "nfc").shape != pixels(tmp_path / "other").shape
@@ -268,14 +393,49 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
     fonts.fonts_for.cache_clear()
 
 
-def test_names_are_no_formulas(tmp_path):
-    plot_confusion(np.eye(2, dtype=np.int64), ["$\\frac$", "a$b$"], tmp_path / "a.png", normalize=False)
-    plot_probabilities(np.eye(2), np.arange(2), ["$\\frac$", "a$b$"], tmp_path / "b.png")
+def test_names_are_no_formulas(tmp_path, drawn):
+    names, of = ["$\\frac$", "a$b$"], "run $x^2$ · val"
+    per_class = measure(np.eye(2), np.arange(2), names, bootstrap=0)["per_class"]
+    plot_confusion(np.eye(2, dtype=np.int64), names, tmp_path / "a.png", of=of, normalize=False)
+    plot_per_class(per_class, tmp_path / "b.png", of=of)
+    plot_probabilities(np.eye(2), np.arange(2), names, tmp_path / "c.png", of=of)
+    plot_examples([np.zeros((9, 9, 3), np.uint8)] * 2, names, [None, None], tmp_path / "d.png", of=of)
+    for figure in drawn:
+        texts = texts_of(figure)
+        assert figure.texts[0].get_text().startswith(of)
+        assert all(any(name in text for text in texts) for name in names)
+        for text in figure.findobj(Text):
+            if "$" in text.get_text():
+                assert not text.get_parse_math()
+
+
+def test_every_title_names_run_and_split(tmp_path, drawn):
+    probs_NK, true_N, classes = data(3, 30)
+    predictions = Predictions([f"{i}.png" for i in range(30)], classes, probs_NK, true_N)
+    results = [
+        measured(name, predictions, EvaluateSettings(bootstrap=0), lambda _: np.zeros((9, 9, 3), np.uint8), {})
+        for name in ("val", "test")
+    ]
+    write_results(tmp_path, results, "ants_bees-1", "title", {}, [])
+    titles = [figure.texts[0].get_text() for figure in drawn]
+    assert len(set(titles)) == 10
+    assert sum(title.startswith("ants_bees-1 · val · ") for title in titles) == 5
+    assert sum(title.startswith("ants_bees-1 · test · ") for title in titles) == 5
+    for figure in drawn:  # however narrow the picture, its title fits
+        assert figure.texts[0].get_window_extent().x1 < figure.bbox.x1
+
+
+def test_a_long_title_keeps_its_ends(tmp_path, drawn):
+    plot_confusion(np.eye(2, dtype=np.int64), ["a", "b"], tmp_path / "a.png", of=f"{LONG * 2} · val", normalize=True)
+    title = drawn[0].texts[0]
+    assert title.get_text().startswith("Golden")
+    assert title.get_text().endswith(" · val · confusion, share of each true class")
+    assert title.get_window_extent().x1 < drawn[0].bbox.x1
 
 
 def test_threads_draw_the_same_picture(tmp_path):
     def draw(i):
-        plot_curves(epochs(6), tmp_path / f"{i}.png")
+        plot_curves(epochs(6), tmp_path / f"{i}.png", "run-1")
         return (tmp_path / f"{i}.png").read_bytes()
 
     with ThreadPoolExecutor(4) as pool:
@@ -285,7 +445,7 @@ def test_threads_draw_the_same_picture(tmp_path):
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys, bunryu.evaluate.plots; "
+        "import sys, bunryu.evaluate.curves, bunryu.evaluate.plots; "
         "sys.exit(any(name in sys.modules for name in ('matplotlib.pyplot', 'torch', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bunryu.cells import pad, shorten, width
 from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.report import confusion_csv, headline, pad, shorten, text_report, width
+from bunryu.evaluate.report import confusion_csv, headline, text_report
 from bunryu.predictions import unguard
 
 CLASSES = ["기쁨", "neutral", "contempt", "놀람 (surprise)", "없음"]

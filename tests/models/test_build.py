@@ -153,8 +153,13 @@ def test_a_bare_name_means_timm_first() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet-18", ["there is no model 'resnet-18'", "Did you mean 'timm/resnet18'?"]),
+        ("resnet-18", ["there is no model 'resnet-18'", "Did you mean one of timm/resnet18, torchvision/resnet18?"]),
         ("torchvision/resnet19", ["Did you mean 'torchvision/resnet1"]),
+        ("MobileNet", ["Did you mean one of torchvision/mobilenet_v2, timm/mobilenetv", "and ", " more?"]),
+        ("EfficientNetB0", ["Did you mean one of timm/efficientnet_b0, torchvision/efficientnet_b0?"]),
+        ("torchvision/ViT-B-16", ["Did you mean 'torchvision/vit_b_16'?"]),
+        ("mobilenet_v3_larg", ["torchvision/mobilenet_v3_large"]),
+        ("resnt18", ["Did you mean 'timm/resnet18'?"]),
         ("keras/resnet18", ["expected timm/NAME, torchvision/NAME or scratch_cnn", "'keras/resnet18'"]),
         ("scratch_cn", ["Did you mean 'scratch_cnn'?"]),
         ("resnet18.a1_in2k", ["no weights 'resnet18.a1_in2k'", "Did you mean 'resnet18.a1_in1k'?", "resnet18.tv_in1k"]),
@@ -299,7 +304,7 @@ def timm_hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("timm/resnet18", "https://huggingface.co/timm/resnet18.a1_in1k"),
+        ("timm/resnet18", "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors "),
         ("torchvision/resnet18", "https://download.pytorch.org/models/resnet18-f37072fd.pth"),
         ("timm/legacy_seresnet18", "https://"),
     ],
@@ -312,6 +317,8 @@ def test_an_unreachable_hub_stops_at_once_and_says_how_to_give_a_file(name: str,
         build(Architecture(name=name), 2, pretrained=True)
     words = ["could not be fetched", source, "model.weights=FILE", "model.weights=none", "Nothing was trained"]
     assert all(word in str(error.value) for word in words), error.value
+    assert "does not answer, and they are not in the local cache. Nothing" in str(error.value)
+    assert "Error" not in str(error.value)
     assert time.monotonic() - start < 5
     assert before == huggingface_hub.constants.HF_HUB_OFFLINE
 

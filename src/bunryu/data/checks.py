@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from bunryu import console
+from bunryu.data.loading import cores
 from bunryu.data.looking import Level, Stamp, Verdict, digest_of, look, stamp_of
 from bunryu.data.memory import Memory
 from bunryu.data.settings import DataSettings, DecodeSpec
@@ -281,8 +282,7 @@ class _Work:
 @contextmanager
 def _threads(workers: int | None) -> Iterator[ThreadPoolExecutor]:
     """Open a pool of threads that stops at once on Ctrl-C."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(workers or cores, thread_name_prefix="check")
+    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="check")
     try:
         yield pool
     finally:

@@ -1,4 +1,4 @@
-"""From a path, bytes or an array to pixels: decode in full, lay over the background, turn, fit.
+"""From a path, bytes or an array to pixels: decode, lay over the background, turn, fit.
 
 No torch here, so that prediction and serving can live without it. Pillow reads the files; what it leaves
 to its caller is settled here: the cap on pixels, 16-bit and float values, transparency, EXIF, errors.
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bunryu.data.opening import check_size, frames, opened
 from bunryu.data.settings import Colour, DecodeSpec, InputSpec
@@ -59,10 +59,11 @@ def read_header(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Head
 def decode(source: Source, spec: DecodeSpec, channels: Channels = "rgb") -> Pixels:
     """Return all pixels of an image, H x W x C and contiguous, C being 3 or 1. Raise ImageError.
 
-    The first frame of an animation; transparency over `spec.background`; grey by ITU-R 601 luma.
+    The first frame of an animation; transparency over `spec.background`; grey by ITU-R 601 luma. `spec.scaling`
+    has no part in it: without a fit there is nothing to scale for.
     """
     mode = _mode(channels)
-    return _array(_picture(source, spec, mode), mode)
+    return _array(_picture(source, spec, mode).im, mode)
 
 
 def fit(pixels: Pixels, spec: InputSpec) -> Pixels:
@@ -76,31 +77,69 @@ def fit(pixels: Pixels, spec: InputSpec) -> Pixels:
     if pixels.dtype != np.uint8 or depth != spec.depth or pixels.size == 0:
         raise ImageError(f"expected uint8 pixels of H×W×{spec.depth}, received {_describe(pixels)}")
     mode = _mode(spec.channels)
-    picture = _from_array(pixels)
-    fitted = _fitted(picture, spec, mode)
-    return pixels if fitted is picture else _array(fitted, mode)
+    im = _from_array(pixels)
+    fitted = _fitted(_Picture(im, im.size), spec, mode)
+    return pixels if fitted is im else _array(fitted, mode)
 
 
 def load(source: Source, decode: DecodeSpec, input: InputSpec) -> Pixels:
-    """Return the network's pixels of any source: ``fit(decode(...))``, without its copies in between."""
+    """Return the network's pixels of any source: ``fit(decode(...))``, without its copies in between.
+
+    With ``decode.scaling="jpeg"`` a JPEG is decoded at the `reduction` for `input`, and fitted from that: close to
+    ``fit(decode(...))``, not the same. Every other file, and every array, is as with "full".
+    """
     mode = _mode(input.channels)
-    return _array(_fitted(_picture(source, decode, mode), input, mode), mode)
+    return _array(_fitted(_picture(source, decode, mode, input), input, mode), mode)
+
+
+def reduction(width: int, height: int, spec: InputSpec) -> int:
+    """Return by what factor a JPEG may be reduced while it is decoded: 8, 4, 2 or 1.
+
+    The largest that leaves, of the part that is fitted, at least as many pixels as the result has, across and down.
+    `width` and `height` are those of the whole, turned picture. "nearest" picks single pixels, so all are kept.
+    """
+    if spec.interpolation == "nearest":
+        return 1
+    left, top, right, bottom = _part(width, height, spec)
+    across, down = _inner_size(width, height, spec)
+    spare = min((right - left) / across, (bottom - top) / down)
+    return next((by for by in (8, 4, 2) if by <= spare), 1)
 
 
 # From an open file or an array to one picture, RGB or L.
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A turned picture.
+
+    Attributes:
+        im: its pixels.
+        size: width and height in full, before any reduction.
+        reduction: how many pixels in full one of `im` stands for, across and down.
+        start: where the picture begins in `im`. The last pixels of a reduced one may stand for less than the
+            others; a turn brings them to the front.
+    """
+
+    im: Image.Image
+    size: tuple[int, int]
+    reduction: int = 1
+    start: tuple[float, float] = (0.0, 0.0)
 
 
 def _mode(channels: Channels) -> str:
     return "RGB" if channels == "rgb" else "L"
 
 
-def _picture(source: Source, spec: DecodeSpec, mode: str) -> Image.Image:
+def _picture(source: Source, spec: DecodeSpec, mode: str, fit_to: InputSpec | None = None) -> _Picture:
     """Return the decoded, flat and turned picture: in `mode`, or in L where the source is grey."""
     if isinstance(source, np.ndarray):
         im = _from_array(source)
         check_size(im.size, spec.max_pixels)
-        return _flat(im, spec.background, mode)
+        return _Picture(_flat(im, spec.background, mode), im.size)
     with opened(source, spec.max_pixels) as file:
+        if isinstance(file, JpegImagePlugin.JpegImageFile) and spec.scaling == "jpeg" and fit_to is not None:
+            return _reduced(file, spec, mode, fit_to)
         turned_by_pillow = isinstance(file, TiffImagePlugin.TiffImageFile)
         orientation = _orientation(file) if turned_by_pillow else 1
         _scale_transparency(file)
@@ -109,8 +148,27 @@ def _picture(source: Source, spec: DecodeSpec, mode: str) -> Image.Image:
             turn = 1 if spec.exif else {6: 8, 8: 6}.get(orientation, orientation)
         else:
             turn = _orientation(file) if spec.exif else 1  # a PNG may hold it after the pixels
-        flat = _flat(file, spec.background, mode)
-        return flat.transpose(_TURNS[turn]) if turn in _TURNS else flat
+        flat = _turned(_flat(file, spec.background, mode), turn)
+        return _Picture(flat, flat.size)
+
+
+def _reduced(file: JpegImagePlugin.JpegImageFile, spec: DecodeSpec, mode: str, fit_to: InputSpec) -> _Picture:
+    """Return a JPEG's picture, decoded no larger than `fit_to` needs."""
+    turn = _orientation(file) if spec.exif else 1
+    width, height = file.size
+    size = (height, width) if turn in (5, 6, 7, 8) else (width, height)
+    by = reduction(*size, fit_to)
+    if by > 1:
+        file.draft(None, (width // by, height // by))
+    file.load()
+    im = _turned(_flat(file, spec.background, mode), turn)
+    left = im.width - size[0] / by if turn in (2, 3, 6, 7) else 0.0
+    top = im.height - size[1] / by if turn in (3, 4, 7, 8) else 0.0
+    return _Picture(im, size, by, (left, top))
+
+
+def _turned(im: Image.Image, turn: int) -> Image.Image:
+    return im.transpose(_TURNS[turn]) if turn in _TURNS else im
 
 
 def _orientation(im: ImageFile.ImageFile) -> int:
@@ -200,21 +258,32 @@ def _array(im: Image.Image, mode: str) -> Pixels:
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def _fitted(im: Image.Image, spec: InputSpec, mode: str) -> Image.Image:
-    """Return `im` at the size of `spec`: in `mode`, or in L where the picture is grey and not padded."""
-    width, height = im.size
-    size = target = (spec.width, spec.height)
-    box = whole = (0.0, 0.0, float(width), float(height))
-    if spec.fit == "crop":
-        inner_width = spec.crop_pct * min(width, height * spec.width / spec.height)
-        inner_height = spec.crop_pct * min(height, width * spec.height / spec.width)
-        left, top = (width - inner_width) / 2, (height - inner_height) / 2
-        box = (left, top, min(width, left + inner_width), min(height, top + inner_height))
-    elif spec.fit == "pad":
-        scale = min(spec.width / width, spec.height / height)
-        inner = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
-        size = min(spec.width, inner[0]), min(spec.height, inner[1])
-    if im.size != size or box != whole:
+def _part(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
+    """Return the part of a picture that is fitted: left, top, right, bottom."""
+    if spec.fit != "crop":
+        return 0.0, 0.0, float(width), float(height)
+    inner_width = spec.crop_pct * min(width, height * spec.width / spec.height)
+    inner_height = spec.crop_pct * min(height, width * spec.height / spec.width)
+    left, top = (width - inner_width) / 2, (height - inner_height) / 2
+    return left, top, min(width, left + inner_width), min(height, top + inner_height)
+
+
+def _inner_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
+    """Return the width and height that the part has when fitted: those of `spec`, but for the padding."""
+    if spec.fit != "pad":
+        return spec.width, spec.height
+    scale = min(spec.width / width, spec.height / height)
+    inner = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    return min(spec.width, inner[0]), min(spec.height, inner[1])
+
+
+def _fitted(picture: _Picture, spec: InputSpec, mode: str) -> Image.Image:
+    """Return the picture at the size of `spec`: in `mode`, or in L where it is grey and not padded."""
+    im, by, (x, y) = picture.im, picture.reduction, picture.start
+    size, target = _inner_size(*picture.size, spec), (spec.width, spec.height)
+    left, top, right, bottom = _part(*picture.size, spec)
+    box = (x + left / by, y + top / by, x + right / by, y + bottom / by)
+    if im.size != size or box != (0.0, 0.0, *im.size):
         im = im.resize(size, Image.Resampling[spec.interpolation.upper()], box)
     if size == target:
         return im

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.errors import DataError, some
+from bunryu.errors import DataError, count, some
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -21,6 +21,7 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
+_HEAD_BYTES = 1 << 24
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
 
@@ -40,12 +41,13 @@ class Listing:
         """Return what was ignored, in sentences."""
         notes = list(self.notes)
         if self.junk:
-            notes.append(f"{self.junk} hidden or system files ignored (such as .DS_Store, Thumbs.db)")
+            notes.append(f"{count(self.junk, 'hidden or system file')} ignored (such as .DS_Store, Thumbs.db)")
         if self.others:
-            kinds = some([f"{count} {suffix or 'without ending'}" for suffix, count in self.others.most_common()], 4)
-            notes.append(f"{self.others.total()} files that are not images ignored ({kinds})")
+            kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in self.others.most_common()], 4)
+            others = count(self.others.total(), "file that is not an image", "files that are not images")
+            notes.append(f"{others} ignored ({kinds})")
         if self.loose:
-            notes.append(f"{self.loose} images outside any class folder ignored")
+            notes.append(f"{count(self.loose, 'image')} outside any class folder ignored")
         return notes
 
 
@@ -78,8 +80,8 @@ def read_folder(root: Path, *, strict: bool = True) -> tuple[Listing, str]:
         elif split == "train":
             raise _no_class_folders(folder)
         else:
-            count = sum(1 for _ in walk_images(folder, Listing()))
-            listing.notes.append(f"{folder.name}/ has {count} images but no class folders: not used (predict them)")
+            images = count(sum(1 for _ in walk_images(folder, Listing())), "image")
+            listing.notes.append(f"{folder.name}/ has {images} but no class folders: not used (predict them)")
     used = [folder.name for split, folder in splits.items() if any(row[2] == split for row in listing.rows)]
     return listing, "split folders " + ", ".join(f"{name}/" for name in used)
 
@@ -208,25 +210,51 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _no_class_folders(root: Path) -> DataError:
     listing = Listing()
-    images = sum(1 for _ in walk_images(root, listing))
-    hint = table_hint(root) or table_hint(root.parent)
+    images = list(walk_images(root, listing))
     if images:
+        hint = _one_class_hint(root) or table_hint(root) or table_hint(root.parent, naming=Path(images[0]).name)
         return DataError(
-            f"{root} has {images} images but no class folders, so their labels are not known. "
+            f"{root} has {count(len(images), 'image')} but no class folders, so their labels are not known. "
             f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
         )
     return DataError(
         f"There are no class folders and no images in {root}.{_found_instead(listing)} "
-        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{hint}"
+        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{table_hint(root)}"
     )
 
 
-def table_hint(folder: Path) -> str:
-    """Name a table in `folder`, which may hold the labels of images that lie there."""
+def _one_class_hint(root: Path) -> str:
+    """Where `root` is one of several folders with images in them, name the folder that holds them."""
+    try:
+        beside = [
+            folder.name
+            for folder in sorted(root.parent.iterdir())
+            if folder.is_dir() and folder.name.lower() not in SPLIT_FOLDERS and not folder.name.startswith(".")
+            if any(_is_image(file.name) for file in folder.iterdir())
+        ]
+    except OSError:
+        return ""
+    if root.name not in beside or len(beside) < 2:
+        return ""
+    return f" Is it one class of several ({some(beside)})? Then give the folder that holds them: {root.parent}"
+
+
+def table_hint(folder: Path, *, naming: str | None = None) -> str:
+    """Name a table in `folder`, which may hold the labels of images; one that names the image `naming`, if given."""
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-    return f" A table may hold the labels: bunryu train {tables[0]}" if tables else ""
+    found = next((table for table in tables if naming is None or _names_image(table, naming)), None)
+    return f" A table may hold the labels: bunryu train {found}" if found else ""
+
+
+def _names_image(table: Path, name: str) -> bool:
+    try:
+        with table.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return any(name.encode(encoding, "replace") in head for encoding in ("utf-8", "cp949", "utf-16-le"))
 
 
 def _found_instead(listing: Listing) -> str:
-    kinds = some([f"{count} {suffix or 'without ending'}" for suffix, count in listing.others.most_common()], 4)
+    kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in listing.others.most_common()], 4)
     return f" Found instead: {kinds}." if kinds else ""

@@ -86,8 +86,8 @@ class DecodeSettings(Settings):
     """Turn the picture as its EXIF orientation says."""
     background: Colour = (255, 255, 255)
     """The colour (R, G, B) that shows through transparent pixels."""
-    scaling: Literal["full"] = "full"
-    """Decode every pixel of the file before fitting."""
+    scaling: Literal["jpeg", "full"] = "jpeg"
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
 
 
 class InputSettings(Settings):
@@ -177,7 +177,7 @@ class DecodeSpec(Settings):
 
     exif: bool = True
     background: Colour = (255, 255, 255)
-    scaling: Literal["full"] = "full"
+    scaling: Literal["jpeg", "full"] = "full"
     max_pixels: int = 50_000_000
 
 

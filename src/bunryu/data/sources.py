@@ -12,7 +12,7 @@ from bunryu.data import folders, tabular
 from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv, require_frame
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
-from bunryu.errors import ConfigError, DataError, nearest, some
+from bunryu.errors import ConfigError, DataError, count, nearest, some
 
 
 def read_source(
@@ -84,9 +84,9 @@ def check_classes(table: Table) -> None:
     everything = set(table.target_labels)
     if not training:
         counts = Counter(table.splits)
+        others = [f"{count(counts[name], 'image')} for {name}" for name in SPLITS if counts[name]]
         raise DataError(
-            f"There are no images to train on in {table.root}: "
-            f"{', '.join(f'{counts[name]} are given as {name}' for name in SPLITS if counts[name])}. "
+            f"There are no images to train on in {table.root}, only {' and '.join(others)}. "
             "Give them too: --train-dir FOLDER, or data.train=FOLDER."
         )
     folded: dict[str, str] = {}
@@ -95,8 +95,8 @@ def check_classes(table: Table) -> None:
         if other != name:
             counts = Counter(table.target_labels)
             raise DataError(
-                f"The same class in two spellings: {other!r} ({counts[other]} images) and {name!r} "
-                f"({counts[name]} images). Rename one of them, so that both mean one class or clearly two."
+                f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
+                f"({count(counts[name], 'image')}). Rename one of them, so that both mean one class or clearly two."
             )
     unknown = sorted(everything - training)
     if unknown:
@@ -131,9 +131,15 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
     source = frame if frame is not None else settings.source
     if source is not None and settings.train is not None:
         raise ConfigError(f"Data came twice: {settings.source or 'a DataFrame'} and --train-dir. Give one.")
+    apart = [(split, path) for split, path in (("val", settings.val), ("test", settings.test)) if path is not None]
+    if source is None and settings.train is None and apart:
+        split, path = apart[0]
+        raise ConfigError(
+            f"--train-dir is missing: {path} is for {split} only. Name what to train on too: "
+            f"bunryu train --train-dir FOLDER --{split}-dir {path}"
+        )
     if source is None and settings.train is None:
         raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
-    apart = [(split, path) for split, path in (("val", settings.val), ("test", settings.test)) if path is not None]
     if source is not None:
         return [("", source), *apart]
     return [("train", settings.train), *apart]
@@ -151,7 +157,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None)
             f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
         )
     rows = tabular.interpret(read_csv(path), settings, path.parent, label=label)
-    notes = [f"{len(rows.files)} rows in {path}", *rows.notes]
+    notes = [f"{count(len(rows.files), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
 
@@ -172,7 +178,7 @@ def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
         groups=None,
         columns={},
         published=None,
-        notes=[f"{len(listing.rows)} images in {path} ({kind})", *listing.all_notes()],
+        notes=[f"{count(len(listing.rows), 'image')} in {path} ({kind})", *listing.all_notes()],
     )
 
 
@@ -218,7 +224,8 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
     keys = list(zip(shown, rows.labels, rows.splits, strict=True))
     order = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values(), key=keys.__getitem__)
     if len(order) < len(shown):
-        notes.append(f"{len(shown) - len(order)} rows that repeat another row's path and label were dropped")
+        repeated = count(len(shown) - len(order), "row that repeats", "rows that repeat")
+        notes.append(f"{repeated} another row's path and label: dropped")
 
     def arranged(cells: list[str]) -> Any:
         return texts([cells[i] for i in order])

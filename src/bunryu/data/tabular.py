@@ -74,7 +74,7 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     used = {paths, label_column}
     root = image_folder(settings.image_root, base)
     files = [file_under(root, text) for text in columns.values[paths]]
-    _require_files(columns, paths, files, root)
+    require_files(columns.where, columns.values[paths][0], files, root)
     named = [f"path={paths!r}", f"label={label_column!r}"]
     if group_column:
         named.append(f"group={group_column!r}")
@@ -97,8 +97,8 @@ def image_column(columns: Columns) -> list[str]:
     return columns.values[path_column(columns, DataSettings(), mend="Rename that column to path.")]
 
 
-def image_folder(given: str | None, base: Path) -> Path:
-    """Return the absolute folder that a table's paths are relative to.
+def image_folder(given: str | None, base: Path, *, key: str = "data.image_root") -> Path:
+    """Return the absolute folder that a table's paths are relative to; `key` is what the user sets it with.
 
     Raises:
         DataError: the given one is not there.
@@ -106,7 +106,7 @@ def image_folder(given: str | None, base: Path) -> Path:
     root = Path(given).expanduser() if given else base
     if given and not root.is_dir():
         near = nearest(root.name, _names(root.parent))
-        raise DataError(f"data.image_root: there is no folder {root}.{near}")
+        raise DataError(f"{key}: there is no folder {root}.{near}")
     return root.absolute()
 
 
@@ -215,22 +215,28 @@ def _require_labels(columns: Columns, name: str, labels: list[str]) -> None:
         )
 
 
-def _require_files(columns: Columns, name: str, files: list[str], root: Path) -> None:
-    """Stop where none of the first paths exist, and look for the folder that has them."""
-    sample = files[:: max(1, len(files) // 50)]
-    if any(os.path.exists(file) for file in sample):  # noqa: PTH110
+def require_files(where: str, first: str, files: list[str], root: Path, *, mend: str = "data.image_root={}") -> None:
+    """Stop where none of a table's files exist, and look for the folder that has them.
+
+    Args:
+        where: the table.
+        first: its first path, as it is written.
+        files: the files that its paths mean.
+        root: what the paths are relative to.
+        mend: what to type, with the folder in place of ``{}``.
+    """
+    if any(os.path.exists(file) for file in files):  # noqa: PTH110
         return
-    first = columns.values[name][0]
-    hint = _where_instead(root, first) or " Name the folder the paths are relative to: data.image_root=FOLDER"
-    raise DataError(f"None of the images in {columns.where} is where its path points, e.g. {root / first}.{hint}")
+    hint = _where_instead(root, first, mend) or f" Name the folder the paths are relative to: {mend.format('FOLDER')}"
+    raise DataError(f"None of the images in {where} is where its path points, e.g. {root / first}.{hint}")
 
 
-def _where_instead(root: Path, first: str) -> str:
+def _where_instead(root: Path, first: str, mend: str) -> str:
     """Look for a table's first image in the folders around."""
     near = [folder / name for folder in (root, root.parent) for name in _names(folder)]
     for folder in (root.parent, *(path for path in near if path.is_dir())):
         if os.path.isfile(file_under(folder, first)):  # noqa: PTH113
-            return f" Did you mean data.image_root={folder}?"
+            return f" Did you mean {mend.format(folder)}?"
     for folder in (root, *(path for path in near if path.is_dir())):
         for suffix in (".jpg", ".jpeg", ".png"):
             if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113

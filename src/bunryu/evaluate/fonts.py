@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from matplotlib import font_manager
 
-from bunryu.evaluate.report import shorten
+from bunryu.cells import shorten
 
 NAME_CELLS = 24
 _OWN_FONT = "DejaVu Sans"  # comes with matplotlib

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.cells import clean, pad, shorten, width
 from bunryu.errors import some
 from bunryu.predictions import guard
 
@@ -36,7 +36,7 @@ def text_report(
         Text that ends with a newline, no line with spaces at its end. Columns are aligned for terminals
         that draw Hangul in two cells (Unicode Standard Annex 11).
     """
-    lines = [_clean(title), "=" * width(_clean(title)), ""]
+    lines = [clean(title), "=" * width(clean(title)), ""]
     found = [
         (f"{split}: " if len(metrics_by_split) > 1 else "") + sentence
         for split, metrics in metrics_by_split.items()
@@ -117,7 +117,7 @@ def _images(n: int) -> str:
 
 
 def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
-    head = f"{_clean(split)}: {_images(metrics['n'])}"
+    head = f"{clean(split)}: {_images(metrics['n'])}"
     if "groups" in metrics:
         head += f" in {metrics['groups']:,} groups"
     yield head
@@ -153,10 +153,10 @@ def _names(names: list[str], limit: int) -> str:
 
 def _pairs(pairs: dict[str, str]) -> Iterator[str]:
     """Yield aligned `key  value` lines; further lines of a value are indented under the first."""
-    column = max(width(_clean(key)) for key in pairs)
+    column = max(width(clean(key)) for key in pairs)
     for key, value in pairs.items():
         first, *more = str(value).splitlines() or [""]
-        yield f"  {pad(_clean(key), column)}  {first}"
+        yield f"  {pad(clean(key), column)}  {first}"
         yield from (f"  {' ' * column}  {line}" for line in more)
 
 
@@ -172,44 +172,3 @@ def _table(per_class: dict[str, dict[str, Any]]) -> Iterator[str]:
             ratios = f"{'-':>9}  {'-':>6}  {'-':>5}"
         mark = "  < never right" if row["support"] and not row["recall"] else ""
         yield f"  {pad(name, column)}  {ratios}  {row['support']:>6}  {row['predicted']:>9}{mark}"
-
-
-def width(text: str) -> int:
-    """Return how many terminal cells `text` takes: two for wide and full-width characters, none for marks."""
-    return sum(_cells(char) for char in unicodedata.normalize("NFC", text))
-
-
-def _cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def pad(text: str, cells: int) -> str:
-    """Fill `text` with spaces to the right until it takes `cells` terminal cells."""
-    return text + " " * (cells - width(text))
-
-
-def shorten(text: str, cells: int) -> str:
-    """Return `text` on one line in at most `cells` terminal cells, its middle replaced by an ellipsis."""
-    clean = _clean(text)
-    if width(clean) <= cells:
-        return clean
-    tail = _head(clean[::-1], (cells - 1) // 2)[::-1]
-    return _head(clean, cells - 1 - width(tail)) + "…" + tail
-
-
-def _head(text: str, cells: int) -> str:
-    taken = 0
-    for i, char in enumerate(text):
-        taken += _cells(char)
-        if taken > cells:
-            return text[:i]
-    return text
-
-
-def _clean(text: str) -> str:
-    """Compose Hangul that macOS wrote as separate letters; replace what breaks a line or is not Unicode."""
-    composed = unicodedata.normalize("NFC", text)
-    swaps = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
-    return "".join(swaps.get(unicodedata.category(char), char) for char in composed)

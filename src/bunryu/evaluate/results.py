@@ -66,19 +66,30 @@ def measured(
     return Measured(name, predictions, metrics, picture, skipped)
 
 
-def write_results(folder: Path, results: list[Measured], title: str, facts: dict[str, str], steps: list[str]) -> None:
-    """Write everything about `results` into `folder`; metrics.json comes last."""
+def write_results(
+    folder: Path, results: list[Measured], run: str, title: str, facts: dict[str, str], steps: list[str]
+) -> None:
+    """Write everything about `results` into `folder`; metrics.json comes last.
+
+    Args:
+        folder: a folder that exists.
+        results: what was measured, an item a split.
+        run: what was measured in few words, the run's name first: it begins the title of every picture.
+        title: first line of the report.
+        facts: name -> sentence, at the head of the report.
+        steps: commands to type next, at its end.
+    """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     for result in results:
         _write_tables(folder, result)
-        _write_plots(folder / "plots", result)
+        _write_plots(folder / "plots", result, f"{run} · {result.name}")
     by_name = {result.name: result.metrics for result in results}
     write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
     write_json(folder / "metrics.json", by_name)
 
 
 def _write_tables(folder: Path, result: Measured) -> None:
-    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.text())
+    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
     matrix = result.confusion
     buffer = io.BytesIO()
     np.save(buffer, matrix)
@@ -86,24 +97,25 @@ def _write_tables(folder: Path, result: Measured) -> None:
     write_atomic(folder / f"confusion_{result.name}.csv", confusion_csv(matrix, result.predictions.classes))
 
 
-def _write_plots(folder: Path, result: Measured) -> None:
+def _write_plots(folder: Path, result: Measured, of: str) -> None:
     name, classes = result.name, result.predictions.classes
     predictions, matrix = result.predictions, result.confusion
     assert predictions.true_N is not None
-    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}.png", normalize=False)
-    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}_normalized.png", normalize=True)
-    plots.plot_per_class(result.metrics["per_class"], folder / f"per_class_f1_{name}.png")
+    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}.png", of=of, normalize=False)
+    plots.plot_confusion(matrix, classes, folder / f"confusion_{name}_normalized.png", of=of, normalize=True)
+    plots.plot_per_class(result.metrics["per_class"], folder / f"per_class_f1_{name}.png", of=of)
     plots.plot_probabilities(
         predictions.probs_NK,
         predictions.true_N,
         classes,
         folder / f"probabilities_{name}.png",
         result.metrics.get("positive"),
+        of=of,
     )
-    _plot_examples(folder / f"examples_{name}.png", result)
+    _plot_examples(folder / f"examples_{name}.png", result, of)
 
 
-def _plot_examples(path: Path, result: Measured) -> None:
+def _plot_examples(path: Path, result: Measured, of: str) -> None:
     """Show the surest mistakes first, then right answers spread over the classes."""
     predictions = result.predictions
     assert predictions.true_N is not None
@@ -120,7 +132,10 @@ def _plot_examples(path: Path, result: Measured) -> None:
         said = f"{predictions.classes[pred_N[row]]} {conf_N[row]:.2f}"
         titles.append(said if right_N[row] else f"{said}\n(true: {predictions.classes[predictions.true_N[row]]})")
     images = [result.picture(row) for row in rows]
-    plots.plot_examples(images, titles, [bool(right_N[row]) for row in rows], path)
+    note = "no answer is wrong"
+    if wrong := int((~right_N).sum()):
+        note = f"{wrong:,} of {len(right_N):,} answers are wrong; the surest mistakes first"
+    plots.plot_examples(images, titles, [bool(right_N[row]) for row in rows], path, of=of, note=note)
 
 
 def _place_in_class(true_N: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -276,11 +277,26 @@ def _require_tag(name: str) -> None:
 
 
 def _nearest_name(library: str, bare: str) -> str:
+    """Name the models that have the wanted name in theirs (whatever its case and dashes), else the one most alike."""
     import timm
 
-    choices: Sequence[str] = ["scratch_cnn"] if not library else []
+    choices = [] if library else ["scratch_cnn"]
     if library in ("", "timm"):
-        choices = [*choices, *(f"timm/{name}" for name in timm.list_models())]
+        choices += [f"timm/{name}" for name in timm.list_models()]
     if library in ("", "torchvision"):
-        choices = [*choices, *(f"torchvision/{name}" for name in torchvision_names())]
+        choices += [f"torchvision/{name}" for name in torchvision_names()]
+    wanted = _letters(bare)
+    found = {choice: _letters(choice.rpartition("/")[2]) for choice in choices}
+    exact = [choice for choice, letters in found.items() if letters == wanted]
+    inside = [choice for choice, letters in found.items() if len(wanted) > 2 and wanted in letters]
+    inside.sort(key=lambda choice: (not found[choice].startswith(wanted), len(found[choice]), choice))
+    near = exact or inside
+    if len(near) > 1:
+        return f" Did you mean one of {some(near, 8)}?"
+    if near:
+        return f" Did you mean '{near[0]}'?"
     return nearest(f"{library or 'timm'}/{bare}", choices)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

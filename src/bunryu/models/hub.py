@@ -48,15 +48,19 @@ def fetched(library: str, bare: str, make: Callable[[], N]) -> N:
     name, offline = weights_name(library, bare), hub.HF_HUB_OFFLINE
     if not place:
         raise ModelError(f"{name} has no weights on its hub. Give model.weights=FILE or model.weights=none.")
+    silent = False
     try:
         if on_hf_hub:
-            hub.HF_HUB_OFFLINE = offline or not reachable(hub.ENDPOINT)  # then timm looks into its cache only
+            silent = offline or not reachable(hub.ENDPOINT)
+            hub.HF_HUB_OFFLINE = silent  # then timm looks into its cache only
         elif not _cached(place) and not reachable(place):
-            raise ConnectionError(f"{urlsplit(place).hostname} does not answer")
+            silent = True
+            raise ConnectionError
         with _listening() as heard:
             net = make()
     except Exception as error:
-        raise _refusal(name, place, error) from error
+        host = "HF_HUB_OFFLINE is set" if offline and on_hf_hub else f"{urlsplit(place).hostname} does not answer"
+        raise _refusal(name, place, error, host if silent else "") from error
     finally:
         hub.HF_HUB_OFFLINE = offline
     _require_whole(name, net, heard)
@@ -83,7 +87,7 @@ def reachable(url: str, seconds: float = _SECONDS) -> bool:
 
 
 def _place(library: str, bare: str) -> tuple[str, bool]:
-    """Return where the weights lie ("" where nowhere), and whether that is the Hugging Face hub."""
+    """Return the address of the weights ("" where nowhere), and whether that is the Hugging Face hub."""
     if library == "timm":
         import huggingface_hub.constants as hub
         import timm
@@ -91,7 +95,12 @@ def _place(library: str, bare: str) -> tuple[str, bool]:
         cfg = timm.get_pretrained_cfg(bare)
         if cfg is None or not (cfg.hf_hub_id or cfg.url):
             return "", False
-        return (f"{hub.ENDPOINT}/{cfg.hf_hub_id}", True) if cfg.hf_hub_id else (cfg.url, False)
+        if not cfg.hf_hub_id:
+            return cfg.url, False
+        file = (
+            "/resolve/main/model.safetensors" if cfg.hf_hub_id.startswith("timm/") else ""
+        )  # others call it otherwise
+        return f"{hub.ENDPOINT}/{cfg.hf_hub_id}{file}", True
     from torchvision import models
 
     return str(models.get_model_weights(bare).DEFAULT.url), False
@@ -141,13 +150,14 @@ def _require_whole(name: str, net: nn.Module, heard: list[str]) -> None:
     console.say(f"weights: not on the hub, so they start anew: {some(missing, 4)}", style="yellow")
 
 
-def _refusal(name: str, place: str, error: Exception) -> ModelError:
+def _refusal(name: str, place: str, error: Exception, silent: str) -> ModelError:
+    """Say why there are no weights; `silent` is why nothing could be asked, or empty where something answered."""
     if isinstance(error, OSError) or type(error).__module__.startswith(_NETWORK):
+        why = f"{silent}, and they are not in the local cache" if silent else first_line(error)
         return ModelError(
-            f"The weights of {name} could not be fetched: the hub cannot be reached and the local cache does not have "
-            f"them ({first_line(error)}). Nothing was trained. Download them where there is a network, from {place}, "
-            "and give the file: model.weights=FILE.safetensors (or .pth); or train from scratch with "
-            "model.weights=none (model.name=scratch_cnn is quicker)."
+            f"The weights of {name} could not be fetched: {why}. Nothing was trained. Where there is a network, "
+            f"download {place} and give the file: model.weights=FILE. Or train from scratch: model.weights=none "
+            "(model.name=scratch_cnn is quicker)."
         )
     return ModelError(f"{name} cannot be made with its weights: {first_line(error)}")
 

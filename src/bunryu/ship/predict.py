@@ -3,134 +3,167 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import os
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bunryu.data.columns import TABLE_SUFFIXES, read_csv
+from bunryu import console
+from bunryu.cells import pad, shorten, width
 from bunryu.data.decode import Source
-from bunryu.data.folders import Listing, require_utf8, walk_images
-from bunryu.data.tabular import file_under, image_column, image_folder
-from bunryu.errors import ConfigError, DataError, nearest, some
-from bunryu.predictions import Predictions, guard
+from bunryu.errors import ConfigError, count, some
+from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
+from bunryu.run import model_file
+from bunryu.ship.gathering import gather
 from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
     from bunryu.inference import Model
 
-Format = Literal["csv", "jsonl"]
 Reason = tuple[str, str]
 """A name that could not be read, and why; a name given twice has two."""
+_ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
+_BEGINNINGS = (b"path,pred,conf,", b"path\tpred\tconf\t", b'{"path": ', BYTE_ORDER_MARK.encode() + b"path,pred,conf,")
+_NAME_WIDTH = 40
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What to predict: names as they are shown, the files they mean, and what was ignored, in sentences."""
+class Predicted:
+    """What `predict` found.
 
-    names: list[str]
-    files: list[Source]
-    notes: list[str] = field(default_factory=list)
+    Attributes:
+        predictions: of every input that could be read, in the order of the inputs.
+        unreadable: (name, reason) of the others, in their order.
+        total: the number of inputs.
+    """
+
+    predictions: Predictions
+    unreadable: list[Reason]
+    total: int
+
+    def unreadable_note(self) -> str:
+        """Say how many of the inputs could not be read, and which."""
+        told = some((f"{name} ({reason})" for name, reason in self.unreadable), 5)
+        return f"{len(self.unreadable)} of {self.total} files could not be read and have no row: {told}"
 
 
-def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
-    """List the files that the inputs mean: images, folders (recursively, sorted), globs, or tables of paths.
+def predict(
+    model: Model | Path,
+    inputs: Sequence[Source],
+    *,
+    batch_size: int,
+    image_root: str | None = None,
+    out: Path | None = None,
+    format: Format | None = None,
+    device: Any = "auto",
+) -> Predicted:
+    """Predict every input that can be read; everything that can be refused is, before the model is opened.
 
-    Pictures in memory (bytes, arrays) are taken as they are, and are called ``image 0`` by their position.
+    Args:
+        model: an open model; or a run folder or model file, to be opened on `device`.
+        inputs: images, folders, globs and tables; see `gather`.
+        batch_size: pictures in one forward pass.
+        image_root: what a table's paths are relative to; its own folder when None.
+        out: also write the predictions there, and beside them FILE.skipped.csv where some inputs cannot be read.
+        format: of `out`; by its ending, else csv, when None.
+        device: where to compute, for a model that is not open yet.
 
     Raises:
-        DataError: an input that is not there, or that holds no image.
+        RunError: no run, or a run without its final model.
+        DataError: an input that is not there.
+        ConfigError: an `out` that cannot be written.
+        DeviceError: the device is not there, or memory ran out.
     """
-    names: list[str] = []
-    files: list[Source] = []
-    notes: list[str] = []
-    for position, item in enumerate(inputs):
-        if isinstance(item, (bytes, np.ndarray)):
-            names.append(f"image {position}")
-            files.append(item)
-            continue
-        given = os.fspath(item)
-        require_utf8(given)
-        path = Path(given).expanduser()
-        if path.is_dir():
-            listing = Listing()
-            found = list(walk_images(path, listing))
-            ignored = [f"{path}: {note}" for note in listing.all_notes()]
-            if not found:
-                raise DataError(" ".join([f"There are no images in {path}.", *(f"{note}." for note in ignored)]))
-            notes += ignored
-            names += [os.path.join(given, os.path.relpath(file, path)) for file in found]  # noqa: PTH118
-            files += found
-        elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
-            cells = image_column(read_csv(path))
-            root = image_folder(image_root, path.parent)
-            names += cells
-            files += [file_under(root, cell) for cell in cells]
-        elif os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
-            names.append(given)
-            files.append(str(path))
-        else:
-            matches = sorted(match for match in glob.glob(str(path), recursive=True) if os.path.isfile(match))  # noqa: PTH113, PTH207
-            if not matches:
-                raise DataError(_not_there(path))
-            names += matches
-            files += matches
-    return Inputs(names, files, notes)
+    if isinstance(model, Path):
+        model = model_file(model)
+    written_as: Format = "csv" if out is None else format_of(out, format)
+    if out is not None:
+        require_writable(out)
+    gathered = gather(inputs, image_root)
+    for note in gathered.notes:
+        console.say(note)
+    if isinstance(model, Path):
+        from bunryu.inference import Model
+
+        model = Model.open(model, device=device)
+    rows = np.arange(len(gathered.files))
+    kept, probs, failed = model.infer(gathered.files.__getitem__, rows, batch_size=batch_size, label="Predicting")
+    found = Predicted(
+        Predictions([gathered.names[row] for row in kept], model.classes, probs),
+        [(gathered.names[row], failed[row]) for row in sorted(failed)],
+        len(rows),
+    )
+    if out is not None:
+        _write(found, out, written_as)
+    return found
 
 
-def _not_there(path: Path) -> str:
-    if glob.has_magic(str(path)):
-        return f"No file matches {path}."
-    there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"There is no file or folder {path}.{nearest(path.name, there)}"
-
-
-def predict(model: Model, inputs: Inputs, *, batch_size: int) -> tuple[Predictions, list[Reason]]:
-    """Predict every input that can be read.
-
-    Returns:
-        The predictions, in the order of the inputs, and (name, reason) of each that could not be read, in their order.
-    """
-    rows = np.arange(len(inputs.files))
-    kept, probs, failed = model.infer(inputs.files.__getitem__, rows, batch_size=batch_size, label="Predicting")
-    predictions = Predictions([inputs.names[row] for row in kept], model.classes, probs)
-    return predictions, [(inputs.names[row], failed[row]) for row in sorted(failed)]
-
-
-def write_predictions(
-    path: Path, predictions: Predictions, unreadable: Sequence[Reason], format: Format
-) -> Path | None:
-    """Write the predictions and, beside them, the list of unreadable files; return the latter's path, if any.
+def format_of(out: Path, format: Format | None) -> Format:
+    """Return the format that a file is written in: the one asked for, else by its ending, else csv.
 
     Raises:
-        ConfigError: `path` is a folder.
+        ConfigError: an ending of none of the formats, or of another than the one asked for.
     """
-    require_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, predictions.text(format))
-    if not unreadable:
-        return None
-    listing = path.with_name(f"{path.stem}.skipped.csv")
-    write_atomic(listing, reasons_csv(unreadable))
-    return listing
+    ending = out.suffix.lower()
+    by_ending = _ENDINGS.get(ending)
+    if ending and by_ending is None:
+        mend = f" For Excel: --out {out.with_suffix('.csv')} --format csv-excel" if ending.startswith(".xls") else ""
+        raise ConfigError(f"--out: expected FILE.csv or FILE.jsonl, received {out}.{mend}")
+    if by_ending and format and by_ending != format.removesuffix("-excel"):
+        raise ConfigError(f"--out: {out} is named as {by_ending}, but the format is to be {format}. Make them agree.")
+    return format or by_ending or "csv"
 
 
-def require_file(path: Path) -> None:
-    """Refuse a file that cannot be written, before anything is predicted.
+def require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, or that would replace something else than predictions.
 
     Raises:
-        ConfigError: `path` is a folder, or nothing can be written into its folder.
+        ConfigError: `path` is a folder or another file's, or nothing can be written into its folder.
     """
     if path.is_dir():
         raise ConfigError(f"--out: {path} is a folder. Name a file, such as {path / 'predictions.csv'}.")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--out: {path} is not a regular file. For standard output: --out -")
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ConfigError(f"--out: nothing can be written into {there}. Name a file in another folder.")
+    if path.exists():
+        with path.open("rb") as file:
+            beginning = file.read(32)
+        if beginning and not beginning.startswith(_BEGINNINGS):
+            raise ConfigError(
+                f"--out: {path} is there and holds no predictions; only predictions are replaced. Name another file."
+            )
+
+
+def _write(found: Predicted, out: Path, format: Format) -> None:
+    """Write the predictions and, beside them, the list of the unreadable; say so."""
+    replaced = out.exists()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, found.predictions.lines(format))
+    told = f"{count(len(found.predictions), 'prediction')}: {out}"
+    listing = out.with_name(f"{out.stem}.skipped.csv")
+    if found.unreadable:
+        mark = BYTE_ORDER_MARK if format == "csv-excel" else ""
+        write_atomic(listing, mark + reasons_csv(found.unreadable))
+        told += f"; unreadable files: {listing}"
+    elif replaced:
+        listing.unlink(missing_ok=True)  # of the predictions that were replaced
+    console.say(told)
+    if replaced:
+        console.say(f"replaced {out}")
+
+
+def show(predictions: Predictions, format: Format = "csv") -> None:
+    """Write predictions on standard output; nothing where there are none."""
+    if len(predictions):
+        sys.stdout.writelines(predictions.lines(format))
+        sys.stdout.flush()
 
 
 def reasons_csv(reasons: Iterable[Reason]) -> str:
@@ -143,19 +176,13 @@ def reasons_csv(reasons: Iterable[Reason]) -> str:
 
 
 def top_k(predictions: Predictions, k: int = 5) -> str:
-    """Return the most probable classes of the first image, for people to read."""
+    """Return the most probable classes of the first image, for people to read: aligned where Hangul takes two cells."""
     probs = predictions.probs_NK[0]
     order = np.argsort(-probs, kind="stable")[:k]
-    width = max(len(predictions.classes[i]) for i in order)
-    lines = [predictions.paths[0]]
-    lines += [
-        f"  {predictions.classes[i]:<{width}}  {probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-        for i in order
+    names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
+    column = max(map(width, names))
+    lines = [
+        f"  {pad(name, column)}  {probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+        for name, i in zip(names, order, strict=True)
     ]
-    return "\n".join(lines)
-
-
-def unreadable_note(unreadable: Sequence[Reason], total: int) -> str:
-    """Say how many of the inputs could not be read, and which."""
-    told = some((f"{name} ({reason})" for name, reason in unreadable), 5)
-    return f"{len(unreadable)} of {total} files could not be read and have no row: {told}"
+    return "\n".join([predictions.paths[0], *lines])
