@@ -69,7 +69,7 @@ def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
     model.net.train()
-    feed = pictures(model, settings, plan.table.file, np.zeros(0, np.int64))
+    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)
@@ -111,7 +111,7 @@ def run_to_end(
             settings=settings,
             stages=whole_stages(settings),
             weights_K=class_weights(settings.loss, counts, model.classes),
-            file=table.file,
+            table=table,
             target=target,
             rows=rows,
             val_rows=table.split("val"),

@@ -210,7 +210,7 @@ def arm(point: str, at: int) -> None:
         case "half written":
             die_half_written(at)
         case "best":
-            on_call(loop, "seal", at, die)
+            on_call(loop, "seal_state", at, die)
         case "history":
             on_call(loop, "write_jsonl", at, die)
         case "end of stage":

@@ -19,7 +19,6 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from bunryu import console
 from bunryu.data.loading import cores
@@ -28,6 +27,7 @@ from bunryu.data.memory import Memory
 from bunryu.data.settings import DataSettings, DecodeSpec
 from bunryu.data.table import Table, texts
 from bunryu.errors import DataError, some
+from bunryu.kept import cache_folder
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -113,9 +113,8 @@ def check_images(table: Table, spec: DecodeSpec, *, level: Level, workers: int |
 
 
 def cache_file() -> Path:
-    """Return where checks are remembered: in $BUNRYU_CACHE, else in the user's cache folder."""
-    folder = os.environ.get("BUNRYU_CACHE")
-    return (Path(folder) if folder else user_cache_path("bunryu", appauthor=False)) / "checks.sqlite"
+    """Return where checks are remembered."""
+    return cache_folder() / "checks.sqlite"
 
 
 def find_copies(table: Table) -> list[Copies]:

@@ -56,6 +56,9 @@ class DataSettings(Settings):
     """Images with more pixels (in millions) are refused before any memory is taken for them."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Threads that decode images; the number of cores when null."""
+    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
+    """Disk space in GB, in the user's cache folder, for features of frozen backbones, so that another head on
+    them starts at once. Nothing is kept when 0."""
 
 
 class SplitSettings(Settings):

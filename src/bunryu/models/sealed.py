@@ -71,10 +71,15 @@ class Sealed(Settings):
 
 def seal(path: Path, net: Classifier, sealed: Sealed) -> None:
     """Write the model file, atomically."""
+    seal_state(path, net.state_dict(), sealed)
+
+
+def seal_state(path: Path, state: Mapping[str, torch.Tensor], sealed: Sealed) -> None:
+    """Write the model file of a network with these tensors, atomically."""
     from safetensors.torch import save
 
     record = {name: json.dumps(value, ensure_ascii=False) for name, value in sealed.model_dump(mode="json").items()}
-    write_atomic(path, save(separate(net.state_dict()), {"format": "pt", "schema": str(SCHEMA), **record}))
+    write_atomic(path, save(separate(state), {"format": "pt", "schema": str(SCHEMA), **record}))
 
 
 def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

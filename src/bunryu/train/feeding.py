@@ -8,19 +8,23 @@ picture is the picture as epoch v of the run augments it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from bunryu import console
 from bunryu.data.loading import load_batches, require_read
 from bunryu.data.settings import AugmentSettings, InputSpec
+from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities
+from bunryu.kept import kept, key_of_facts
 from bunryu.settings import RunSettings
 from bunryu.train.settings import Stage
 
@@ -30,6 +34,9 @@ Batches = list[Rows]
 
 class Feed(Protocol):
     """Where batches come from, and how the network answers to them."""
+
+    seconds_between_saves: ClassVar[float]
+    """0: after every epoch. Epochs on features are sooner done again than written down."""
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield each batch on the device, ready for `logits`, and its rows; `epoch` names the draws."""
@@ -48,20 +55,23 @@ class Feed(Protocol):
 class Pictures:
     """Pictures from their files, augmented on the device."""
 
+    seconds_between_saves: ClassVar[float] = 0.0
+
     model: Model
     input: InputSpec
     """The size that this stage trains at; validation is always at the sealed one."""
     augment: AugmentSettings
     seed: int
-    file: Callable[[int], str]
+    table: Table
     val_rows: Rows
     workers: int | None
+    cache_gb: float
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
         spec = canvas(self.input, self.augment)
-        for batch in load_batches(self.file, batches, self.model.sealed.decode, spec, workers=self.workers):
-            require_read(batch.failed, self.file)
+        for batch in load_batches(self.table.file, batches, self.model.sealed.decode, spec, workers=self.workers):
+            require_read(batch.failed, self.table.file)
             pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
             parameters = draw(self.augment, self.seed, epoch, batch.rows)
             yield apply(pixels, parameters, self.augment, self.input), batch.rows
@@ -74,8 +84,8 @@ class Pictures:
 
     def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
-        rows, probs, failed = model.infer(self.file, self.val_rows, workers=self.workers, label="validating")
-        require_read(failed, self.file)
+        rows, probs, failed = model.infer(self.table.file, self.val_rows, workers=self.workers, label="validating")
+        require_read(failed, self.table.file)
         return rows, probs
 
 
@@ -87,6 +97,7 @@ class Features:
     sees `views` of each picture in turn instead of a new one each epoch.
     """
 
+    seconds_between_saves: ClassVar[float] = 10.0
     model: Model
     views_VNF: torch.Tensor
     place: NDArray[np.int64]
@@ -115,16 +126,17 @@ class Features:
         return self.val_rows, probabilities(torch.cat(parts), model.sealed.decision).cpu().numpy()
 
 
-def pictures(model: Model, settings: RunSettings, file: Callable[[int], str], val_rows: Rows) -> Pictures:
+def pictures(model: Model, settings: RunSettings, table: Table, val_rows: Rows) -> Pictures:
     """Return the feed of pictures from their files, as the settings say."""
     return Pictures(
         model=model,
         input=model.sealed.input,
         augment=settings.augment,
         seed=settings.train.seed,
-        file=file,
+        table=table,
         val_rows=val_rows,
         workers=settings.data.workers,
+        cache_gb=settings.data.cache_gb,
     )
 
 
@@ -157,9 +169,39 @@ NO_AUGMENT = AugmentSettings(crop_scale=None, hflip=0.0)
 """Pictures as validation sees them."""
 
 
-@torch.no_grad()
 def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
-    """Return what the backbone makes of the pictures as `epoch` augments them, float32 (N, F), in their order."""
+    """Return what the backbone makes of the pictures as `epoch` augments them, float32 (N, F), in their order.
+
+    Kept between runs under everything they follow from: the pictures' content, the backbone's weights, how
+    pictures become its input, the augmentation's draws, and what decides the last bits.
+    """
+    model, digests = pictures.model, pictures.table.digests
+    if digests is None:
+        return _features(pictures, rows, epoch, label)
+    random = pictures.augment != NO_AUGMENT
+    key = key_of_facts(
+        backbone=_digest(model.net.backbone),
+        images=digests[rows].tolist(),
+        decode=model.sealed.decode.model_dump(),
+        input=pictures.input.model_dump(),
+        precision=model.sealed.precision,
+        draws=[pictures.augment.model_dump(), pictures.seed, epoch, rows.tolist()] if random else None,
+        bits=[str(model.device.type), torch.get_num_threads(), torch.__version__, BATCH],
+    )
+    made = kept("features", key, lambda: _features(pictures, rows, epoch, label).cpu().numpy(), pictures.cache_gb)
+    return torch.from_numpy(made).to(model.device)
+
+
+def _digest(net: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+@torch.no_grad()
+def _features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
     model = pictures.model
     model.net.eval()
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]

@@ -15,9 +15,10 @@ from timm.utils import ModelEmaV3
 from torch import nn, optim
 
 from bunryu import console
+from bunryu.data.table import Table
 from bunryu.errors import Interrupted
 from bunryu.inference import Model
-from bunryu.models.sealed import seal
+from bunryu.models.sealed import seal_state
 from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
 from bunryu.storage import read_jsonl, write_jsonl
@@ -40,8 +41,7 @@ class Job:
     stages: list[Stage]
     """With whole numbers of epochs."""
     weights_K: list[float] | None
-    file: Callable[[int], str]
-    """Row id -> file."""
+    table: Table
     target: NDArray[np.int64]
     """Row id -> class index."""
     rows: NDArray[np.int64]
@@ -54,6 +54,10 @@ class Job:
     stop: Callable[[], bool]
     """Whether the person asked to stop."""
 
+    def file(self, row: int) -> str:
+        """Return the file of a row."""
+        return self.table.file(row)
+
 
 @dataclass
 class State:
@@ -62,8 +66,13 @@ class State:
     progress: Progress
     scaler: torch.GradScaler
     ema: ModelEmaV3 | None
+    history: list[dict[str, Any]]
     optimizer: optim.Optimizer | None = None
     """None between two stages."""
+    best: dict[str, torch.Tensor] | None = None
+    """The best weights, until they are saved."""
+    saved: float = 0.0
+    """When the last checkpoint was written."""
 
 
 def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
@@ -75,7 +84,6 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
     """
     state = begin(job, checkpoint)
     progress = state.progress
-    history = read_jsonl(job.folder / "history.jsonl")[: progress.history]
     console.say(header_line())
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
@@ -84,7 +92,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
         if checkpoint:
             restore_optimizer(state.optimizer, checkpoint)
             checkpoint = None
-        feed = choose_feed(pictures(job.model, job.settings, job.file, job.val_rows), stage, job.rows)
+        feed = choose_feed(pictures(job.model, job.settings, job.table, job.val_rows), stage, job.rows)
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
             start = time.monotonic()
@@ -94,9 +102,10 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
                     f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
                 }
             require_finite(job.folder, row)
-            why = remember(job, state, row, history)
+            why = remember(job, state, row)
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
-            if not why and progress.epoch < int(stage.epochs or 0):
+            ended = bool(why) or progress.epoch == int(stage.epochs or 0)
+            if not ended and (job.stop() or time.monotonic() - state.saved > feed.seconds_between_saves):
                 save(job, state)
                 stop_if_asked(job)
         next_stage(job, progress, why=why)
@@ -112,11 +121,12 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     scaler = torch.GradScaler(job.model.device.type, enabled=job.model.sealed.precision == "fp16")
     ema = ModelEmaV3(job.model.net, decay=settings.ema, use_warmup=True) if settings.ema else None
     if checkpoint is None:
-        return State(Progress(), scaler, ema)
+        return State(Progress(), scaler, ema, [])
     scaler.load_state_dict(checkpoint.scaler)
     if ema is not None:
         ema.module.load_state_dict(checkpoint.ema)
-    return State(checkpoint.progress, scaler, ema)
+    history = read_jsonl(job.folder / "history.jsonl")[: checkpoint.progress.history]
+    return State(checkpoint.progress, scaler, ema, history)
 
 
 def answering(job: Job, state: State) -> Model:
@@ -194,8 +204,8 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
         state.ema.update(job.model.net, state.progress.updates)
 
 
-def remember(job: Job, state: State, row: dict[str, Any], history: list[dict[str, Any]]) -> str:
-    """Write the epoch down, keep the best model, count patience; return why the stage should end, or ""."""
+def remember(job: Job, state: State, row: dict[str, Any]) -> str:
+    """Note the epoch, keep the best model, count patience; return why the stage should end, or ""."""
     settings, progress = job.settings.train, state.progress
     monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
     value, loss = float(row[monitor]), float(row.get("val_loss", row["train_loss"]))
@@ -205,16 +215,15 @@ def remember(job: Job, state: State, row: dict[str, Any], history: list[dict[str
     row["best"] = tie or better(job, value, progress.best)
     if row["best"]:
         progress.best, progress.best_loss, progress.best_epoch = value, loss, progress.total_epochs
-        seal(job.folder / "checkpoints" / "best.safetensors", answering(job, state).net, job.model.sealed)
+        state.best = {name: value.clone() for name, value in answering(job, state).net.state_dict().items()}
     if better(job, value, progress.stage_best):
         progress.stage_best, progress.stale_epochs, progress.plateau_stale = value, 0, 0
     else:
         progress.stale_epochs, progress.plateau_stale = progress.stale_epochs + 1, progress.plateau_stale + 1
     if progress.plateau_stale > job.settings.schedule.plateau_patience:
         progress.plateau_drops, progress.plateau_stale = progress.plateau_drops + 1, 0
-    history.append(row)
-    progress.history = len(history)
-    write_jsonl(job.folder / "history.jsonl", history)
+    state.history.append(row)
+    progress.history = len(state.history)
     if settings.patience is not None and progress.stale_epochs >= settings.patience:
         return f"no better {monitor} for {progress.stale_epochs} epochs"
     return ""
@@ -256,11 +265,16 @@ def pause(job: Job, state: State, start: float) -> float:
 
 
 def save(job: Job, state: State) -> None:
-    """Write the last checkpoint."""
+    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last."""
+    write_jsonl(job.folder / "history.jsonl", state.history)
+    if state.best is not None:
+        seal_state(job.folder / "checkpoints" / "best.safetensors", state.best, job.model.sealed)
+        state.best = None
     path = job.folder / "checkpoints" / "last.safetensors"
     ema = None if state.ema is None else state.ema.module
     scaler = state.scaler.state_dict()
     save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema)
+    state.saved = time.monotonic()
 
 
 def stop_if_asked(job: Job) -> None:

@@ -1,0 +1,73 @@
+"""Arrays kept between runs in the user's cache folder: each whole or not there, the longest unused removed first."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from bunryu.errors import TrainingError
+from bunryu.storage import write_atomic
+
+
+def cache_folder() -> Path:
+    """Return where things are kept between runs: $BUNRYU_CACHE, else the user's cache folder."""
+    folder = os.environ.get("BUNRYU_CACHE")
+    return Path(folder) if folder else user_cache_path("bunryu", appauthor=False)
+
+
+def key_of_facts(**facts: Any) -> str:
+    """Return the name of what follows from `facts` (JSON values) alone."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float) -> NDArray[Any]:
+    """Return the array of that key, made now or by an earlier run.
+
+    Args:
+        kind: the folder it is kept in.
+        key: names everything that the array follows from.
+        make: makes it where it is not kept.
+        limit_gb: space for all of the kind, in 10^9 bytes; nothing is read or kept when 0.
+    """
+    if not limit_gb:
+        return make()
+    path = cache_folder() / kind / f"{key}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
+        path.touch()
+        return found
+    array = make()
+    if array.nbytes <= limit_gb * 1e9:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        with contextlib.suppress(OSError, TrainingError):  # a cache that cannot be written costs time alone
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_room(path.parent, limit_gb * 1e9 - array.nbytes)
+            write_atomic(path, buffer.getvalue())
+    return array
+
+
+def _make_room(folder: Path, limit: float) -> None:
+    """Remove the longest unused files until what is left takes `limit` bytes at most."""
+    files = []
+    for file in folder.glob("*.npy"):
+        with contextlib.suppress(FileNotFoundError):  # another run removed it
+            stat = file.stat()
+            files.append((stat.st_mtime, stat.st_size, file))
+    taken = sum(size for _, size, _ in files)
+    for _, size, file in sorted(files):
+        if taken <= limit:
+            return
+        with contextlib.suppress(OSError):  # in use on Windows, or gone
+            file.unlink()
+            taken -= size
