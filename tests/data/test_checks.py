@@ -439,7 +439,7 @@ def test_a_class_that_lost_every_training_image_is_an_error(tmp_path: Path) -> N
     files = {"a.png": picture(1), "x1.png": b"", "x2.png": b"", "x3.png": picture(2), "y.png": b""}
     splits = ["train", "train", "", "val", "val"]
     checked = check(make(tmp_path, files, labels=["a", "x", "x", "x", "y"], splits=splits))
-    with pytest.raises(DataError, match=r"class 'x' has no readable image left: 2 of 2 .* x1\.png: ") as caught:
+    with pytest.raises(DataError, match=r"class 'x' has no readable image left: all 2 were .* x1\.png: ") as caught:
         require_usable(checked, total=5)
     assert "'y'" not in str(caught.value)
     require_usable(check(photos(tmp_path / "good")), total=10)

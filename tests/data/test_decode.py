@@ -13,31 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pictures import GREY16, NOISE, RED, SPEC, attempt, encode, rng
 from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin, features
 
-from bunryu.data.decode import Header, decode, fit, load, read_header
+from bunryu.data.decode import Header, decode, read_header
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.settings import DecodeSpec
 from bunryu.errors import ImageError
 
-SPEC = DecodeSpec()
-SMALL = DecodeSpec(max_pixels=10**5)
-RED = (200, 30, 10)
 OPEN_FILES = Path("/proc/self/fd")
-rng = np.random.default_rng(7)
-NOISE = rng.integers(0, 256, (13, 17, 3), dtype=np.uint8)
-GREY16 = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
-
-
-def encode(picture, form, **options):
-    stream = BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(stream, form, **options)
-    return stream.getvalue()
 
 
 def png(width, height, depth, colour_type, rows, *chunks):
@@ -72,23 +59,10 @@ def over(colour, alpha, background):
     return np.floor((colour * alpha + background * (255 - alpha)) / 255 + 0.5).astype(np.uint8)
 
 
-def spec(height, width, fit="crop", crop_pct=1.0, **options):
-    options = {"interpolation": "bilinear", "mean": [0.5], "std": [0.5], **options}
-    return InputSpec(height=height, width=width, fit=fit, crop_pct=crop_pct, **options)
-
-
 def reason(source, spec=SPEC):
     with pytest.raises(ImageError) as caught:
         decode(source, spec)
     return str(caught.value)
-
-
-def attempt(read, *arguments):
-    """What `read` returns, or the text of its ImageError."""
-    try:
-        return read(*arguments)
-    except ImageError as error:
-        return str(error)
 
 
 # Arrays.
@@ -590,160 +564,3 @@ def test_many_threads(tmp_path, eager_threads):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert warnings.filters == filters
-
-
-# Fit.
-
-
-def triangle(pixels, box, size):
-    """Antialiased bilinear resampling of a float box, straight from its definition, in float64."""
-
-    def weights(start, stop, number, length):
-        scale = (stop - start) / number
-        support = max(scale, 1.0)
-        centres = start + (np.arange(number) + 0.5) * scale
-        distance = np.abs(np.arange(length) + 0.5 - centres[:, None]) / support
-        matrix = np.clip(1 - distance, 0, None)
-        return matrix / matrix.sum(axis=1, keepdims=True)
-
-    height, width = pixels.shape[:2]
-    rows, columns = weights(box[1], box[3], size[1], height), weights(box[0], box[2], size[0], width)
-    return np.einsum("ah,bw,hwc->abc", rows, columns, pixels.astype(np.float64))
-
-
-sides = st.integers(1, 40)
-
-
-@settings(max_examples=120, deadline=None)
-@given(sides, sides, sides, sides, st.floats(0.3, 1.0), st.integers(0, 1000))
-def test_crop_is_the_exact_centred_box(height, width, target_height, target_width, crop_pct, seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    scale = max(target_height / crop_pct / height, target_width / crop_pct / width)
-    inner_height, inner_width = target_height / scale, target_width / scale
-    left, top = (width - inner_width) / 2, (height - inner_height) / 2
-    box = (left, top, left + inner_width, top + inner_height)
-    fitted = fit(pixels, spec(target_height, target_width, crop_pct=crop_pct))
-    assert fitted.shape == (target_height, target_width, 3)
-    np.testing.assert_allclose(fitted, triangle(pixels, box, (target_width, target_height)), atol=1.6)
-
-
-@settings(max_examples=120, deadline=None)
-@given(
-    sides,
-    sides,
-    sides,
-    sides,
-    st.sampled_from(["crop", "stretch", "pad"]),
-    st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
-    st.sampled_from(["rgb", "grey"]),
-    st.sampled_from(["RGB", "L", "RGBA"]),
-)
-def test_load_is_fit_of_decode(height, width, target_height, target_width, fit_by, resample, channels, kind):
-    depth = {"RGB": 3, "L": 1, "RGBA": 4}[kind]
-    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, depth), dtype=np.uint8)
-    wanted = spec(target_height, target_width, fit_by, interpolation=resample, channels=channels, pad_colour=RED)
-    expected = fit(decode(pixels, SPEC, channels), wanted)
-    assert expected.shape == (target_height, target_width, wanted.depth)
-    assert expected.dtype == np.uint8
-    assert expected.flags.c_contiguous
-    for source in (pixels, encode(pixels.squeeze(2) if kind == "L" else pixels, "PNG")):
-        assert np.array_equal(load(source, SPEC, wanted), expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, sides, sides, st.sampled_from(["rgb", "grey"]))
-def test_pad_keeps_the_whole_picture_in_the_middle(height, width, target_height, target_width, channels):
-    depth = 3 if channels == "rgb" else 1
-    wanted = spec(target_height, target_width, "pad", channels=channels, pad_colour=RED)
-    fitted = fit(np.full((height, width, depth), 255, np.uint8), wanted)
-    colour = RED if channels == "rgb" else [Image.new("RGB", (1, 1), RED).convert("L").getpixel((0, 0))]
-    inside = (fitted == 255).all(axis=2)
-    assert (fitted[~inside] == colour).all()
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    assert inside.sum() == len(rows) * len(columns)  # a rectangle
-    scale = min(target_height / height, target_width / width)
-    for found, side, target in ((rows, height, target_height), (columns, width, target_width)):
-        assert abs(len(found) - max(1, side * scale)) <= 0.5 + 1e-9
-        before, after = found[0], target - 1 - found[-1]
-        assert 0 <= after - before <= 1
-
-
-def test_a_crop_at_the_picture_s_own_scale_is_a_slice():
-    pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    assert np.array_equal(fit(pixels, spec(20, 20, crop_pct=0.5)), pixels[10:30, 20:40])
-    assert np.array_equal(fit(pixels, spec(20, 30, crop_pct=0.5)), pixels[10:30, 15:45])
-    assert np.array_equal(fit(pixels, spec(40, 30)), pixels[:, 15:45])
-
-
-def test_pixels_of_the_right_size_come_back_as_they_are():
-    for fit_by in ("crop", "stretch", "pad"):
-        assert fit(NOISE, spec(13, 17, fit_by)) is NOISE
-    assert not np.array_equal(fit(NOISE, spec(13, 17, crop_pct=0.8)), NOISE)  # the crop still cuts
-
-
-@pytest.mark.parametrize("fit_by", ["crop", "stretch", "pad"])
-@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1), (3, 4999)])
-def test_extreme_shapes(shape, fit_by):
-    pixels = np.full((*shape, 3), 77, np.uint8)
-    fitted = fit(pixels, spec(224, 200, fit_by, crop_pct=1.0, interpolation="bicubic", pad_colour=(1, 2, 3)))
-    assert fitted.shape == (224, 200, 3)
-    assert (fitted[111:113, 99:101] == 77).any()
-    assert fit_by == "pad" or (fitted == 77).all()
-
-
-def test_fit_refuses_pixels_of_another_kind():
-    with pytest.raises(ImageError, match="expected uint8 pixels of H×W×3, received uint8 of 13×17×1"):
-        fit(NOISE[:, :, :1], spec(8, 8))
-    with pytest.raises(ImageError, match="received float64 of 2×2×3"):
-        fit(np.zeros((2, 2, 3)), spec(8, 8))
-
-
-# Whatever comes.
-
-VALID = {
-    "JPEG": encode(NOISE, "JPEG"),
-    "progressive": encode(NOISE, "JPEG", progressive=True),
-    "PNG": encode(NOISE, "PNG"),
-    "GIF": encode(NOISE, "GIF"),
-    "WEBP": encode(NOISE, "WEBP"),
-    "TIFF": encode(NOISE, "TIFF"),
-    "BMP": encode(NOISE, "BMP"),
-    "PPM": encode(NOISE, "PPM"),
-}
-
-
-@pytest.mark.parametrize("name", VALID)
-def test_every_prefix_fails_or_has_every_pixel(name):
-    file = VALID[name]
-    whole = decode(file, SPEC)
-    results = [attempt(decode, file[:length], SPEC) for length in range(len(file))]
-    early = [result for result in results if isinstance(result, str)]
-    assert max(map(len, early)) < 120
-    assert len(early) > len(file) - 30  # but for the few bytes after the last pixel
-    assert all(np.array_equal(result, whole) for result in results if not isinstance(result, str))
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(sorted(VALID)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
-def test_damaged_bytes_raise_nothing_but_image_errors(name, changes):
-    file = bytearray(VALID[name])
-    for where, value in changes:
-        file[int(where * (len(file) - 1))] = value
-    for result in (attempt(read_header, bytes(file), 10**5), attempt(decode, bytes(file), SMALL)):
-        assert not isinstance(result, str) or "\n" not in result
-
-
-MAGIC = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"P5 ", b"(\0\0\0"]
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(MAGIC), st.binary(max_size=300))
-def test_random_bytes_raise_nothing_but_image_errors(magic, rest):
-    for result in (attempt(read_header, magic + rest, 10**5), attempt(decode, magic + rest, SMALL)):
-        assert not isinstance(result, str) or result
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=120), st.sampled_from([b"", b"II*\0\x08\0\0\0\x05\0", b"MM\0*\0\0\0\x08\0\x05"]))
-def test_random_exif_leaves_the_picture_readable(rest, head):
-    assert decode(encode(NOISE[:8, :8], "JPEG", exif=b"Exif\0\0" + head + rest), SPEC).shape == (8, 8, 3)

@@ -180,7 +180,7 @@ class TestDiskFull:
         with pytest.raises(TrainingError, match="No space left to write") as caught:
             api.train(photos, *TWO, out=run, quiet=True)
         monkeypatch.undo()
-        assert f"needs {len(full[0]) / 1e6:.1f} MB and 123.4 MB of the disk are free" in str(caught.value)
+        assert f"needs at least {len(full[0]) / 1e6:.1f} MB and 123.4 MB of the disk are free" in str(caught.value)
         assert not list((run / "checkpoints").glob(".*.tmp"))
         assert state(run)["progress"]["total_epochs"] == 1
         assert_resumes_to_the_same(run, photos)
@@ -192,7 +192,7 @@ class TestDiskFull:
         assert ended.code == 2, ended.text
         assert ended.text.count("error:") == 1
         assert "No space left to write" in ended.text
-        assert "(File too large): it needs 0." in ended.text
+        assert "(File too large): it needs at least 0." in ended.text
         assert "Traceback" not in ended.text
         assert not list((run / "checkpoints").glob(".*.tmp"))
         assert state(run)["progress"]["total_epochs"] == 1

@@ -162,7 +162,8 @@ def require_usable(checked: Checked, *, total: int) -> None:
         lost.pop(label, None)
     if lost:
         lines = [
-            f"class '{label}' has no readable image left: {len(rows)} of {len(rows)} were skipped, "
+            f"class '{label}' has no readable image left: "
+            f"{f'all {len(rows):,} were' if len(rows) > 1 else 'its only one was'} skipped, "
             f"e.g. {rows[0].path}: {rows[0].reason}"
             for label, rows in sorted(lost.items())
         ]

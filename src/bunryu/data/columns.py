@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.errors import DataError, some
+from bunryu.errors import DataError, count, some
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -66,7 +66,7 @@ def _columns(reader: Reader, path: Path) -> Columns:
             continue
         if len(row) != len(header):
             raise DataError(
-                f"{path}, line {reader.line_num}: expected {len(header)} columns ({some(header)}), "
+                f"{path}, line {reader.line_num}: expected {count(len(header), 'column')} ({some(header)}), "
                 f"received {len(row)}. A comma inside a value needs quotes around the value."
             )
         for name, cell in zip(header, row, strict=True):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bunryu.data.decode import Source, load
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import DataError, ImageError, some
+from bunryu.errors import DataError, ImageError, count, some
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,9 +52,10 @@ def require_read(failed: dict[int, str], file: Callable[[int], str]) -> None:
     if failed:
         lost = some(f"{file(row)} ({reason})" for row, reason in failed.items())
         raise DataError(
-            f"An image of the run cannot be read: {lost}. If it changed since training began, put it back and go on "
-            "with --resume. With data.check=header or none it may never have been readable: start anew with "
-            "data.check=full, which skips and lists such images first."
+            f"Training needs {count(len(failed), 'image')} that cannot be read: {lost}. With data.check=full all were "
+            "read before training, so what changed since must be put back; then go on with --resume. With "
+            "data.check=header or none they may never have been readable: start anew with data.check=full, which "
+            "skips and lists such images."
         )
 
 

@@ -17,7 +17,7 @@ from bunryu.data.columns import Columns
 from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, give_each, join
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import SPLITS, Table, Texts, texts
-from bunryu.errors import ConfigError, DataError, nearest, some
+from bunryu.errors import ConfigError, DataError, count, nearest, some
 from bunryu.randomness import generator
 from bunryu.storage import write_atomic
 
@@ -71,7 +71,8 @@ def folds(
     what = "group" if groups is not None else "image"
     if k < 2 or int(units.max(initial=-1)) + 1 < k:
         have = int(units.max(initial=-1)) + 1
-        raise DataError(f"Cannot make {k} folds of {have} {what}s: expected 2 to {have} folds.")
+        expected = f"2 to {have} folds" if have > 1 else "more of them"
+        raise DataError(f"Cannot make {count(k, 'fold')} of {count(have, what)}: expected {expected}.")
     mend = f"Give at least 2 {what}s a class, or remove the class."
     _require_two_units(units, labels, what, f"{k} folds", mend)
     sides = divide(units, classes, np.full(k, 1.0 / k), generator(seed, "folds"))
@@ -179,7 +180,7 @@ def _columns(reader: Reader, file: Path) -> Columns:
     lines: list[int] = []
     for row in filter(None, reader):
         if len(row) != len(header):
-            told = f"expected {len(header)} columns ({some(header)}), received {len(row)}"
+            told = f"expected {count(len(header), 'column')} ({some(header)}), received {len(row)}"
             raise DataError(f"{file}, line {reader.line_num}: {told}.")
         if row[at_split] not in SPLITS:
             told = f"expected one of {', '.join(SPLITS)}, received '{row[at_split]}'"
