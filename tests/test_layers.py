@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning"},
-    {"experiment", "evaluation"},
+    {"experiment", "evaluation", "probing"},
     {"resuming", "api", "demo"},
     {"cli"},
 ]

@@ -150,6 +150,41 @@ def train(
 
 
 @app.command()
+def probe(
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="As for train.", show_default=False),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WEIGHTS]", help="A backbone to try; give it several times to compare. [model.name]"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N]")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell in about a minute what a linear head on frozen weights reaches, and write the recipe to train next."""
+    console.set_quiet(quiet)
+    data, pairs = _data_and_pairs(args or [])
+    values = {"data": {} if data is None else {"source": data}}
+    from bunryu.data.sources import require_there
+    from bunryu.run import require_new
+    from bunryu.settings import load_settings
+
+    require_there(load_settings(pairs, values=values).data)
+    require_new(out)
+    from bunryu import probing
+
+    found = probing.probe(pairs, backbone or [], values, out=out)
+    console.result(repr(found))
+    for line in probing.advice(found):
+        console.say(line)
+    console.say(f"probe: {found.path} (report.txt, probe.json, predictions_oof.csv)")
+    console.say(f"next: bunryu train {data or ''} --recipe {found.path / 'recipe.yaml'}")
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
     pairs: Annotated[

@@ -51,7 +51,7 @@ def train(settings: RunSettings, *, frame: Any = None, out: Path | None = None) 
         BunryuError: with one message; see `bunryu.errors`.
     """
     plan = _planned(settings, frame)
-    folder = create_run(_name(settings), out)
+    folder = create_run(settings.label, out)
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
         run_to_end(folder, absolute(settings), plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
@@ -251,10 +251,3 @@ def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
     writer.writerow(header)
     writer.writerows([guard(cell) for cell in row] for row in rows)
     return buffer.getvalue()
-
-
-def _name(settings: RunSettings) -> str:
-    source = settings.data.source or settings.data.train
-    if settings.name or not source:
-        return settings.name or "data"
-    return Path(source).name if Path(source).is_dir() else Path(source).stem

@@ -156,12 +156,23 @@ def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFol
     Raises:
         RunError: `out` is there already and not empty.
     """
-    require_new(out)
-    out = out or _next_free(root, name)
-    folder = RunFolder(out)
+    folder = RunFolder(new_folder(name, out, root))
     for path in (folder.best.parent, folder.plots):
         path.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def new_folder(name: str, out: Path | None, root: Path = Path("runs")) -> Path:
+    """Make `out`, or the next free ``root/NAME-N``, and return it.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    require_new(out)
+    if out is None:
+        return _next_free(root, name)
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def require_new(out: Path | None) -> None:

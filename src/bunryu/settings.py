@@ -65,6 +65,14 @@ class RunSettings(Settings):
             )
         return self
 
+    @property
+    def label(self) -> str:
+        """What the run's folder is called: `name`, or the name of the data."""
+        source = self.data.source or self.data.train
+        if self.name or not source:
+            return self.name or "data"
+        return Path(source).name if Path(source).is_dir() else Path(source).stem
+
     def _no_validation(self) -> bool:
         """Return whether no data can hold validation rows. (A single source may have a val/ or a split column.)"""
         return self.data.train is not None and self.data.val is None and self.split.file is None

@@ -144,7 +144,7 @@ def choose_feed(pictures: Pictures, stage: Stage, rows: Rows) -> Feed:
     """Return what a stage learns from: features where it caches them, else pictures."""
     if stage.views is None:
         return pictures
-    plain = dataclasses.replace(pictures, augment=NO_AUGMENT, input=pictures.model.sealed.input)
+    plain = dataclasses.replace(pictures, augment=NO_AUGMENT)
     views = [features(pictures, rows, view, f"features {view + 1}/{stage.views}") for view in range(stage.views)]
     place = np.full(int(rows.max()) + 1, -1, np.int64)
     place[rows] = np.arange(len(rows))
@@ -167,6 +167,12 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
 
 NO_AUGMENT = AugmentSettings(crop_scale=None, hflip=0.0)
 """Pictures as validation sees them."""
+
+
+def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:
+    """Return what the backbone makes of rows as validation sees them, float32 (N, F)."""
+    plain = dataclasses.replace(pictures(model, settings, table, rows), augment=NO_AUGMENT)
+    return features(plain, rows, 0, "features")
 
 
 def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:

@@ -1,0 +1,248 @@
+"""`bunryu probe`: what a linear head on frozen backbones reaches on the data, cross-validated, in about a minute.
+
+It tells what to train next: which backbone, whether the rare classes need weights, and the figure to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bunryu import console
+from bunryu.cells import pad, width
+from bunryu.config import dump_yaml, value_text
+from bunryu.data.splits import folds
+from bunryu.errors import ConfigError, count
+from bunryu.evaluate.comparing import Difference, macro_f1_difference
+from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report import figure
+from bunryu.inference import Model
+from bunryu.planning import Plan, absolute, make_plan
+from bunryu.predictions import Predictions
+from bunryu.run import new_folder
+from bunryu.settings import RunSettings, load_settings
+from bunryu.storage import write_atomic, write_json
+from bunryu.train.feeding import plain_features
+from bunryu.train.losses import class_weights
+from bunryu.train.probe import out_of_fold
+from bunryu.train.settings import LossSettings
+
+FOLDS = 5
+LOSSES = {
+    "plain": LossSettings(),
+    "balanced": LossSettings(class_weights="balanced"),
+}
+"""What each probe tries; the names are those of the table."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One backbone with one loss."""
+
+    backbone: str
+    weights: str
+    loss: str
+    metrics: dict[str, Any]
+    predictions: Predictions
+    rare_recall: float
+    """Mean recall of the rarest third of the classes."""
+    behind: Difference | None = None
+    """Its macro-F1 minus that of the best; None for the best itself."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found, the best first."""
+
+    tried: list[Tried]
+    path: Path
+    rows: int
+    rare: list[str] = field(default_factory=list)
+    """The rarest third of the classes."""
+
+    @property
+    def best(self) -> Tried:
+        """The one with the highest macro-F1."""
+        return self.tried[0]
+
+    def __repr__(self) -> str:
+        """Return the table."""
+        return "\n".join(table_lines(self))
+
+
+def probe(
+    overrides: Sequence[str], backbones: Sequence[str], values: dict[str, Any], *, frame: Any = None, out: Path | None
+) -> Probed:
+    """Probe the data with one or several backbones.
+
+    Args:
+        overrides: ``section.key=value`` pairs, as for train.
+        backbones: NAME or NAME=WEIGHTS; model.name and model.weights of the settings when empty.
+        values: nested settings of the command's own options.
+        frame: a DataFrame instead of `data.source`.
+        out: the folder of the results; the next free ``runs/NAME-probe-N`` when None.
+
+    Raises:
+        BunryuError: with one message.
+    """
+    tried: list[Tried] = []
+    for pairs in [_pairs(text) for text in backbones] or [()]:
+        plan = _plan(load_settings([*overrides, *pairs], values=values), frame)
+        tried += _try(plan)
+    tried.sort(key=lambda one: -one.metrics["macro_f1"])
+    folder = new_folder(f"{plan.settings.label}-probe", out)
+    rare = _rare(tried[0].metrics["per_class"])
+    found = Probed(
+        [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])], folder, tried[0].metrics["n"], rare
+    )
+    _write(found, plan)
+    return found
+
+
+def _pairs(backbone: str) -> tuple[str, ...]:
+    """Return the settings that ``NAME`` or ``NAME=WEIGHTS`` means."""
+    name, _, weights = backbone.partition("=")
+    return (f"model.name={name}", f"model.weights={weights}") if weights else (f"model.name={name}",)
+
+
+def _plan(settings: RunSettings, frame: Any) -> Plan:
+    if settings.model.weights == "none" or (settings.model.name == "scratch_cnn" and settings.model.weights is None):
+        raise ConfigError(
+            f"probe needs pretrained weights, and {settings.model.name} has none. Leave model.name out, or give "
+            "model.weights=FILE or a run."
+        )
+    plan = make_plan(absolute(settings), frame)
+    for name in ("model", "weights", "input", "device"):
+        console.say(f"{name}: {plan.facts[name]}")
+    return plan
+
+
+def _try(plan: Plan) -> list[Tried]:
+    """Compute the features of one backbone, and solve a head on them with each loss, fold by fold."""
+    table, classes = plan.table, plan.classes
+    rows = np.sort(np.concatenate([table.split("train"), table.split("val")]))
+    own = table.take(rows)
+    index = {name: k for k, name in enumerate(classes)}
+    target = np.array([index[name] for name in own.target_labels], np.int64)
+    fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests)
+    model = Model(plan.net, plan.sealed, plan.device)
+    x_NF = plain_features(model, plan.settings, table, rows)
+    counts = np.bincount(target, minlength=len(classes)).tolist()
+    groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    found = []
+    with console.working("solving heads", len(LOSSES)) as task:
+        for name, loss in LOSSES.items():
+            probs = out_of_fold(x_NF, target, fold_N, len(classes), loss, class_weights(loss, counts, classes))
+            metrics = measure(probs, target, classes, groups=groups, bootstrap=plan.settings.evaluate.bootstrap)
+            predictions = Predictions([str(path) for path in own.paths], classes, probs, target, groups)
+            recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
+            weights = str(plan.settings.model.weights)
+            found.append(
+                Tried(plan.sealed.architecture.name, weights, name, metrics, predictions, float(np.mean(recalls)))
+            )
+            task.advance()
+    return found
+
+
+def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the rarest third of the classes, one at least."""
+    names = sorted(per_class, key=lambda name: int(per_class[name]["support"]))
+    return names[: max(1, len(names) // 3)]
+
+
+def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
+    true, groups = best.predictions.true_N, best.predictions.groups
+    assert true is not None
+    difference = macro_f1_difference(
+        one.predictions.pred_N, best.predictions.pred_N, true, len(plan.classes), groups=groups
+    )
+    return Tried(one.backbone, one.weights, one.loss, one.metrics, one.predictions, one.rare_recall, difference)
+
+
+def table_lines(found: Probed) -> list[str]:
+    """Return the table of all that was tried, the best first."""
+    head = ("backbone", "loss", "macro-F1", "accuracy", "rare recall", "")
+    rows = [head]
+    for one in found.tried:
+        told = "best" if one.behind is None else "worse" if one.behind.clear else "within noise of the best"
+        metrics = one.metrics
+        rows.append(
+            (
+                one.backbone,
+                one.loss,
+                figure(metrics, "macro_f1"),
+                f"{metrics['accuracy']:.3f}",
+                f"{one.rare_recall:.3f}",
+                told,
+            )
+        )
+    columns = [max(width(row[i]) for row in rows) for i in range(len(head))]
+    return ["  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
+
+
+def advice(found: Probed) -> list[str]:
+    """Say in sentences what the table means."""
+    plain = {one.backbone: one for one in found.tried if one.loss == "plain"}
+    lines = []
+    same = sorted({one.backbone for one in found.tried if one.behind is None or not one.behind.clear})
+    if len(plain) > 1:
+        lines.append(f"Best beyond noise: {' or '.join(same)}.")
+    best = found.best.backbone
+    balanced = next(one for one in found.tried if one.backbone == best and one.loss == "balanced")
+    gain = balanced.rare_recall - plain[best].rare_recall
+    rare = ", ".join(found.rare[:5]) + (" ..." if len(found.rare) > 5 else "")
+    change = balanced.metrics["macro_f1"] - plain[best].metrics["macro_f1"]
+    lines.append(
+        f"Balanced class weights change the mean recall of the rarest classes ({rare}) by {gain:+.3f}, "
+        f"macro-F1 by {change:+.3f}."
+    )
+    lines.append("Fine-tuning should beat this; a model that does not has learned nothing that the weights had not.")
+    return lines
+
+
+def _write(found: Probed, plan: Plan) -> None:
+    best, folder = found.best, found.path
+    lines = [
+        f"bunryu probe of {plan.settings.label}: {FOLDS}-fold cross-validation of linear heads on frozen features",
+        "",
+        f"{count(found.rows, 'image')} (training and validation rows), {count(len(plan.classes), 'class', 'classes')}",
+        "",
+        *table_lines(found),
+        "",
+        *advice(found),
+    ]
+    write_atomic(folder / "report.txt", "\n".join(lines) + "\n")
+    write_atomic(folder / "predictions_oof.csv", best.predictions.lines())
+    write_atomic(folder / "recipe.yaml", recipe(found))
+    rows = [
+        {
+            "backbone": one.backbone,
+            "weights": one.weights,
+            "loss": one.loss,
+            "rare_recall": one.rare_recall,
+            "behind_best": None if one.behind is None else one.behind._asdict(),
+            "metrics": one.metrics,
+        }
+        for one in found.tried
+    ]
+    write_json(folder / "probe.json", {"folds": FOLDS, "rare": found.rare, "tried": rows})
+    write_atomic(folder / "config.yaml", "# the settings of this probe\n" + dump_yaml(plan.settings))
+
+
+def recipe(found: Probed) -> str:
+    """Return the recipe to train next: the best backbone, and class weights where they are clearly better."""
+    best = found.best
+    lines = [
+        f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, macro-F1 {figure(best.metrics, 'macro_f1')}",
+        "model:",
+        f"  name: {best.backbone}",
+        f"  weights: {value_text(best.weights)}",
+    ]
+    plain = next((one for one in found.tried if one.backbone == best.backbone and one.loss == "plain"), None)
+    if best.loss == "balanced" and plain is not None and plain.behind is not None and plain.behind.clear:
+        lines += ["loss:", "  class_weights: balanced"]
+    return "\n".join(lines) + "\n"
