@@ -28,6 +28,7 @@ def test_the_demo_reaches_what_is_promised(tmp_path, capsys):
 def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: trained.append(out) or RunFolder(out))
+    monkeypatch.setattr(demo.experiment, "say_results", lambda _: None)
     demo.run_demo(tmp_path)
     (tmp_path / "run-1").mkdir()
     written = (tmp_path / "digits/0/0000.png").stat().st_mtime_ns

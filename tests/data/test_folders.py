@@ -217,6 +217,8 @@ def test_what_is_suggested_for_a_folder_without_class_folders(tmp_path: Path) ->
     touch(tmp_path, "photos/벌/1.jpg", "photos/개미/2.jpg", "photos/notes/x.txt", "flat/7.jpg", "flat/8.jpg")
     (tmp_path / "empty").mkdir()
     write_csv(tmp_path / "a_other.csv", "path,label\nelse.jpg,x\n")
+    touch(tmp_path, "masks/train/images/1.jpg", "masks/train/train.csv", "masks/eval/images/2.jpg")
+    assert one_message(tmp_path / "masks").endswith(f"bunryu train {tmp_path / 'masks/train/train.csv'}")
     assert ".csv" not in one_message(tmp_path / "empty").replace("a CSV", "")
     assert "A table may" not in one_message(tmp_path / "flat")
     write_csv(tmp_path / "b_labels.csv", "path,label\nflat/7.jpg,x\n")

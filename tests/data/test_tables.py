@@ -177,6 +177,7 @@ def test_split_csv_reads_back(tmp_path: Path) -> None:
         ("path,label\na.jpg,x\nb.jpg,y\n", {"label_column": "lable"}, ["'lable'", "Did you mean 'label'", "path"]),
         ("path,label\na.jpg,x\nb.jpg,y\n", {"path_column": "pth"}, ["data.path_column", "Did you mean 'path'"]),
         ("path,label\na.jpg,x\nb.jpg,y\n", {"group_column": "g"}, ["data.group_column", "no column 'g'"]),
+        ("path,label\na.jpg,x\nb.jpg,y\n", {"label_column": "path"}, ["data.label_column=path is the column of the"]),
         ("path,split\na.jpg,x\nb.jpg,y\n", {"label_column": "split"}, ["cannot be called 'split'", "Rename it"]),
         ("path,group,person\na.jpg,x,1\nb.jpg,y,2\n", {"label_column": "group", "group_column": "person"},
          ["cannot be called 'group'"]),

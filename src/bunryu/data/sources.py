@@ -115,13 +115,11 @@ def check_classes(table: Table) -> None:
 def _nested_hint(table: Table) -> str:
     """Where everything lies under one folder (a zip unpacked twice, images beside a table), name what to use."""
     parts = [Path(path).parts for path in table.paths]
-    first = parts[0][0]
-    if first != table.target_labels[0]:
-        return ""
+    first, label = parts[0], table.target_labels[0]
     seconds = {part[1] for part in parts if len(part) > 2}
-    if len(seconds) > 1:
-        return f" Did you mean {table.root / first}? It holds {some(sorted(seconds))}."
-    return folders.table_hint(table.root)
+    if first[0] == label and len(seconds) > 1:
+        return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
+    return folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""
 
 
 def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:

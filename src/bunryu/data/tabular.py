@@ -66,7 +66,8 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     label_column = _label_column(columns, settings, {paths}, label)
     group_column = _named_or_known(columns, settings.group_column, _GROUP_NAMES, "data.group_column")
     group_column = None if group_column == label_column else group_column
-    _require_own_name(columns, label_column, {"path", "split", "digest"} | ({"group"} if group_column else set()))
+    taken = {"path", "split", "digest"} | ({"group"} if group_column else set())
+    _require_own_name(columns, label_column, paths, taken)
     split_column = _named_or_known(columns, settings.split_column, _SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
     labels = [unicodedata.normalize("NFC", text) for text in columns.values[label_column]]
@@ -197,8 +198,10 @@ def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | N
     return None if unknown else [known[cell.strip().lower()] for cell in cells]
 
 
-def _require_own_name(columns: Columns, label: str, taken: set[str]) -> None:
-    """Refuse a label column that would stand twice in split.csv."""
+def _require_own_name(columns: Columns, label: str, paths: str, taken: set[str]) -> None:
+    """Refuse a label column that is the paths, or that would stand twice in split.csv."""
+    if label == paths:
+        raise ConfigError(f"data.label_column={label} is the column of the image paths. Name another one.")
     if label in taken:
         raise DataError(
             f"{columns.where}: the label column cannot be called {label!r}, which is a column of its own in the run's "
