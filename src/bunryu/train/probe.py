@@ -29,6 +29,11 @@ class LinearHead:
     weight_KF: torch.Tensor
     bias_K: torch.Tensor
 
+    def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight (K, F) and bias (K,) of the same head on features that are not standardised."""
+        weight_KF = self.weight_KF / self.scale_F
+        return weight_KF, self.bias_K - weight_KF @ self.mean_F
+
     def logits(self, x_NF: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K)."""
         return ((x_NF - self.mean_F) / self.scale_F) @ self.weight_KF.T + self.bias_K
@@ -75,6 +80,24 @@ def solve(
     return LinearHead(mean, scale, weight.detach(), bias.detach())
 
 
+def solve_best(
+    x_NF: torch.Tensor,
+    target_N: torch.Tensor,
+    classes: int,
+    loss: LossSettings,
+    weights_K: torch.Tensor | None,
+    judge_N: torch.Tensor,
+) -> LinearHead:
+    """Return the head on all rows, with the weight decay that does best on those of `judge_N` (a mask) unseen."""
+    scores: list[tuple[float, float]] = []
+    head = None
+    for decay in WEIGHT_DECAYS:
+        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, weights_K, decay, head)
+        judged = row_losses(loss, head.logits(x_NF[judge_N]), target_N[judge_N], weights_K)
+        scores.append((float(judged.mean()), decay))
+    return solve(x_NF, target_N, classes, loss, weights_K, min(scores)[1], head)
+
+
 def out_of_fold(
     x_NF: torch.Tensor,
     target_N: NDArray[np.int64],
@@ -93,15 +116,9 @@ def out_of_fold(
     probs = np.zeros((len(target_N), classes), np.float32)
     k = int(fold_N.max()) + 1
     for fold in range(k):
-        test, judge = fold_N == fold, fold_N == (fold + 1) % k
-        inner = torch.from_numpy(~(test | judge))
-        scores: list[tuple[float, float]] = []
-        head = None
-        for decay in WEIGHT_DECAYS:
-            head = solve(x_NF[inner], truth[inner], classes, loss, weights, decay, head)
-            judged = torch.from_numpy(judge)
-            scores.append((float(row_losses(loss, head.logits(x_NF[judged]), truth[judged], weights).mean()), decay))
-        rest = torch.from_numpy(~test)
-        head = solve(x_NF[rest], truth[rest], classes, loss, weights, min(scores)[1])
-        probs[test] = torch.softmax(head.logits(x_NF[torch.from_numpy(test)]), dim=1).cpu().numpy()
+        rest = fold_N != fold
+        judge = torch.from_numpy((fold_N == (fold + 1) % k)[rest])
+        seen, unseen = torch.from_numpy(rest), torch.from_numpy(~rest)
+        head = solve_best(x_NF[seen], truth[seen], classes, loss, weights, judge)
+        probs[~rest] = torch.softmax(head.logits(x_NF[unseen]), dim=1).cpu().numpy()
     return probs

@@ -45,6 +45,8 @@ class Stage(Settings):
     on those features, which is many times faster. 0: the pictures as validation sees them. When null the backbone
     runs anew in each epoch, on new augmentation."""
 
+    solve: bool = False
+    """With views: solve the head on the features to its optimum (L-BFGS) instead of training it; one epoch."""
     sizes: list[Annotated[Size, BeforeValidator(parse_size)]] | None = None
     """Train at these sizes in turn, from small to full, over equal shares of the stage's epochs: fewer pixels while
     much is still to be learned (Tan & Le 2021). Validation is always at input.size. When null, input.size."""
@@ -53,6 +55,8 @@ class Stage(Settings):
     def _views_of_a_frozen_backbone(self) -> Stage:
         if self.views is not None and self.freeze != "backbone":
             raise ValueError(f"stage '{self.name}': views needs freeze: backbone; features of a net that learns change")
+        if self.solve and (self.views is None or self.epochs not in (None, 1)):
+            raise ValueError(f"stage '{self.name}': solve needs views: 0 (or more) and epochs: 1")
         if self.views is not None and self.sizes is not None:
             raise ValueError(f"stage '{self.name}': views are of one size, input.size; leave sizes out")
         return self
