@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"measuring", "planning"},
+    {"measuring", "planning", "pacing"},
     {"experiment", "evaluation", "probing"},
     {"resuming", "api", "demo"},
     {"cli"},

@@ -93,6 +93,7 @@ def train(
     *overrides: str,
     recipe: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    minutes: float | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train, measure and seal a classifier.
@@ -102,6 +103,7 @@ def train(
         overrides: ``section.key=value`` pairs, as on the command line.
         recipe: a recipe's name or a settings file; chosen by the model when None.
         out: the run folder; the next free ``runs/NAME-N`` when None.
+        minutes: decide epochs and sizes so that everything fits into this time.
         quiet: print nothing.
 
     Returns:
@@ -114,11 +116,11 @@ def train(
         raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
-    settings = load_settings(overrides, recipe=recipe, values=values)
+    settings = load_settings(overrides, recipe=recipe, values=values, minutes=minutes)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
     with console.quietly(quiet):
-        folder = experiment.train(settings, frame=frame, out=Path(out) if out else None)
+        folder = experiment.train(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
     return Run(folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -50,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_BEGAN = time.monotonic()
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
@@ -109,13 +111,16 @@ def train(
     test_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to test on.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run from its last checkpoint.")] = None,
     more_epochs: Annotated[int, typer.Option(min=0, help="With --resume: train a finished run further.")] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Decide epochs and sizes so that everything fits into this time.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal a classifier from a folder or a table of images."""
     console.set_quiet(quiet)
     if resume is not None:
-        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, dry_run or None)
+        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, dry_run or None)
         if any(value is not None for value in given):
             raise ConfigError(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "

@@ -6,6 +6,7 @@ import csv
 import io
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from bunryu.evaluate.results import write_results
 from bunryu.inference import Model
 from bunryu.measuring import measure_rows, scorer, targets
 from bunryu.models.sealed import seal
+from bunryu.pacing import paced
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.predictions import guard
 from bunryu.run import RunFolder, create_run, write_environment
@@ -39,22 +41,35 @@ from bunryu.train.losses import class_weights
 from bunryu.train.stages import epoch_batches, require_trainable_batch
 
 
-def train(settings: RunSettings, *, frame: Any = None, out: Path | None = None) -> RunFolder:
+def train(
+    settings: RunSettings,
+    *,
+    frame: Any = None,
+    out: Path | None = None,
+    minutes: float | None = None,
+    began: float | None = None,
+) -> RunFolder:
     """Train, measure and seal a classifier. Who calls it shows the results: `say_results`.
 
     Args:
         settings: all settings.
         frame: a pandas DataFrame instead of `settings.data.source`.
         out: the run folder; the next free ``runs/NAME-N`` when None.
+        minutes: decide epochs and sizes so that everything fits into so much time; see `bunryu.pacing`.
+        began: when that time began, by `time.monotonic`; now when None.
 
     Raises:
         BunryuError: with one message; see `bunryu.errors`.
     """
+    began = time.monotonic() if began is None else began
     plan = _planned(settings, frame)
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
+        console.say(f"plan: {plan.facts['plan']}")
     folder = create_run(settings.label, out)
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
-        run_to_end(folder, absolute(settings), plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+        run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
 
 

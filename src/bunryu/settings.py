@@ -84,20 +84,30 @@ def recipe_names() -> list[str]:
 
 
 def load_settings(
-    overrides: Sequence[str] = (), *, recipe: str | None = None, values: dict[str, Any] | None = None
+    overrides: Sequence[str] = (),
+    *,
+    recipe: str | None = None,
+    values: dict[str, Any] | None = None,
+    minutes: float | None = None,
 ) -> RunSettings:
     """Join a recipe, a settings file and ``key=value`` pairs into the settings of a run.
 
     Args:
         overrides: ``section.key=value`` pairs; they win over everything.
         recipe: the name of a recipe, or a YAML file of settings on top of one. When None: default, or scratch
-            for a model without pretrained weights.
+            for a model without pretrained weights; minutes where those are given.
         values: what the command's own options say, as nested settings; between the recipe and the overrides.
+        minutes: the time that decides train.epochs and train.stages.
 
     Raises:
         ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
     """
     top = [Layer("the command line", values or {}), parse_overrides(overrides)]
+    decided = {"epochs", "stages"} & set(top[1].values.get("train") or {}) if minutes is not None else set()
+    if decided:
+        raise ConfigError(
+            f"--minutes decides train.epochs and train.stages. Leave out train.{min(decided)}, or --minutes."
+        )
     _require_data_once(*top)
     if recipe in recipe_names():
         top.insert(0, Layer("--recipe", {"recipe": recipe}))
@@ -109,7 +119,7 @@ def load_settings(
             )
         top.insert(0, load_yaml(Path(recipe)))
     asked = [layer.values["recipe"] for layer in top if layer.values.get("recipe") is not None]
-    named = str(asked[-1]) if asked else _suitable_recipe(top)
+    named = str(asked[-1]) if asked else _suitable_recipe(top, "default" if minutes is None else "minutes")
     if named not in recipe_names():
         raise ConfigError(
             f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())} "
@@ -181,10 +191,10 @@ def _recipes() -> Any:
     return files("bunryu").joinpath("recipes")
 
 
-def _suitable_recipe(layers: Sequence[Layer]) -> str:
+def _suitable_recipe(layers: Sequence[Layer], pretrained: str) -> str:
     model: dict[str, Any] = {}
     for layer in layers:
         section = layer.values.get("model")
         model |= section if isinstance(section, dict) else {}
     scratch = model.get("name") == "scratch_cnn" and model.get("weights") in (None, "none")
-    return "scratch" if scratch or model.get("weights") == "none" else "default"
+    return "scratch" if scratch or model.get("weights") == "none" else pretrained

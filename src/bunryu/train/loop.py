@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from bunryu.data.table import Table
 from bunryu.errors import Interrupted
 from bunryu.inference import Model
 from bunryu.models.sealed import seal_state
-from bunryu.randomness import generator, key_of
+from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
 from bunryu.storage import read_jsonl, write_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
@@ -27,13 +27,10 @@ from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.losses import row_losses
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
-from bunryu.train.probe import solve_best
+from bunryu.train.probe import solve_into
 from bunryu.train.settings import LOWER_IS_BETTER, Stage
 from bunryu.train.showing import epoch_line, header_line
 from bunryu.train.stages import epoch_batches, freeze, training_mode
-
-_JUDGE = 0.2
-"""Share of the training rows that chooses the weight decay of a solved head."""
 
 
 @dataclass(frozen=True)
@@ -170,21 +167,12 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
 
 def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     """Solve the head on the features (a linear probe) instead of an epoch; return its row of the history."""
-    start, sums = time.monotonic(), state.progress.sums
-    loss, device = job.settings.loss, job.model.device
-    target_N = torch.from_numpy(job.target[job.rows]).to(device)
-    weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=device)
-    judge_N = torch.from_numpy(generator(job.settings.train.seed, "judge").random(len(job.rows)) < _JUDGE).to(device)
-    views = feed.views_VNF.flatten(0, 1)
-    times = len(feed.views_VNF)
-    head = solve_best(views, target_N.repeat(times), len(job.model.classes), loss, weights_K, judge_N.repeat(times))
-    linear = cast(nn.Linear, job.model.net.head[-1])
-    with torch.no_grad():
-        for parameter, value in zip((linear.weight, linear.bias), head.linear(), strict=True):
-            parameter.copy_(value)
-        logits_NK = head.logits(feed.views_VNF[0])
-        sums["loss"] = float(row_losses(loss, logits_NK, target_N, weights_K).sum())
-    sums["correct"], sums["rows"] = float((logits_NK.argmax(1) == target_N).sum()), float(len(target_N))
+    start = time.monotonic()
+    target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
+    weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=job.model.device)
+    state.progress.sums = solve_into(
+        job.model.net, feed.views_VNF, target_N, job.settings.loss, weights_K, job.settings.train.seed
+    )
     if state.ema is not None:
         state.ema.set(job.model.net)
     return history_row(job, state, time.monotonic() - start)

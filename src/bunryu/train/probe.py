@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from bunryu.models.build import Classifier
+from bunryu.randomness import generator
 from bunryu.train.losses import row_losses
 from bunryu.train.settings import LossSettings
 
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)
 _STEPS = 100
+_JUDGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,38 @@ def solve_best(
         judged = row_losses(loss, head.logits(x_NF[judge_N]), target_N[judge_N], weights_K)
         scores.append((float(judged.mean()), decay))
     return solve(x_NF, target_N, classes, loss, weights_K, min(scores)[1], head)
+
+
+def solve_into(
+    net: Classifier,
+    views_VNF: torch.Tensor,
+    target_N: torch.Tensor,
+    loss: LossSettings,
+    weights_K: torch.Tensor | None,
+    seed: int,
+) -> dict[str, float]:
+    """Give the network the head that is best on these features; return the sums of loss, correct and rows.
+
+    Args:
+        net: whose head is set.
+        views_VNF: features of V views of N pictures.
+        target_N: class indices.
+        loss: which loss.
+        weights_K: class weights, or None.
+        seed: names the fifth of the rows that chooses the weight decay.
+    """
+    views, n, _ = views_VNF.shape
+    linear = cast(nn.Linear, net.head[-1])
+    judge_N = torch.from_numpy(generator(seed, "judge").random(n) < _JUDGE).to(target_N.device)
+    every = views_VNF.flatten(0, 1), target_N.repeat(views)
+    head = solve_best(*every, linear.out_features, loss, weights_K, judge_N.repeat(views))
+    with torch.no_grad():
+        for parameter, value in zip((linear.weight, linear.bias), head.linear(), strict=True):
+            parameter.copy_(value)
+        logits_NK = head.logits(views_VNF[0])
+        losses_N = row_losses(loss, logits_NK, target_N, weights_K)
+    correct = float((logits_NK.argmax(dim=1) == target_N).sum())
+    return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
 
 
 def out_of_fold(

@@ -1,0 +1,154 @@
+"""`--minutes M`: a few timed steps, then a plan of epochs and sizes that fits, fixed before training begins.
+
+Timing decides the plan and nothing else: the plan stands in config.yaml, so the run is repeated and resumed
+exactly, whatever the machine does meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bunryu import console
+from bunryu.data.settings import Size
+from bunryu.errors import ConfigError, count
+from bunryu.inference import BATCH, Model
+from bunryu.models.build import Classifier, require_fit
+from bunryu.planning import Plan
+from bunryu.settings import RunSettings
+from bunryu.train.feeding import Pictures, pictures
+from bunryu.train.losses import row_losses
+from bunryu.train.settings import Stage
+from bunryu.train.stages import epoch_batches
+
+_SPARE = 0.9
+"""Share of the time that is planned for: the clock of a busy machine varies."""
+_FINISH = 6.0
+"""Seconds for sealing, plots and the report, beside measuring."""
+_MOST_EPOCHS = 40
+_SHARES = (0.72, 0.86, 1.0)
+"""Sides of the small, the middle and the full pictures, such as 160, 192 and 224."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a picture takes, measured."""
+
+    look: float
+    """Through the backbone, without gradients."""
+    learn: dict[Size, float]
+    """Forward and backward, at each size."""
+
+
+def paced(plan: Plan, minutes: float, began: float) -> Plan:
+    """Return the plan with the epochs and sizes that fit into the time.
+
+    Args:
+        plan: the run, decided; `train.epochs` and `train.stages` of its settings are replaced.
+        minutes: for everything, to the end of the report.
+        began: when the time began, by `time.monotonic`.
+
+    Raises:
+        ConfigError: the time is too short for one look at every picture.
+    """
+    sizes = usable_sizes(plan)
+    pace = measure_pace(plan, sizes)
+    n = {name: len(plan.table.split(name)) for name in ("train", "val", "test")}
+    spent = time.monotonic() - began
+    left = _SPARE * (60 * minutes - spent) - _FINISH - pace.look * (2 * n["val"] + n["test"] + n["train"])
+    if left < 0:
+        need = math.ceil(minutes - left / _SPARE / 60)
+        raise ConfigError(
+            f"--minutes {minutes:g} is too short: one look at each of the {sum(n.values()):,} pictures does not fit. "
+            f"Give --minutes {need} or more, or a smaller input.size or model.name."
+        )
+    epochs, chosen = epochs_that_fit(left, {s: pace.learn[s] * n["train"] + pace.look * n["val"] for s in sizes})
+    pretrained = plan.settings.model.weights != "none"
+    stages = [Stage(name="probe", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
+    if epochs or not pretrained:
+        stages.append(Stage(name="all", epochs=max(epochs, 1), sizes=chosen or None))
+    told = " and ".join(
+        (["the head solved on features"] if pretrained else [])
+        + ([f"{count(epochs, 'epoch')} of everything at {', '.join(f'{h}x{w}' for h, w in chosen)}"] if epochs else [])
+    )
+    speed = f"{1 / pace.look:.0f} images/s looked at, {1 / pace.learn[sizes[-1]]:.0f} learned from at full size"
+    total = sum(int(stage.epochs or 0) for stage in stages)
+    train = plan.settings.train.model_copy(update={"epochs": total, "stages": stages})
+    return dataclasses.replace(
+        plan,
+        settings=plan.settings.model_copy(update={"train": train}),
+        facts=plan.facts | {"plan": f"{minutes:g} minutes: {told} ({speed})"},
+    )
+
+
+def usable_sizes(plan: Plan) -> list[Size]:
+    """Return the sizes to train at, from small to full: multiples of 32 that the network takes."""
+    full = (plan.sealed.input.height, plan.sealed.input.width)
+    found: list[Size] = []
+    for share in _SHARES[:-1]:
+        size = (max(32, round(full[0] * share / 32) * 32), max(32, round(full[1] * share / 32) * 32))
+        if size not in found and size < full:
+            try:
+                require_fit(plan.net, plan.sealed.architecture, size)
+            except Exception:  # a net for one size alone: it trains at that one
+                return [full]
+            found.append(size)
+    return [*found, full]
+
+
+def epochs_that_fit(left: float, seconds: dict[Size, float]) -> tuple[int, list[Size]]:
+    """Return how many epochs fit into `left` seconds, and the sizes they go through in equal shares."""
+    sizes = list(seconds)
+    for epochs in range(_MOST_EPOCHS, 0, -1):
+        chosen = sizes if epochs >= len(sizes) else sizes[-1 - (epochs - 1) :]
+        if sum(seconds[chosen[epoch * len(chosen) // epochs]] for epoch in range(epochs)) <= left:
+            return epochs, chosen
+    return 0, []
+
+
+def measure_pace(plan: Plan, sizes: list[Size]) -> Pace:
+    """Time a few batches of the run's own rows, on a copy of the network."""
+    settings = plan.settings
+    model = Model(copy.deepcopy(plan.net), plan.sealed, plan.device)
+    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
+    batches = epoch_batches(plan.table.split("train"), BATCH, settings.train.seed, 0)[:3]
+    with console.working("timing a few steps", len(sizes) + 1) as task:
+        begin = time.monotonic()
+        model.infer(plan.table.file, np.concatenate(batches[:1]))
+        begin = time.monotonic()
+        model.infer(plan.table.file, np.concatenate(batches))
+        look = (time.monotonic() - begin) / sum(map(len, batches))
+        task.advance()
+        learn = {}
+        for size in sizes:
+            learn[size] = _seconds_to_learn(feed, settings, batches, size)
+            task.advance()
+    return Pace(look, learn)
+
+
+def _seconds_to_learn(feed: Pictures, settings: RunSettings, batches: list[NDArray[np.int64]], size: Size) -> float:
+    """Return seconds a picture, forward and backward; the first batch warms up and does not count."""
+    spec = feed.input.model_copy(update={"height": size[0], "width": size[1]})
+    sized = Pictures(**{**vars(feed), "input": spec})
+    net: Classifier = feed.model.net
+    net.train()
+    begin, rows = time.monotonic(), 0
+    for number, (x, batch) in enumerate(sized.batches(batches, 0)):
+        logits_BK = sized.logits(x)
+        target_B = torch.zeros(len(batch), dtype=torch.int64, device=x.device)
+        row_losses(settings.loss, logits_BK, target_B, None).mean().backward()  # type: ignore[no-untyped-call]
+        net.zero_grad(set_to_none=True)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize()
+        if number == 0 and len(batches) > 1:
+            begin = time.monotonic()
+        else:
+            rows += len(batch)
+    return (time.monotonic() - begin) / max(rows, 1)
