@@ -139,7 +139,7 @@ def train(
     with nothing_written():
         from bunryu.settings import load_settings
 
-        settings = load_settings(pairs, recipe=recipe, values=values)
+        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes)
         from bunryu.data.sources import require_there
         from bunryu.run import require_new
 
@@ -150,7 +150,7 @@ def train(
         if dry_run:
             experiment.dry_run(settings)
             return
-        folder = experiment.train(settings, out=out)
+        folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
 
