@@ -468,7 +468,7 @@ def test_train_on_a_frame(tmp_path: Path, make_images: Any, tiny_settings: list[
     ("ask", "error", "message"),
     [
         (lambda _, tmp: bunryu.open_run(tmp / "gone"), bunryu.RunError, "There is no run folder"),
-        (lambda _, tmp: bunryu.predict(tmp / "gone", b""), bunryu.RunError, "There is no model file"),
+        (lambda _, tmp: bunryu.predict(tmp / "gone", b""), bunryu.RunError, "There is no run folder"),
         (lambda run, tmp: bunryu.predict(run, tmp / "gone.png"), bunryu.DataError, "There is no file or folder"),
         (lambda run, tmp: bunryu.predict(run, b"", out=tmp), bunryu.ConfigError, "is a folder"),
         (lambda run, _: bunryu.open_run(run).model.predict(b"x"), bunryu.ImageError, "image 0: not an image"),

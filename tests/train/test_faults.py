@@ -86,9 +86,9 @@ class TestNotFinite:
         seen: list[list[str]] = []
         losses, backward = loop.row_losses, loop.backward
 
-        def watch(job: Any, feed: Any, x: Any, rows: Any, *rest: Any) -> None:
+        def watch(job: Any, state: Any, feed: Any, x: Any, rows: Any, *rest: Any) -> None:
             seen.append([job.file(int(row)) for row in rows])
-            backward(job, feed, x, rows, *rest)
+            backward(job, state, feed, x, rows, *rest)
 
         monkeypatch.setattr(loop, "backward", watch)
         monkeypatch.setattr(loop, "row_losses", lambda *a: losses(*a) * (math.inf if len(seen) == 5 else 1))

@@ -18,6 +18,7 @@ from torch import nn
 from bunryu import api, experiment
 from bunryu.errors import ConfigError, DeviceError
 from bunryu.evaluate import results as written
+from bunryu.inference import Model
 from bunryu.models.build import Architecture, Classifier, build
 from bunryu.storage import read_json, read_jsonl
 from bunryu.train import device, loop
@@ -335,9 +336,9 @@ class TestBestEpoch:
 
             validate = Pictures.validate
 
-            def keep(self: Pictures) -> Any:
-                kept.append({name: value.clone() for name, value in self.model.net.state_dict().items()})
-                return validate(self)
+            def keep(self: Pictures, model: Model) -> Any:
+                kept.append({name: value.clone() for name, value in model.net.state_dict().items()})
+                return validate(self, model)
 
             def score(*_: Any) -> dict[str, float]:
                 answers = {name: values[len(kept) - 1] for name, values in script.items()}

@@ -72,6 +72,8 @@ class State:
     """None between two stages."""
     best: dict[str, torch.Tensor] | None = None
     """The best weights, until they are saved."""
+    written: int = 0
+    """Rows of the history that are in its file."""
     saved: float = 0.0
     """When the last checkpoint was written."""
 
@@ -289,7 +291,9 @@ def pause(job: Job, state: State, start: float) -> float:
 
 def save(job: Job, state: State) -> None:
     """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last."""
-    write_jsonl(job.folder / "history.jsonl", state.history)
+    if len(state.history) > state.written:
+        write_jsonl(job.folder / "history.jsonl", state.history)
+        state.written = len(state.history)
     if state.best is not None:
         seal_state(job.folder / "checkpoints" / "best.safetensors", state.best, job.model.sealed)
         state.best = None
