@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -73,7 +74,8 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     pretrained = plan.settings.model.weights != "none"
     stages = [Stage(name="probe", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
     if epochs or not pretrained:
-        stages.append(Stage(name="all", epochs=max(epochs, 1), sizes=chosen or None))
+        freeze: Literal["none", "statistics"] = "statistics" if pretrained else "none"
+        stages.append(Stage(name="all", freeze=freeze, epochs=max(epochs, 1), sizes=chosen or None))
     told = " and ".join(
         (["the head solved on features"] if pretrained else [])
         + ([f"{count(epochs, 'epoch')} of everything at {', '.join(f'{h}x{w}' for h, w in chosen)}"] if epochs else [])

@@ -36,8 +36,9 @@ class Stage(Settings):
 
     name: str
     """What the history and the curves call it."""
-    freeze: Literal["none", "backbone"] = "none"
-    """What does not learn. Frozen modules are wholly in eval mode: BatchNorm, dropout, drop path."""
+    freeze: Literal["none", "statistics", "backbone"] = "none"
+    """What does not learn. backbone: all of it, wholly in eval mode (BatchNorm, dropout, drop path). statistics: the
+    running mean and variance of BatchNorm alone, which then trains with those it validates with."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Epochs; below 1, a share of train.epochs. When null, what the other stages leave of train.epochs."""
     views: Annotated[int, Field(ge=0)] | None = None
