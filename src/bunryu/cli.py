@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from bunryu import __version__, console
 from bunryu.errors import BunryuError, ConfigError, Interrupted
-from bunryu.waiting import wait_patiently
+from bunryu.process import keep_freed_memory, wait_patiently
 
 
 class Commands(TyperGroup):
@@ -313,6 +313,7 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
 def main() -> None:
     """Run the command; print an error of ours as one message, without a traceback."""
     wait_patiently()
+    keep_freed_memory()
     console.use_utf8()
     try:
         app()
