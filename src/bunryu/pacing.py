@@ -72,7 +72,7 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
         )
     epochs, chosen = epochs_that_fit(left, {s: pace.learn[s] * n["train"] + pace.look * n["val"] for s in sizes})
     pretrained = plan.settings.model.weights != "none"
-    stages = [Stage(name="probe", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
+    stages = [Stage(name="head", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
     if epochs or not pretrained:
         freeze: Literal["none", "statistics"] = "statistics" if pretrained else "none"
         stages.append(Stage(name="all", freeze=freeze, epochs=max(epochs, 1), sizes=chosen or None))
