@@ -81,8 +81,8 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
         + ([f"{count(epochs, 'epoch')} of everything at {', '.join(f'{h}x{w}' for h, w in chosen)}"] if epochs else [])
     )
     speed = f"{1 / pace.look:.0f} images/s looked at, {1 / pace.learn[sizes[-1]]:.0f} learned from at full size"
-    total = sum(int(stage.epochs or 0) for stage in stages)
-    train = plan.settings.train.model_copy(update={"epochs": total, "stages": stages})
+    total = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
+    train = plan.settings.train.model_copy(update={"epochs": max(total, 1), "stages": stages})
     return dataclasses.replace(
         plan,
         settings=plan.settings.model_copy(update={"train": train}),
