@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning", "pacing"},
-    {"experiment", "evaluation", "probing"},
+    {"experiment", "evaluation", "probing", "benching"},
     {"resuming", "api", "demo"},
     {"cli"},
 ]
