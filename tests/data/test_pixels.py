@@ -365,10 +365,11 @@ def test_a_file_that_another_run_removed(filled: Path, photos: Photos, said: lis
 
 def test_a_disk_that_fills_up(photos: Photos, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(photos.files, None)
-    opening = Path.open
+    opening, tries = Path.open, []
 
     def full(self: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
         if mode == "r+b":
+            tries.append(self)
             raise OSError(errno.ENOSPC, "No space left on device", str(self))
         return opening(self, mode, *args, **options)
 
@@ -377,6 +378,7 @@ def test_a_disk_that_fills_up(photos: Photos, said: list[str], monkeypatch: pyte
         np.testing.assert_array_equal(read(photos.files, photos.cache), expected)
     assert len(said) == 1
     assert "No space left" in said[0]
+    assert len(tries) <= 2  # a thread each
 
 
 def test_the_disk_is_never_filled_to_the_brim(photos: Photos, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,3 +469,11 @@ def test_the_choice_is_recorded(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert chosen == {"small": "off", "large": "on"}
     assert "decoded once and kept" in (tmp_path / "large" / "report.txt").read_text(encoding="utf-8")
     assert "decoded once" not in (tmp_path / "small" / "report.txt").read_text(encoding="utf-8")
+
+
+def test_a_resumed_run_reads_what_it_kept(folder: Path, tmp_path: Path, decoded: list[object]) -> None:
+    trained(folder, tmp_path / "run", "data.pixel_cache=on")
+    decoded.clear()
+    api.resume(tmp_path / "run", more_epochs=1, quiet=True)
+    assert len(read_jsonl(tmp_path / "run" / "history.jsonl")) == 5
+    assert not decoded
