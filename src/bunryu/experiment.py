@@ -102,8 +102,6 @@ def _planned(settings: RunSettings, frame: Any) -> Plan:
     plan = make_plan(settings, frame)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
-    if note := font_note(plan.classes):
-        console.say(note, style="yellow")
     for stage in whole_stages(settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     return plan
@@ -118,6 +116,8 @@ def run_to_end(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
+    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {folder.path}"):
+        console.say(note, style="yellow")
     target = targets(table, model.classes)
     rows = table.split("train")
     cache = pixel_cache(table, settings.data)
@@ -174,7 +174,8 @@ def finish(
     )
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    write_results(folder.path, results, folder.path.name, title, facts | {"training": ended}, steps)
+    facts = facts | {"training": ended}
+    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {folder.path}")
     console.say(ended)
     for result in results:
         for warning in warnings_of(result.metrics):
