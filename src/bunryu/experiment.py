@@ -74,13 +74,17 @@ def train(
     return folder
 
 
-def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
+def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None = None) -> None:
     """Plan a run and take its first batch through the network, without making a run folder.
 
     Raises:
         BunryuError: whatever would not allow the run.
     """
+    began = time.monotonic()
     plan = _planned(settings, frame)
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
+        console.say(f"plan: {plan.facts['plan']}")
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -250,6 +254,13 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
             for row in copies.rows
         )
         write_atomic(folder.duplicates, _csv(["picture", "kind", "path", "label", "split"], rows))
+    listings = [
+        file
+        for file, some in ((folder.skipped, plan.checked.skipped), (folder.duplicates, plan.checked.copies))
+        if some
+    ]
+    if listings:
+        console.say(f"listed in: {', '.join(map(str, listings))}")
     write_environment(
         folder,
         device=str(plan.device),
