@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu import __version__, console
+from bunryu import __version__, console, ranks
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.waiting import wait_patiently
 
@@ -317,9 +317,11 @@ def main() -> None:
     try:
         app()
     except Interrupted as stop:
+        ranks.let_first_speak()
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except BunryuError as error:
+        ranks.let_first_speak()
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu import ranks
 from bunryu.data.decode import Source, load
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import DataError, ImageError, count, some
@@ -82,7 +83,7 @@ def load_batches(
         batches: the rows of each batch.
         decode: how files become pixels.
         input: how pixels are fitted.
-        workers: threads; the number of cores when None.
+        workers: threads; the number of cores (shared with the other processes of the training) when None.
 
     Yields:
         One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
@@ -95,7 +96,7 @@ def load_batches(
             return str(error)
 
     tasks = ((rows, [int(row) for row in rows]) for rows in batches)
-    for rows, results in _ahead(read, tasks, workers or cores()):
+    for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours())):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]
         kept = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
