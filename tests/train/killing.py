@@ -193,11 +193,11 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def tell_rows(loop: Any) -> None:
-    """Print the rows of every batch that is learned from, and the seed of its dropout."""
+def tell_rows(loop: Any, experiment: Any) -> None:
+    """Print the rows of every batch that is learned from, with the seed of its dropout, and those validated."""
     import torch
 
-    original = loop.learn_from
+    original, scorer = loop.learn_from, experiment.scorer
 
     def watched(job: Any, state: Any, feed: Any, x: Any, rows: Any, group_rows: int) -> Any:
         progress = state.progress
@@ -206,7 +206,16 @@ def tell_rows(loop: Any) -> None:
         )
         return original(job, state, feed, x, rows, group_rows)
 
-    loop.learn_from = watched
+    def watched_scorer(*args: Any) -> Any:
+        score = scorer(*args)
+
+        def watched_score(rows: Any, probs: Any) -> Any:
+            print("validated", json.dumps(rows.tolist()), flush=True)
+            return score(rows, probs)
+
+        return watched_score
+
+    loop.learn_from, experiment.scorer = watched, watched_scorer
 
 
 def arm(point: str, at: int) -> None:
@@ -256,7 +265,7 @@ def arm(point: str, at: int) -> None:
         case "error":
             on_call(loop, "learn_from", at, lambda: _raise(TrainingError("it broke here")))
         case "rows":
-            tell_rows(loop)
+            tell_rows(loop, experiment)
         case "small files":
             on_call(loop, "save", at, limit)
         case _:

@@ -31,9 +31,10 @@ SMALL = (
     "input.size=16",
     "optim.lr=4e-3",
     "evaluate.bootstrap=20",
+    "split.val=0.6",
 )
 """No BatchNorm and no dropout: two processes compute what one does. 29 rows: batches of 13, 13
-and 3, of which the second process gets nothing."""
+and 3, of which the second process gets nothing. 43 rows to validate: 32 for the first, 11 for the second."""
 EVERYTHING = (
     *SMALL,
     "model.batch_norm=true",
@@ -54,7 +55,7 @@ def nursery() -> Nursery:
 
 @pytest.fixture(scope="module")
 def photos(make_images, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("photos") / "photos", {"가": 12, "b": 12, "c": 12})
+    return make_images(tmp_path_factory.mktemp("photos") / "photos", {"가": 24, "b": 24, "c": 24})
 
 
 def pair(nursery: Nursery, *args: object, points: tuple[str | None, str | None] = (None, None), at: int = 1):
@@ -79,6 +80,10 @@ def rows_of(*ended: Ended) -> dict[tuple[int, int], list[int]]:
                 epoch, step, rows, _ = json.loads(line.removeprefix("rows "))
                 found.setdefault((epoch, step), []).extend(rows)
     return {key: sorted(rows) for key, rows in found.items()}
+
+
+def validated(ended: Ended) -> list[str]:
+    return [line for line in ended.text.splitlines() if line.startswith("validated ")]
 
 
 def assert_close(found: Path, expected: Path, tolerance: float = 1e-5) -> None:
@@ -109,7 +114,8 @@ def test_two_processes_end_where_one_does(nursery, photos, tmp_path):
     assert len(seeds) == len(set(seeds)) == 15, "dropout differs by batch and process"
     assert_close(tmp_path / "two", tmp_path / "one")
     assert "processes: 2" in two[0].text
-    others = [line for line in two[1].text.splitlines() if not line.startswith("rows ")]
+    assert validated(two[0]) == validated(two[1]) == validated(one), "all know the answers to all rows, each once"
+    others = [line for line in two[1].text.splitlines() if not line.startswith(("rows ", "validated "))]
     assert others == [], "the first process speaks alone"
 
 
