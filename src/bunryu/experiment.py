@@ -19,6 +19,7 @@ import torch
 
 from bunryu import console, ranks
 from bunryu.config import dump_yaml
+from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table
@@ -141,7 +142,7 @@ def follow() -> RunFolder:
     torch.set_num_threads(told.threads)
     net = build(told.sealed.architecture, len(told.sealed.classes))
     model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
-    learn(told.folder, told.settings, told.table, model, told.checkpoint)
+    learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
     return told.folder
 
 
@@ -155,16 +156,22 @@ def run_to_end(
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
     ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
-    progress = learn(folder, settings, table, model, checkpoint)
+    cache = pixel_cache(table, settings.data)
+    progress = learn(folder, settings, table, model, cache, checkpoint)
     try:
-        finish(folder, settings, table, model, facts, progress)
+        finish(folder, settings, table, model, facts, progress, cache)
     except KeyboardInterrupt:
         go_on = f"bunryu train --resume {folder.path}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
 
 
 def learn(
-    folder: RunFolder, settings: RunSettings, table: Table, model: Model, checkpoint: Checkpoint | None
+    folder: RunFolder,
+    settings: RunSettings,
+    table: Table,
+    model: Model,
+    cache: PixelCache | None,
+    checkpoint: Checkpoint | None,
 ) -> Progress:
     """Train from the checkpoint or the start; of several processes, every one."""
     same_as_first(model.net.state_dict().values())
@@ -178,6 +185,7 @@ def learn(
             stages=whole_stages(settings),
             weights_K=class_weights(settings.loss, counts, model.classes),
             table=table,
+            cache=cache,
             target=target,
             rows=rows,
             val_rows=table.split("val"),
@@ -195,6 +203,7 @@ def finish(
     model: Model,
     facts: dict[str, str],
     progress: Progress,
+    cache: PixelCache | None,
 ) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
     best = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
@@ -204,7 +213,9 @@ def finish(
     seal(folder.model, best.net, best.sealed.model_copy(update={"provenance": provenance}))
     plot_curves(history, folder.plots / "curves.png", folder.path.name)
     results = [
-        measure_rows(name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers)
+        measure_rows(
+            name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers, cache=cache
+        )
         for name in ("val", "test")
         if len(table.split(name))
     ]

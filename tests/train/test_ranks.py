@@ -19,6 +19,7 @@ from killing import Ended, Nursery, history, results
 from bunryu import ranks
 from bunryu.errors import DeviceError
 from bunryu.train.parallel import block, part
+from conftest import refused
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -213,6 +214,12 @@ def test_parts_and_blocks_leave_nothing_out(monkeypatch, world):
         blocks = each(lambda rows=rows: block(rows, 8))
         assert np.concatenate(blocks).tolist() == rows.tolist()
         assert all(len(rows) % 8 == 0 for rows in blocks[: max(0, -(-n // 8) - 1)][:-1]), "whole batches"
+
+
+def test_other_commands_are_not_for_several(bunryu, monkeypatch):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    assert refused(bunryu("recipes")).endswith("Start it once: bunryu recipes ...")
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

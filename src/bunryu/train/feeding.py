@@ -20,6 +20,7 @@ from torch import nn
 
 from bunryu import console, ranks
 from bunryu.data.loading import load_batches, require_read
+from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
@@ -67,11 +68,13 @@ class Pictures:
     val_rows: Rows
     workers: int | None
     cache_gb: float
+    cache: PixelCache | None
+    """Where the table's pictures are kept once they are decoded."""
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
-        spec = canvas(self.input, self.augment)
-        for batch in load_batches(self.table.file, batches, self.model.sealed.decode, spec, workers=self.workers):
+        spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
+        for batch in load_batches(self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache):
             require_read(batch.failed, self.table.file)
             pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
             if not len(batch.rows):  # a process without a part of a short batch
@@ -89,7 +92,9 @@ class Pictures:
     def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
         mine = block(self.val_rows, BATCH)
-        rows, probs, failed = model.infer(self.table.file, mine, workers=self.workers, label="validating")
+        rows, probs, failed = model.infer(
+            self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
+        )
         require_read(failed, self.table.file)
         parts = ranks.gathered((rows, probs))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
@@ -132,8 +137,10 @@ class Features:
         return self.val_rows, probabilities(torch.cat(parts), model.sealed.decision).cpu().numpy()
 
 
-def pictures(model: Model, settings: RunSettings, table: Table, val_rows: Rows) -> Pictures:
-    """Return the feed of pictures from their files, as the settings say."""
+def pictures(
+    model: Model, settings: RunSettings, table: Table, val_rows: Rows, cache: PixelCache | None = None
+) -> Pictures:
+    """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
     return Pictures(
         model=model,
         input=model.sealed.input,
@@ -143,6 +150,7 @@ def pictures(model: Model, settings: RunSettings, table: Table, val_rows: Rows) 
         val_rows=val_rows,
         workers=settings.data.workers,
         cache_gb=settings.data.cache_gb,
+        cache=cache,
     )
 
 
