@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu import __version__, console
+from bunryu import __version__, console, ranks
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import keep_freed_memory, wait_patiently
 
@@ -337,9 +337,15 @@ def version(show: bool) -> None:
 
 @app.callback()
 def options(
+    ctx: typer.Context,
     _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """From a folder or a table of images to a classifier you can trust, explain and ship."""
+    if ranks.asked() > 1 and ctx.invoked_subcommand != "train":
+        raise ConfigError(
+            f"{ranks.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work among "
+            f"several. Start it once: bunryu {ctx.invoked_subcommand} ..."
+        )
 
 
 def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
@@ -362,9 +368,11 @@ def main() -> None:
     try:
         app()
     except Interrupted as stop:
+        ranks.let_first_speak()
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except BunryuError as error:
+        ranks.let_first_speak()
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

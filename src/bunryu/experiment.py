@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 
-from bunryu import console
+from bunryu import console, ranks
 from bunryu.config import dump_yaml
 from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.sources import with_absolute_paths
@@ -25,9 +28,10 @@ from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
-from bunryu.inference import Model
+from bunryu.inference import Model, choose_device
 from bunryu.measuring import measure_rows, scorer, targets
-from bunryu.models.sealed import seal
+from bunryu.models.build import build
+from bunryu.models.sealed import Sealed, seal
 from bunryu.pacing import paced
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.predictions import guard
@@ -39,6 +43,7 @@ from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
 from bunryu.train.loop import Job, fit
 from bunryu.train.losses import class_weights
+from bunryu.train.parallel import same_as_first
 from bunryu.train.stages import epoch_batches, require_trainable_batch
 
 
@@ -62,15 +67,14 @@ def train(
     Raises:
         BunryuError: with one message; see `bunryu.errors`.
     """
-    began = time.monotonic() if began is None else began
-    plan = _planned(settings, frame)
-    if minutes is not None:
-        plan = paced(plan, minutes, began)
-        console.say(f"plan: {plan.facts['plan']}")
-    folder = create_run(settings.label, out)
-    with folder.lock(), resumable(folder):
-        write_setup(folder, plan, frame)
-        run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+    with ranks.together():
+        if not ranks.first():
+            return follow()
+        plan = _planned(settings, frame, minutes, time.monotonic() if began is None else began)
+        folder = create_run(settings.label, out)
+        with folder.lock(), resumable(folder):
+            write_setup(folder, plan, frame)
+            run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
 
 
@@ -80,11 +84,9 @@ def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None =
     Raises:
         BunryuError: whatever would not allow the run.
     """
-    began = time.monotonic()
-    plan = _planned(settings, frame)
-    if minutes is not None:
-        plan = paced(plan, minutes, began)
-        console.say(f"plan: {plan.facts['plan']}")
+    if not ranks.first():
+        return
+    plan = _planned(settings, frame, minutes, time.monotonic())
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -99,18 +101,47 @@ def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None =
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
-def _planned(settings: RunSettings, frame: Any) -> Plan:
+def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float) -> Plan:
     """Decide everything, and say it."""
     settings = absolute(settings)
     set_threads(settings.train)
+    ranks.require_devices(choose_device(settings.train.device).type)
     plan = make_plan(settings, frame)
+    if ranks.world() > 1:
+        told = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
+        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
     if note := font_note(plan.classes):
         console.say(note, style="yellow")
-    for stage in whole_stages(settings):
+    for stage in whole_stages(plan.settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     return plan
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the first of several processes tells the others, when all is decided."""
+
+    folder: RunFolder
+    settings: RunSettings
+    table: Table
+    sealed: Sealed
+    device: torch.device
+    threads: int
+    checkpoint: Checkpoint | None
+
+
+def follow() -> RunFolder:
+    """Be one of the other processes of a training: learn what was decided, and train along."""
+    told = ranks.from_first(cast(Told | None, None))
+    torch.set_num_threads(told.threads)
+    net = build(told.sealed.architecture, len(told.sealed.classes))
+    model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
+    learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
+    return told.folder
 
 
 def run_to_end(
@@ -122,9 +153,28 @@ def run_to_end(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
+    ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
+    cache = pixel_cache(table, settings.data)
+    progress = learn(folder, settings, table, model, cache, checkpoint)
+    try:
+        finish(folder, settings, table, model, facts, progress, cache)
+    except KeyboardInterrupt:
+        go_on = f"bunryu train --resume {folder.path}"
+        raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
+
+
+def learn(
+    folder: RunFolder,
+    settings: RunSettings,
+    table: Table,
+    model: Model,
+    cache: PixelCache | None,
+    checkpoint: Checkpoint | None,
+) -> Progress:
+    """Train from the checkpoint or the start; of several processes, every one."""
+    same_as_first(model.net.state_dict().values())
     target = targets(table, model.classes)
     rows = table.split("train")
-    cache = pixel_cache(table, settings.data)
     counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
@@ -141,12 +191,7 @@ def run_to_end(
             folder=folder.path,
             stop=stop,
         )
-        progress = fit(job, checkpoint)
-    try:
-        finish(folder, settings, table, model, facts, progress, cache)
-    except KeyboardInterrupt:
-        go_on = f"bunryu train --resume {folder.path}"
-        raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
+        return fit(job, checkpoint)
 
 
 def finish(
@@ -187,6 +232,8 @@ def finish(
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
     """Show a finished run's headlines and folder with `show`, and say what to type next."""
+    if not ranks.first():
+        return
     for name, metrics in folder.read_metrics().items():
         show(f"{name}: {headline(metrics)}")
     show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
@@ -222,6 +269,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     def ask(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
+        if ranks.world() > 1:  # perhaps torchrun ends this process because another one failed
+            return
         with suppress(RuntimeError):  # the signal came in the middle of another line
             name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             console.say(f"{name}: stopping after the present batch, once the state is saved (again: at once)")

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bunryu import process
+from bunryu import process, ranks
 from bunryu.config import build, load_yaml
 from bunryu.errors import RunError, nearest
 from bunryu.settings import RunSettings
@@ -249,6 +249,7 @@ def write_environment(
             "system": platform.platform(),
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "processes": ranks.world(),
             "device": device,
             "precision": precision,
             "threads": threads,
