@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"measuring", "planning", "pacing"},
+    {"measuring", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching"},
     {"resuming", "api", "demo"},
     {"cli"},

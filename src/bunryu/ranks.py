@@ -134,7 +134,7 @@ def _others_code(store: Store, code: int) -> int | None:
     try:
         found = store.compare_set(_ENDED, "", mine).decode()
     except RuntimeError:  # the process that kept the store is gone, and said why
-        return 1
+        return code
     return None if found == mine else int(found.split()[1])
 
 

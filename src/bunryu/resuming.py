@@ -14,10 +14,11 @@ from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.errors import DeviceError, RunError, count, some
-from bunryu.experiment import follow, resumable, run_to_end, write_config
+from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import decode_spec, make_plan, whole_stages
+from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder, versions
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic

@@ -220,7 +220,7 @@ def tell_rows(loop: Any, experiment: Any) -> None:
 
 def arm(point: str, at: int) -> None:
     """Let something happen when a training reaches a point for the `at`-th time."""
-    from bunryu import experiment, resuming
+    from bunryu import experiment, recording, resuming
     from bunryu.errors import TrainingError
     from bunryu.evaluate import results as written
     from bunryu.train import loop
@@ -233,7 +233,7 @@ def arm(point: str, at: int) -> None:
 
     match point:
         case "before the settings":
-            on_call(experiment, "write_config", at, die, before=True)
+            on_call(recording, "write_config", at, die, before=True)
         case "update":
             on_call(loop, "update", at, die)
         case "half a group after a pause":
