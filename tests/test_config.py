@@ -457,7 +457,7 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         ([], 2, ""),
         (["--help"], 0, "Commands:"),
         (["--version"], 0, "bunryu "),
-        (["settings"], 0, "train.epochs  (integer; default 12, recipe default"),
+        (["settings"], 0, "train.epochs  (integer; 10 in recipe 'default', 30 in recipe 'scratch')"),
         (["settings", "epochs"], 0, "train.epochs"),
         (["recipes"], 0, "scratch"),
         *(([command, "--help"], 0, "Usage:") for command in ("demo", "train", "evaluate", "predict", "settings")),

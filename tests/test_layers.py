@@ -21,12 +21,12 @@ SETTINGS = "settings"
 # From the bottom up. "ROOM" is every module of that room; a module of its own stands by its name.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"cells", "config", "config_errors", "storage", "kept", "randomness", "console", "process"},
+    {"cells", "config", "config_errors", "storage", "kept", "randomness", "console", "process", "ranks"},
     {SETTINGS},
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"measuring", "planning", "pacing"},
+    {"measuring", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching"},
     {"resuming", "api", "demo"},
     {"cli"},

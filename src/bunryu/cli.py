@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu import __version__, console
+from bunryu import __version__, console, ranks
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import keep_freed_memory, wait_patiently
 
@@ -74,7 +74,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where digits and run go.")] = Path("bunryu-demo"),
     quiet: Quiet = False,
 ) -> None:
-    """Train a small classifier on real handwritten digits, offline, in under a minute."""
+    """Train on real handwritten digits, offline, in a minute."""
     from bunryu.demo import run_demo
 
     console.set_quiet(quiet)
@@ -99,7 +99,7 @@ def train(
     args: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DATA] [KEY=VALUE]...",
+            metavar="DATA [KEY=VALUE]",
             help="A folder or a table, and settings as train.epochs=10.",
             show_default=False,
         ),
@@ -117,7 +117,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train, measure and seal a classifier from a folder or a table of images."""
+    """Train, measure and seal an image classifier."""
     console.set_quiet(quiet)
     if resume is not None:
         given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, dry_run or None)
@@ -148,7 +148,7 @@ def train(
         from bunryu import experiment
 
         if dry_run:
-            experiment.dry_run(settings)
+            experiment.dry_run(settings, minutes=minutes)
             return
         folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
@@ -158,7 +158,7 @@ def train(
 def probe(
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="As for train.", show_default=False),
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -169,7 +169,10 @@ def probe(
     out: Annotated[Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N]")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Tell in about a minute what a linear head on frozen weights reaches, and write the recipe to train next."""
+    """Tell in a minute what frozen weights reach.
+
+    Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
+    """
     console.set_quiet(quiet)
     data, pairs = _data_and_pairs(args or [])
     values = {"data": {} if data is None else {"source": data}}
@@ -193,13 +196,16 @@ def probe(
 def bench(
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="As for train.", show_default=False),
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
     ] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Time other precisions and thread counts too.")] = False,
     out: Annotated[Path, typer.Option(help="With --tune: where the fastest settings go.")] = Path("tuned.yaml"),
     quiet: Quiet = False,
 ) -> None:
-    """Time a few steps of a run: the pure step, training from files, prediction, and what holds it back."""
+    """Time a few steps of a run on this machine.
+
+    The pure step on a batch in memory, training from files, and prediction; with --tune, other ways to compute.
+    """
     console.set_quiet(quiet)
     data, pairs = _data_and_pairs(args or [])
     from bunryu.data.sources import require_there
@@ -225,7 +231,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
     pairs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="data.* and evaluate.* settings.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="data.* and evaluate.* settings.", show_default=False),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
@@ -233,7 +239,10 @@ def evaluate(
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a run on its validation and test rows, or on other labelled data."""
+    """Measure a run on its own or other labelled data.
+
+    Without --data: its validation and test rows.
+    """
     from bunryu.data.sources import require_path
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
@@ -267,7 +276,10 @@ def predict(
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
-    """Predict images; exit code 2 if some of them could not be read."""
+    """Predict images.
+
+    The exit code is 2 if some of them could not be read.
+    """
     console.set_quiet(quiet)
     file = None if out == Path("-") else out
     with nothing_written():
@@ -293,8 +305,9 @@ def settings(
     from bunryu.config import keys
     from bunryu.errors import nearest
     from bunryu.settings import RunSettings, defaults
+    from bunryu.train.settings import Stage
 
-    every = list(keys(RunSettings))
+    every = [*keys(RunSettings), *keys(Stage, "train.stages[].")]
     found = [key for key in every if not word or word in key.name or word in key.help]
     if not found and word:
         raise ConfigError(f"No setting has {word!r} in its name or help.{nearest(word, [k.name for k in every])}")
@@ -324,9 +337,15 @@ def version(show: bool) -> None:
 
 @app.callback()
 def options(
+    ctx: typer.Context,
     _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """From a folder or a table of images to a classifier you can trust, explain and ship."""
+    if ranks.asked() > 1 and ctx.invoked_subcommand != "train":
+        raise ConfigError(
+            f"{ranks.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work among "
+            f"several. Start it once: bunryu {ctx.invoked_subcommand} ..."
+        )
 
 
 def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
@@ -349,9 +368,11 @@ def main() -> None:
     try:
         app()
     except Interrupted as stop:
+        ranks.let_first_speak()
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except BunryuError as error:
+        ranks.let_first_speak()
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

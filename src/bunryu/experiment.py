@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 
-from bunryu import console
-from bunryu.config import dump_yaml
+from bunryu import console, ranks
 from bunryu.data.pixels import PixelCache, pixel_cache
-from bunryu.data.sources import with_absolute_paths
-from bunryu.data.splits import write_split
 from bunryu.data.table import Table
 from bunryu.errors import Interrupted, count
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
-from bunryu.inference import Model
+from bunryu.inference import Model, choose_device
 from bunryu.measuring import measure_rows, scorer, targets
-from bunryu.models.sealed import seal
+from bunryu.models.build import build
+from bunryu.models.sealed import Sealed, seal
 from bunryu.pacing import paced
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
-from bunryu.predictions import guard
-from bunryu.run import RunFolder, create_run, write_environment
+from bunryu.recording import write_setup
+from bunryu.run import RunFolder, create_run
 from bunryu.settings import RunSettings
-from bunryu.storage import write_atomic
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
 from bunryu.train.loop import Job, fit
 from bunryu.train.losses import class_weights
+from bunryu.train.parallel import same_as_first
 from bunryu.train.stages import epoch_batches, require_trainable_batch
 
 
@@ -62,25 +61,26 @@ def train(
     Raises:
         BunryuError: with one message; see `bunryu.errors`.
     """
-    began = time.monotonic() if began is None else began
-    plan = _planned(settings, frame)
-    if minutes is not None:
-        plan = paced(plan, minutes, began)
-        console.say(f"plan: {plan.facts['plan']}")
-    folder = create_run(settings.label, out)
-    with folder.lock(), resumable(folder):
-        write_setup(folder, plan, frame)
-        run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+    with ranks.together():
+        if not ranks.first():
+            return follow()
+        plan = _planned(settings, frame, minutes, time.monotonic() if began is None else began)
+        folder = create_run(settings.label, out)
+        with folder.lock(), resumable(folder):
+            write_setup(folder, plan, frame)
+            run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
 
 
-def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
+def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None = None) -> None:
     """Plan a run and take its first batch through the network, without making a run folder.
 
     Raises:
         BunryuError: whatever would not allow the run.
     """
-    plan = _planned(settings, frame)
+    if not ranks.first():
+        return
+    plan = _planned(settings, frame, minutes, time.monotonic())
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -95,16 +95,45 @@ def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
-def _planned(settings: RunSettings, frame: Any) -> Plan:
+def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float) -> Plan:
     """Decide everything, and say it."""
     settings = absolute(settings)
     set_threads(settings.train)
+    ranks.require_devices(choose_device(settings.train.device).type)
     plan = make_plan(settings, frame)
+    if ranks.world() > 1:
+        told = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
+        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
-    for stage in whole_stages(settings):
+    for stage in whole_stages(plan.settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     return plan
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the first of several processes tells the others, when all is decided."""
+
+    folder: RunFolder
+    settings: RunSettings
+    table: Table
+    sealed: Sealed
+    device: torch.device
+    threads: int
+    checkpoint: Checkpoint | None
+
+
+def follow() -> RunFolder:
+    """Be one of the other processes of a training: learn what was decided, and train along."""
+    told = ranks.from_first(cast(Told | None, None))
+    torch.set_num_threads(told.threads)
+    net = build(told.sealed.architecture, len(told.sealed.classes))
+    model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
+    learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
+    return told.folder
 
 
 def run_to_end(
@@ -118,9 +147,28 @@ def run_to_end(
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
     if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {folder.path}"):
         console.say(note, style="yellow")
+    ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
+    cache = pixel_cache(table, settings.data)
+    progress = learn(folder, settings, table, model, cache, checkpoint)
+    try:
+        finish(folder, settings, table, model, facts, progress, cache)
+    except KeyboardInterrupt:
+        go_on = f"bunryu train --resume {folder.path}"
+        raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
+
+
+def learn(
+    folder: RunFolder,
+    settings: RunSettings,
+    table: Table,
+    model: Model,
+    cache: PixelCache | None,
+    checkpoint: Checkpoint | None,
+) -> Progress:
+    """Train from the checkpoint or the start; of several processes, every one."""
+    same_as_first(model.net.state_dict().values())
     target = targets(table, model.classes)
     rows = table.split("train")
-    cache = pixel_cache(table, settings.data)
     counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
@@ -137,12 +185,7 @@ def run_to_end(
             folder=folder.path,
             stop=stop,
         )
-        progress = fit(job, checkpoint)
-    try:
-        finish(folder, settings, table, model, facts, progress, cache)
-    except KeyboardInterrupt:
-        go_on = f"bunryu train --resume {folder.path}"
-        raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
+        return fit(job, checkpoint)
 
 
 def finish(
@@ -184,6 +227,8 @@ def finish(
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
     """Show a finished run's headlines and folder with `show`, and say what to type next."""
+    if not ranks.first():
+        return
     for name, metrics in folder.read_metrics().items():
         show(f"{name}: {headline(metrics)}")
     show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
@@ -219,6 +264,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     def ask(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
+        if ranks.world() > 1:  # perhaps torchrun ends this process because another one failed
+            return
         with suppress(RuntimeError):  # the signal came in the middle of another line
             name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
             console.say(f"{name}: stopping after the present batch, once the state is saved (again: at once)")
@@ -231,45 +278,3 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
-    """Write what was decided; config.yaml comes last, so that a folder that has it is whole."""
-    settings = plan.settings
-    if frame is not None:
-        write_atomic(folder.frame, with_absolute_paths(frame, settings.data).to_csv(index=False))
-        data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
-        settings = settings.model_copy(update={"data": data})
-    write_split(folder.split, plan.table)
-    skipped = ([row.path, row.label, row.split, row.reason] for row in plan.checked.skipped)
-    write_atomic(folder.skipped, _csv(["path", "label", "split", "reason"], skipped))
-    if plan.checked.copies:
-        table = plan.table
-        rows = (
-            [number, copies.kind, table.paths[row], table.target_labels[row], table.splits[row]]
-            for number, copies in enumerate(plan.checked.copies, 1)
-            for row in copies.rows
-        )
-        write_atomic(folder.duplicates, _csv(["picture", "kind", "path", "label", "split"], rows))
-    write_environment(
-        folder,
-        device=str(plan.device),
-        precision=plan.sealed.precision,
-        threads=int(settings.train.threads or 0),
-        data_root=str(plan.table.root),
-        facts=plan.facts,
-    )
-    write_config(folder, settings)
-
-
-def write_config(folder: RunFolder, settings: RunSettings) -> None:
-    """Write every setting of the run."""
-    write_atomic(folder.config, "# every setting of this run\n" + dump_yaml(settings))
-
-
-def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([guard(cell) for cell in row] for row in rows)
-    return buffer.getvalue()

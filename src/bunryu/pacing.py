@@ -86,7 +86,7 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     return dataclasses.replace(
         plan,
         settings=plan.settings.model_copy(update={"train": train}),
-        facts=plan.facts | {"plan": f"{minutes:g} minutes: {told} ({speed})"},
+        facts=plan.facts | {"plan": f"{minutes:g} min: {told} ({speed})"},
     )
 
 

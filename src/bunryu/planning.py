@@ -158,8 +158,8 @@ def _used(checked: Checked) -> str:
     """Say how many images are used, skipped, and there more than once."""
     skipped, copies = len(checked.skipped), len(checked.copies)
     parts = [f"{len(checked.table):,} used"]
-    parts += [f"{skipped:,} skipped (skipped.csv)"] if skipped else []
-    parts += [f"{count(copies, 'picture')} in several rows (duplicates.csv)"] if copies else []
+    parts += [f"{skipped:,} skipped"] if skipped else []
+    parts += [f"{count(copies, 'picture')} in several rows"] if copies else []
     return ", ".join(parts)
 
 
@@ -299,7 +299,7 @@ def _say_checked(checked: Checked, total: int) -> None:
         if groups:
             shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
             many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
-            console.say(f"data: {many} {meaning}: {shown} (all kept, listed in duplicates.csv)", style="yellow")
+            console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:

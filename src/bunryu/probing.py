@@ -16,7 +16,7 @@ from bunryu import console
 from bunryu.cells import pad, width
 from bunryu.config import dump_yaml, value_text
 from bunryu.data.splits import folds
-from bunryu.errors import ConfigError, count
+from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import figure
@@ -90,8 +90,8 @@ def probe(
         BunryuError: with one message.
     """
     tried: list[Tried] = []
-    for pairs in [_pairs(text) for text in backbones] or [()]:
-        plan = _plan(load_settings([*overrides, *pairs], values=values), frame)
+    for number, pairs in enumerate([_pairs(text) for text in backbones] or [()]):
+        plan = _plan(load_settings([*overrides, *pairs], values=values), frame, quiet=number > 0)
         tried += _try(plan)
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
     folder = new_folder(f"{plan.settings.label}-probe", out)
@@ -109,13 +109,15 @@ def _pairs(backbone: str) -> tuple[str, ...]:
     return (f"model.name={name}", f"model.weights={weights}") if weights else (f"model.name={name}",)
 
 
-def _plan(settings: RunSettings, frame: Any) -> Plan:
+def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
+    """Decide everything for one backbone; what there is to say of the data is said once."""
     if settings.model.weights == "none" or (settings.model.name == "scratch_cnn" and settings.model.weights is None):
         raise ConfigError(
             f"probe needs pretrained weights, and {settings.model.name} has none. Leave model.name out, or give "
             "model.weights=FILE or a run."
         )
-    plan = make_plan(absolute(settings), frame)
+    with console.quietly(quiet):
+        plan = make_plan(absolute(settings), frame)
     for name in ("model", "weights", "input", "device"):
         console.say(f"{name}: {plan.facts[name]}")
     return plan
@@ -181,7 +183,8 @@ def table_lines(found: Probed) -> list[str]:
             )
         )
     columns = [max(width(row[i]) for row in rows) for i in range(len(head))]
-    return ["  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
+    note = f"rare recall: mean recall of the rarest third of the classes ({some(found.rare, 5)})"
+    return [*("  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows), note]
 
 
 def advice(found: Probed) -> list[str]:
@@ -189,16 +192,16 @@ def advice(found: Probed) -> list[str]:
     plain = {one.backbone: one for one in found.tried if one.loss == "plain"}
     lines = []
     same = sorted({one.backbone for one in found.tried if one.behind is None or not one.behind.clear})
-    if len(plain) > 1:
-        lines.append(f"Best beyond noise: {' or '.join(same)}.")
+    if len(plain) > 1 and len(same) > 1:
+        lines.append(f"Noise does not tell these apart: {', '.join(same)}. Take the quickest.")
+    elif len(plain) > 1:
+        lines.append(f"{same[0]} is the best, beyond noise.")
     best = found.best.backbone
     balanced = next(one for one in found.tried if one.backbone == best and one.loss == "balanced")
     gain = balanced.rare_recall - plain[best].rare_recall
-    rare = ", ".join(found.rare[:5]) + (" ..." if len(found.rare) > 5 else "")
     change = balanced.metrics["macro_f1"] - plain[best].metrics["macro_f1"]
     lines.append(
-        f"Balanced class weights change the mean recall of the rarest classes ({rare}) by {gain:+.3f}, "
-        f"macro-F1 by {change:+.3f}."
+        f"Balanced class weights change the recall of the rare classes by {gain:+.3f}, macro-F1 by {change:+.3f}."
     )
     lines.append("Fine-tuning should beat this; a model that does not has learned nothing that the weights had not.")
     return lines
@@ -230,7 +233,7 @@ def _write(found: Probed, plan: Plan) -> None:
         for one in found.tried
     ]
     write_json(folder / "probe.json", {"folds": FOLDS, "rare": found.rare, "tried": rows})
-    write_atomic(folder / "config.yaml", "# the settings of this probe\n" + dump_yaml(plan.settings))
+    write_atomic(folder / "settings.yaml", "# the settings of this probe\n" + dump_yaml(plan.settings))
 
 
 def recipe(found: Probed) -> str:

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bunryu import console
+from bunryu import console, ranks
 from bunryu.data.checks import check_images
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.errors import DeviceError, RunError, count, some
-from bunryu.experiment import resumable, run_to_end, write_config
+from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import decode_spec, make_plan, whole_stages
+from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder, versions
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
@@ -37,6 +38,11 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
     Raises:
         RunError: no run, in use, nothing to resume, or data that changed since.
     """
+    with ranks.together():
+        return _resume(run, more_epochs) if ranks.first() else follow()
+
+
+def _resume(run: str | Path, more_epochs: int) -> RunFolder:
     folder = open_folder(run)
     if not folder.config.exists() or not folder.environment.exists():
         raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
@@ -44,6 +50,9 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
         settings = folder.settings()
         environment = read_json(folder.environment)
         torch.set_num_threads(int(environment["threads"]))
+        device = _same_device(settings, environment["device"])
+        ranks.require_devices(device.type)
+        _say_other_processes(int(environment.get("processes", 1)))
         if folder.metrics.exists() and not more_epochs:
             raise RunError(
                 f"{folder.path} has finished; there is nothing to resume. To train it further: "
@@ -62,7 +71,7 @@ def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
             settings = _extended(folder, settings, checkpoint, more_epochs)
         net = build(checkpoint.sealed.architecture, len(checkpoint.sealed.classes))
         net.load_state_dict(checkpoint.net)
-        model = Model(net, checkpoint.sealed, _same_device(settings, environment["device"]))
+        model = Model(net, checkpoint.sealed, device)
         _say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
@@ -142,6 +151,13 @@ def _say_other_versions(before: dict[str, str]) -> None:
         console.say(
             f"other versions than the run began with, so the last bits may differ: {some(other)}", style="yellow"
         )
+
+
+def _say_other_processes(before: int) -> None:
+    """Say where other processes share the batches than the run began with: sums then round differently."""
+    if before != ranks.world():
+        told = f"{count(before, 'process', 'processes')} then, {ranks.world()} now"
+        console.say(f"{told}: the same rows in every batch, but the last bits may differ", style="yellow")
 
 
 def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int, root: Path) -> RunFolder:

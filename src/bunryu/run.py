@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bunryu import process
+from bunryu import process, ranks
 from bunryu.config import build, load_yaml
 from bunryu.errors import RunError, nearest
 from bunryu.settings import RunSettings
@@ -118,10 +118,10 @@ class RunFolder:
             RunError: the run is not finished.
         """
         if not self.model.exists():
-            best = f" The best model so far can be used meanwhile: {self.best}" if self.best.exists() else ""
+            best = f" The best model so far, {self.best}, can be used meanwhile." if self.best.exists() else ""
             raise RunError(
-                f"{self.path} has no sealed model yet: its training was stopped, or is still running. "
-                f"{self._resume()}{best}"
+                f"{self.path} has no sealed model yet: its training was stopped, or is still running.{best} "
+                f"{self._resume()}"
             )
         return self.model
 
@@ -213,9 +213,14 @@ def open_folder(path: str | Path) -> RunFolder:
     path = Path(path)
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
-        siblings = [str(p) for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        siblings = [str(p) for p in folder.parent.iterdir() if _is_run(p)] if folder.parent.is_dir() else []
         raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
-    if not (folder / "config.yaml").exists() and not (folder / "model.safetensors").exists():
+    if not _is_run(folder):
+        if (folder / "probe.json").exists():
+            raise RunError(
+                f"{folder} is a probe, not a run: it has no model. Train one with: "
+                f"bunryu train DATA --recipe {folder / 'recipe.yaml'}"
+            )
         if (folder / "checkpoints").is_dir():
             raise RunError(
                 f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Remove it, and "
@@ -225,6 +230,10 @@ def open_folder(path: str | Path) -> RunFolder:
         hint = f" Did you mean {inside[-1]}?" if inside else ""
         raise RunError(f"{folder} is not a run folder: it has neither config.yaml nor model.safetensors.{hint}")
     return RunFolder(folder)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() or (folder / "model.safetensors").exists()
 
 
 def write_environment(
@@ -240,6 +249,7 @@ def write_environment(
             "system": platform.platform(),
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "processes": ranks.world(),
             "device": device,
             "precision": precision,
             "threads": threads,
@@ -275,7 +285,7 @@ def _processor() -> str:
 
 def _next_free(root: Path, name: str) -> Path:
     root.mkdir(parents=True, exist_ok=True)
-    taken = [path.name.rpartition("-")[2] for path in root.glob(f"{_escaped(name)}-*")]
+    taken = [path.name[len(name) + 1 :] for path in root.glob(f"{_escaped(name)}-*")]  # photos-probe-1 is no photos
     number = 1 + max((int(text) for text in taken if text.isascii() and text.isdigit()), default=0)
     while True:
         try:

@@ -168,15 +168,18 @@ def recipe_text(name: str) -> str:
 
 
 def defaults(key: Key) -> str:
-    """Say what a key is where nobody sets it: ``default 12, recipe default 10, recipe scratch 30``."""
-    parts = [f"default {key.default}"]
+    """Say what a key is where nobody sets it: ``3e-4 in recipe default, 2e-3 in scratch``, ``default null``."""
+    found: dict[str, str] = {}
     for name in recipe_names():
         value: Any = load_yaml(_recipe_file(name)).values
         for part in key.name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
-            parts.append(f"recipe {name} {value_text(value)}")
-    return ", ".join(parts)
+            found[name] = value_text(value)
+    if not found:
+        return f"default {key.default}"
+    rest = [] if len(found) == len(recipe_names()) else [f"else {key.default}"]
+    return ", ".join([*(f"{value} in recipe '{name}'" for name, value in found.items()), *rest])
 
 
 def _recipe_file(name: str) -> Path:

@@ -345,16 +345,16 @@ def test_no_note_when_every_character_can_be_drawn():
 def test_a_note_says_which_class_is_which_and_how_to_mend_it(no_hangul):
     many = font_note(["cat", *KOREAN[:3]], "run-1", "bunryu evaluate runs/run-1", listed=2)
     assert many == (
-        "No installed font has the characters 기노분쁨슬픔 (6), so each plot shows #1 = 기쁨, #2 = 분노 and 1 more "
+        "No installed font has the characters 기노분쁨슬픔 (6), so the plots show #1 = 기쁨, #2 = 분노 and 1 more "
         "(the order of the classes). To mend, install one with Hangul (`apt-get install fonts-nanum`, or Noto Sans "
         "CJK), then: bunryu evaluate runs/run-1"
     ).replace("기노분쁨슬픔", "".join(sorted("기쁨분노슬픔")))
     run = font_note(["cat"], "실행-1", "draw")
     assert run is not None
-    assert "(2), so each plot leaves the run's name out of its title. To mend" in run
+    assert "(2), so the plots leave the run's name out of their titles. To mend" in run
     both = font_note(["기쁨"], "실행-1", "draw")
     assert both is not None
-    assert "#0 = 기쁨 (the order of the classes) and leaves the run's name out of its title." in both
+    assert "#0 = 기쁨 (the order of the classes) and leave the run's name out of their titles." in both
 
 
 def test_without_a_font_numbers_stand_for_classes_and_no_box_is_drawn(no_hangul, tmp_path, drawn):

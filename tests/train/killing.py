@@ -51,10 +51,11 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
 
-    def start(self, *args: object, point: str | None = None, at: int = 1) -> int:
+    def start(self, *args: object, point: str | None = None, at: int = 1, env: dict[str, str] | None = None) -> int:
         """Start ``bunryu ARGS`` and return its process id; `point` happens when it is reached the `at`-th time."""
         log = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
-        pid = int(self._ask({"args": list(map(str, args)), "point": point, "at": at, "log": str(log)}))
+        told = {"args": list(map(str, args)), "point": point, "at": at, "log": str(log), "env": env or {}}
+        pid = int(self._ask(told))
         self.logs[pid] = log
         return pid
 
@@ -188,9 +189,39 @@ class _Half:
         die()
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def tell_rows(loop: Any, experiment: Any) -> None:
+    """Print the rows of every batch that is learned from, with the seed of its dropout, and those validated."""
+    import torch
+
+    original, scorer = loop.learn_from, experiment.scorer
+
+    def watched(job: Any, state: Any, feed: Any, x: Any, rows: Any, group_rows: int) -> Any:
+        progress = state.progress
+        print(
+            "rows", json.dumps([progress.total_epochs, progress.step, rows.tolist(), torch.initial_seed()]), flush=True
+        )
+        return original(job, state, feed, x, rows, group_rows)
+
+    def watched_scorer(*args: Any) -> Any:
+        score = scorer(*args)
+
+        def watched_score(rows: Any, probs: Any) -> Any:
+            print("validated", json.dumps(rows.tolist()), flush=True)
+            return score(rows, probs)
+
+        return watched_score
+
+    loop.learn_from, experiment.scorer = watched, watched_scorer
+
+
 def arm(point: str, at: int) -> None:
     """Let something happen when a training reaches a point for the `at`-th time."""
-    from bunryu import experiment, resuming
+    from bunryu import experiment, recording, resuming
+    from bunryu.errors import TrainingError
     from bunryu.evaluate import results as written
     from bunryu.train import loop
 
@@ -202,7 +233,7 @@ def arm(point: str, at: int) -> None:
 
     match point:
         case "before the settings":
-            on_call(experiment, "write_config", at, die, before=True)
+            on_call(recording, "write_config", at, die, before=True)
         case "update":
             on_call(loop, "update", at, die)
         case "half a group after a pause":
@@ -231,6 +262,10 @@ def arm(point: str, at: int) -> None:
             on_call(experiment, "measure_rows", at, send(signal.SIGINT))
         case "sleep":
             on_call(loop, "update", at, lambda: time.sleep(600))
+        case "error":
+            on_call(loop, "learn_from", at, lambda: _raise(TrainingError("it broke here")))
+        case "rows":
+            tell_rows(loop, experiment)
         case "small files":
             on_call(loop, "save", at, limit)
         case _:
@@ -289,6 +324,7 @@ def serve() -> None:
             continue
         pid = os.fork()
         if pid == 0:
+            os.environ.update(question["env"])
             code = child(question["args"], question["point"], question["at"], question["log"])
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)

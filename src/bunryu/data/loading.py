@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu import ranks
 from bunryu.data.decode import Source, load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
@@ -84,7 +85,7 @@ def load_batches(
         batches: the rows of each batch.
         decode: how files become pixels.
         input: how pixels are fitted.
-        workers: threads; the number of cores when None.
+        workers: threads; the number of cores (shared with the other processes of the training) when None.
         cache: where the pictures of the rows' table are kept; None to decode them each time.
 
     Yields:
@@ -99,7 +100,7 @@ def load_batches(
             return str(error)
 
     tasks = ((rows, [int(row) for row in rows]) for rows in batches)
-    for rows, results in _ahead(read, tasks, workers or cores()):
+    for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours())):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]
         good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)

@@ -35,18 +35,20 @@ def font_note(classes: Sequence[str], run: str, again: str, *, listed: int = 10)
     fonts_for.cache_clear()  # a font may have been installed since
     names = [shorten(name, NAME_CELLS) for name in classes]
     renamed = {short: name for short, name in zip(short_names(classes), names, strict=True) if short != name}
-    told = [
-        f"shows {some((f'{short} = {name}' for short, name in renamed.items()), listed)} (the order of the classes)"
-    ]
-    told = told * bool(renamed) + ["leaves the run's name out of its title"] * (not drawable(run))
     missing = sorted(fonts_for(characters_of([*renamed.values(), run]))[1])
     if not missing:
         return None
+    told = []
+    if renamed:
+        pairs = [f"{short} = {name}" for short, name in renamed.items()]
+        told.append(f"show {some(pairs, listed)} (the order of the classes)")
+    if not drawable(run):
+        told.append("leave the run's name out of their titles")
     hangul = any("가" <= char <= "힣" or "ᄀ" <= char <= "ㆎ" for char in missing)
     mend = "one with Hangul (`apt-get install fonts-nanum`, or Noto Sans CJK)" if hangul else "one that has them"
     shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
     return (
-        f"No installed font has the characters {shown} ({len(missing)}), so each plot {' and '.join(told)}. "
+        f"No installed font has the characters {shown} ({len(missing)}), so the plots {' and '.join(told)}. "
         f"To mend, install {mend}, then: {again}"
     )
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu import console
+from bunryu import console, ranks
 from bunryu.data.loading import load_batches, require_read
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import AugmentSettings, InputSpec
@@ -27,6 +27,7 @@ from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities
 from bunryu.kept import kept, key_of_facts
 from bunryu.settings import RunSettings
+from bunryu.train.parallel import block
 from bunryu.train.settings import Stage
 
 Rows = NDArray[np.int64]
@@ -76,6 +77,9 @@ class Pictures:
         for batch in load_batches(self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache):
             require_read(batch.failed, self.table.file)
             pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
+            if not len(batch.rows):  # a process without a part of a short batch
+                yield pixels, batch.rows
+                continue
             parameters = draw(self.augment, self.seed, epoch, batch.rows)
             yield apply(pixels, parameters, self.augment, self.input), batch.rows
 
@@ -87,11 +91,13 @@ class Pictures:
 
     def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
+        mine = block(self.val_rows, BATCH)
         rows, probs, failed = model.infer(
-            self.table.file, self.val_rows, workers=self.workers, label="validating", cache=self.cache
+            self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
         )
         require_read(failed, self.table.file)
-        return rows, probs
+        parts = ranks.gathered((rows, probs))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -186,8 +192,19 @@ def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows
 def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
     """Return what the backbone makes of the pictures as `epoch` augments them, float32 (N, F), in their order.
 
-    Kept between runs under everything they follow from: the pictures' content, the backbone's weights, how
-    pictures become its input, the augmentation's draws, and what decides the last bits.
+    Of several processes each makes a part, and all get the whole.
+    """
+    mine = _kept_features(pictures, block(rows, BATCH), epoch, label)
+    if ranks.world() == 1:
+        return mine
+    return torch.cat([torch.from_numpy(part) for part in ranks.gathered(mine.cpu().numpy())]).to(mine.device)
+
+
+def _kept_features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
+    """Return the features, kept between runs under everything they follow from.
+
+    That is the pictures' content, the backbone's weights, how pictures become its input, the augmentation's
+    draws, and what decides the last bits.
     """
     model, digests = pictures.model, pictures.table.digests
     if digests is None:

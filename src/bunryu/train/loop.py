@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
 from torch import nn, optim
 
-from bunryu import console
+from bunryu import console, ranks
 from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import Interrupted
@@ -28,6 +28,7 @@ from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.losses import row_losses
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
+from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
 from bunryu.train.settings import LOWER_IS_BETTER, Stage
 from bunryu.train.showing import epoch_line, header_line
@@ -115,7 +116,8 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             why = remember(job, state, row)
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             ended = bool(why) or progress.epoch == int(stage.epochs or 0)
-            if not ended and (job.stop() or time.monotonic() - state.saved > feed.seconds_between_saves):
+            late = time.monotonic() - state.saved > feed.seconds_between_saves
+            if not ended and ranks.agreed(late or job.stop()):
                 save(job, state)
                 stop_if_asked(job)
         next_stage(job, progress, why=why)
@@ -154,7 +156,8 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
     start = saved = time.monotonic()
     with console.working(f"{stage.name} {progress.total_epochs + 1}", len(job.rows)) as task:
         task.skip(sum(map(len, batches[: progress.step])))
-        for x, rows in feed.batches(batches[progress.step :], progress.total_epochs):
+        mine = [part(batch) for batch in batches[progress.step :]]
+        for x, rows in feed.batches(mine, progress.total_epochs):
             group = progress.step // settings.accumulate
             last_of_group = progress.step + 1 == min((group + 1) * settings.accumulate, len(batches))
             group_rows = np.concatenate(batches[group * settings.accumulate : (group + 1) * settings.accumulate])
@@ -163,10 +166,11 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
             progress.step += 1
             if last_of_group:
                 update(job, state, group_rows)
-                if job.stop() or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+                if ranks.agreed(late or job.stop()):
                     saved = start = pause(job, state, start)
-            sums = progress.sums
-            task.advance(len(rows), f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}")
+            sums, done = progress.sums, len(batches[progress.step - 1])
+            task.advance(done, f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}")
     return history_row(job, state, progress.spent_seconds + time.monotonic() - start)
 
 
@@ -175,9 +179,9 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
     weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=job.model.device)
-    state.progress.sums = solve_into(
-        job.model.net, feed.views_VNF, target_N, job.settings.loss, weights_K, job.settings.train.seed
-    )
+    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.settings.loss, weights_K, job.settings.train.seed)
+    state.progress.sums = ranks.from_first(sums)
+    same_as_first(job.model.net.head.parameters())
     if state.ema is not None:
         state.ema.set(job.model.net)
     return history_row(job, state, time.monotonic() - start)
@@ -200,9 +204,21 @@ def history_row(job: Job, state: State, seconds: float) -> dict[str, Any]:
 
 
 def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[np.int64], group_rows: int) -> None:
-    """Add the gradient of one batch. Dropout draws are named by epoch and step, so resuming repeats them."""
+    """Add the gradient of this process's part of a batch. Dropout draws are named by epoch and step (and process),
+    so resuming repeats them.
+    """
     progress = state.progress
-    torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step))
+    process = (ranks.rank(),) if ranks.world() > 1 else ()
+    torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step, *process))
+    found = learn_from(job, state, feed, x, rows, group_rows) if len(rows) else (0.0, 0.0)
+    for name, value in zip(("loss", "correct", "rows"), ranks.total(*found, len(rows)), strict=True):
+        progress.sums[name] += value
+
+
+def learn_from(
+    job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[np.int64], group_rows: int
+) -> tuple[float, float]:
+    """Go forward and backward; return the sum of the losses, and how many answers were right."""
     target_B = torch.from_numpy(job.target[rows]).to(x.device)
     weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=x.device)
     logits_BK = feed.logits(x)
@@ -211,15 +227,14 @@ def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[
     if not torch.isfinite(loss):
         raise not_finite(job.folder, job.file, rows, "loss")
     state.scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
-    progress.sums["loss"] += loss.item()
-    progress.sums["correct"] += (logits_BK.argmax(dim=1) == target_B).sum().item()
-    progress.sums["rows"] += len(rows)
+    return loss.item(), (logits_BK.argmax(dim=1) == target_B).sum().item()
 
 
 def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
     """Clip, check, and take one step of the optimiser. `rows` are those of all its batches."""
     optimizer, scaler = state.optimizer, state.scaler
     assert optimizer is not None
+    sum_gradients(job.model.net)
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(job.model.net.parameters(), job.settings.train.clip_norm or float("inf"))
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such a step and lowers its scale
@@ -227,6 +242,7 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    same_as_first(job.model.net.buffers())  # BatchNorm's averages: each process saw its own rows
     state.progress.updates += 1
     if state.ema is not None:
         state.ema.update(job.model.net, state.progress.updates)
@@ -293,7 +309,13 @@ def pause(job: Job, state: State, start: float) -> float:
 
 
 def save(job: Job, state: State) -> None:
-    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last."""
+    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last.
+
+    The first of several processes writes; all have the same state.
+    """
+    if not ranks.first():
+        state.written, state.best, state.saved = len(state.history), None, time.monotonic()
+        return
     if len(state.history) > state.written:
         write_jsonl(job.folder / "history.jsonl", state.history)
         state.written = len(state.history)
@@ -309,5 +331,5 @@ def save(job: Job, state: State) -> None:
 
 def stop_if_asked(job: Job) -> None:
     """Leave after a save, if the person asked to stop."""
-    if job.stop():
+    if ranks.agreed(job.stop()):
         raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {job.folder}")

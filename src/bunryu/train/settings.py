@@ -77,7 +77,8 @@ class TrainSettings(Settings):
     epochs: Count = 12
     """Passes over the training rows, in all stages together (a solved head comes in addition)."""
     batch_size: Count = 32
-    """Rows in one forward pass. A last single row joins the batch before it."""
+    """Rows in one forward pass. A last single row joins the batch before it. Of several processes (torchrun) each
+    takes its part of these rows: the number is that of all of them together."""
     accumulate: Count = 1
     """Batches whose gradients are added up before each update; the effective batch is the product."""
     seed: int = 0
