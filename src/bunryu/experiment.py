@@ -61,11 +61,7 @@ def train(
     Raises:
         BunryuError: with one message; see `bunryu.errors`.
     """
-    began = time.monotonic() if began is None else began
-    plan = _planned(settings, frame)
-    if minutes is not None:
-        plan = paced(plan, minutes, began)
-        console.say(f"plan: {plan.facts['plan']}")
+    plan = _planned(settings, frame, minutes, began)
     folder = create_run(settings.label, out)
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
@@ -73,13 +69,15 @@ def train(
     return folder
 
 
-def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
-    """Plan a run and take its first batch through the network, without making a run folder.
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
+    """Plan a run and take its first batch through the network, without making a run folder; see `train`.
 
     Raises:
         BunryuError: whatever would not allow the run.
     """
-    plan = _planned(settings, frame)
+    plan = _planned(settings, frame, minutes, began)
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -94,8 +92,9 @@ def dry_run(settings: RunSettings, *, frame: Any = None) -> None:
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
-def _planned(settings: RunSettings, frame: Any) -> Plan:
+def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
     """Decide everything, and say it."""
+    began = time.monotonic() if began is None else began
     settings = absolute(settings)
     set_threads(settings.train)
     plan = make_plan(settings, frame)
@@ -105,6 +104,9 @@ def _planned(settings: RunSettings, frame: Any) -> Plan:
         console.say(note, style="yellow")
     for stage in whole_stages(settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
+        console.say(f"plan: {plan.facts['plan']}")
     return plan
 
 

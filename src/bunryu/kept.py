@@ -18,6 +18,9 @@ from platformdirs import user_cache_path
 from bunryu.errors import TrainingError
 from bunryu.storage import write_atomic
 
+_DIGEST = 32
+"""Bytes before the array: the SHA-256 of what follows."""
+
 
 def cache_folder() -> Path:
     """Return where things are kept between runs: $BUNRYU_CACHE, else the user's cache folder."""
@@ -41,26 +44,41 @@ def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float)
     """
     if not limit_gb:
         return make()
-    path = cache_folder() / kind / f"{key}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
-        found: NDArray[Any] = np.load(path, allow_pickle=False)
-        path.touch()
+    path = cache_folder() / kind / key
+    found = _read(path)
+    if found is not None:
+        with contextlib.suppress(OSError):  # someone else's: it can be read all the same
+            path.touch()
         return found
     array = make()
     if array.nbytes <= limit_gb * 1e9:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
+        content = buffer.getbuffer()
         with contextlib.suppress(OSError, TrainingError):  # a cache that cannot be written costs time alone
             path.parent.mkdir(parents=True, exist_ok=True)
             _make_room(path.parent, limit_gb * 1e9 - array.nbytes)
-            write_atomic(path, buffer.getvalue())
+            write_atomic(path, hashlib.sha256(content).digest() + content)
     return array
 
 
+def _read(path: Path) -> NDArray[Any] | None:
+    """Return the array of a file, or None where there is none, or a damaged one."""
+    try:
+        content = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    digest, array = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(array).digest() != digest:
+        return None
+    found: NDArray[Any] = np.load(io.BytesIO(array), allow_pickle=False)
+    return found
+
+
 def _make_room(folder: Path, limit: float) -> None:
-    """Remove the longest unused files until what is left takes `limit` bytes at most."""
+    """Remove the longest unused files, also what a kill left half written, until the rest takes `limit` bytes."""
     files = []
-    for file in folder.glob("*.npy"):
+    for file in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another run removed it
             stat = file.stat()
             files.append((stat.st_mtime, stat.st_size, file))

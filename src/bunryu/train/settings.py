@@ -49,7 +49,8 @@ class Stage(Settings):
     """With views: solve the head on the features to its optimum (L-BFGS) instead of training it; one epoch."""
     sizes: list[Annotated[Size, BeforeValidator(parse_size)]] | None = None
     """Train at these sizes in turn, from small to full, over equal shares of the stage's epochs: fewer pixels while
-    much is still to be learned (Tan & Le 2021). Validation is always at input.size. When null, input.size."""
+    much is still to be learned (Tan & Le 2021). With fewer epochs than sizes the first are left out. Validation is
+    always at input.size. When null, input.size."""
 
     @model_validator(mode="after")
     def _views_of_a_frozen_backbone(self) -> Stage:
@@ -109,6 +110,18 @@ class TrainSettings(Settings):
         stage_epochs(self)
         return self
 
+    @model_validator(mode="after")
+    def _one_backbone(self) -> TrainSettings:
+        learns = False
+        for stage in self.stages:
+            if self.ema and learns and stage.views is not None:
+                raise ValueError(
+                    f"stage '{stage.name}': views are features of the backbone as trained, but train.ema validates and "
+                    "seals its average. Leave out one of the two, or put the stage before those that train the backbone"
+                )
+            learns |= stage.freeze == "none"
+        return self
+
 
 def stage_epochs(settings: TrainSettings) -> list[int]:
     """Return the epochs of each stage: whole numbers as given, shares rounded, the rest to the stage without.
@@ -130,6 +143,11 @@ def stage_epochs(settings: TrainSettings) -> list[int]:
         told = "leaving none for " + settings.stages[open_stages[0]].name if open_stages else "all of them together"
         raise ValueError(f"the stages take {given} epochs, {told}; train.epochs is {total}. Change one of them")
     return [total - given if count is None else count for count in epochs]
+
+
+def size_at(sizes: list[Size], epoch: int, epochs: int) -> Size:
+    """Return the size of an epoch (from 0) of a stage: equal shares, and the last epoch always has the last size."""
+    return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
 
 class OptimSettings(Settings):
