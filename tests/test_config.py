@@ -184,7 +184,7 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
         ("=3", ["Expected key=value"]),
         ("train.stages=[1", ["Cannot read the list or mapping in 'train.stages=[1'"]),
         ("name=a/b", ["name: expected the name of a folder"]),
-        ("recipe=scrach", ["Did you mean 'scratch'?", "Recipes: default, minutes, scratch"]),
+        ("recipe=scrach", ["Did you mean 'scratch'?", "Recipes: default, scratch"]),
     ],
 )  # fmt: skip
 def test_wrong_keys_types_and_values(pairs: str, expected: list[str]) -> None:

@@ -26,13 +26,16 @@ class Maker:
         return self.array.copy()
 
 
-def keep(make: Maker, key: str = "k", limit_gb: float = 1.0) -> NDArray[np.float32]:
-    return kept("features", key, make, limit_gb)
+def keep(make: Maker, name: str = "k", limit_gb: float = 1.0) -> NDArray[np.float32]:
+    return kept("features", key_of_facts(name=name), make, limit_gb)
+
+
+def file_of(name: str) -> Path:
+    return cache_folder() / "features" / key_of_facts(name=name)
 
 
 def files() -> list[str]:
-    folder = cache_folder() / "features"
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return [name for name in ("small", "large", *"01234abcdek") if file_of(name).exists()]
 
 
 def test_what_was_made_is_made_once() -> None:
@@ -57,7 +60,7 @@ def test_every_shape_comes_back(shape: tuple[int, ...]) -> None:
 
 def test_a_file_damaged_anywhere_is_made_anew() -> None:
     keep(Maker())
-    (path,) = (cache_folder() / "features").iterdir()
+    path = file_of("k")
     whole = path.read_bytes()
     flipped = [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(len(whole))]
     cut = [whole[:i] for i in range(0, len(whole), 7)]
@@ -100,21 +103,24 @@ def test_nothing_is_read_or_kept_with_a_limit_of_nought() -> None:
     assert make.calls == 4
 
 
-def test_the_longest_unused_goes_first() -> None:
-    folder = cache_folder() / "features"
-    size = 4 * 1000
-    limit = 3.5 * size / 1e9
+def test_the_longest_unused_goes_first_and_others_files_stay() -> None:
+    limit = 3.5 * 4000 / 1e9
     maker = Maker(np.zeros(1000, np.float32))
-    for age, key in enumerate("abc"):
-        keep(maker, key, limit)
-        os.utime(folder / key, (1000 + age, 1000 + age))
+    (cache_folder() / "features").mkdir(parents=True)
+    theirs, left = file_of("a").with_name("theirs.npy"), file_of("a").with_name(f".{file_of('x').name}.1.tmp")
+    theirs.write_bytes(bytes(4000))
+    os.utime(theirs, (1, 1))
+    for age, name in enumerate("abc"):
+        keep(maker, name, limit)
+        os.utime(file_of(name), (1000 + age, 1000 + age))
     keep(maker, "a", limit)  # used again
     keep(maker, "d", limit)
     assert files() == ["a", "c", "d"]
-    (folder / ".x.1.tmp").write_bytes(bytes(size))
-    os.utime(folder / ".x.1.tmp", (1, 1))
+    left.write_bytes(bytes(4000))
+    os.utime(left, (1, 1))
     keep(maker, "e", limit)
-    assert ".x.1.tmp" not in files(), "what a kill left is not counted for ever"
+    assert not left.exists(), "what a kill left is not counted for ever"
+    assert theirs.exists()
 
 
 def test_what_is_larger_than_the_limit_is_not_kept_and_sends_nothing_away() -> None:
@@ -140,8 +146,8 @@ def test_several_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    for key in files():
-        keep(make := Maker(), key)
+    for name in files():
+        keep(make := Maker(), name)
         assert make.calls == 0
 
 

@@ -21,17 +21,17 @@ SETTINGS = "settings"
 # From the bottom up. "ROOM" is every module of that room; a module of its own stands by its name.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"cells", "config", "config_errors", "storage", "kept", "randomness", "console", "waiting"},
+    {"cells", "config", "config_errors", "storage", "kept", "randomness", "console", "process"},
     {SETTINGS},
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning", "pacing"},
-    {"experiment", "evaluation", "probing"},
+    {"experiment", "evaluation", "probing", "benching"},
     {"resuming", "api", "demo"},
     {"cli"},
 ]
-OUTSIDE = {"__init__": {"api", "errors", "waiting"}, "__main__": {"cli"}}  # the two doors
+OUTSIDE = {"__init__": {"api", "errors", "process"}, "__main__": {"cli"}}  # the two doors
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -148,7 +148,7 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_whole_stages() -> None:
     stages = whole_stages(load_settings(("train.epochs=10",), recipe="default"))
-    assert [(stage.name, stage.epochs) for stage in stages] == [("head", 4), ("all", 6)]
+    assert [(stage.name, stage.epochs) for stage in stages] == [("head", 1), ("all", 10)]
 
 
 def test_a_dry_run_takes_the_first_batch_and_makes_no_run(

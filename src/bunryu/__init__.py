@@ -26,7 +26,7 @@ from bunryu.errors import (
     RunError,
     TrainingError,
 )
-from bunryu.waiting import wait_patiently
+from bunryu.process import wait_patiently
 
 if TYPE_CHECKING:
     from bunryu.api import Evaluation, Model, Run, evaluate, open_run, predict, resume, train

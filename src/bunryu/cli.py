@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from bunryu import __version__, console
 from bunryu.errors import BunryuError, ConfigError, Interrupted
-from bunryu.waiting import wait_patiently
+from bunryu.process import keep_freed_memory, wait_patiently
 
 
 class Commands(TyperGroup):
@@ -192,6 +192,37 @@ def probe(
 
 
 @app.command()
+def bench(
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATA] [KEY=VALUE]...", help="As for train.", show_default=False),
+    ] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Time other precisions and thread counts too.")] = False,
+    out: Annotated[Path, typer.Option(help="With --tune: where the fastest settings go.")] = Path("tuned.yaml"),
+    quiet: Quiet = False,
+) -> None:
+    """Time a few steps of a run: the pure step, training from files, prediction, and what holds it back."""
+    console.set_quiet(quiet)
+    data, pairs = _data_and_pairs(args or [])
+    from bunryu.data.sources import require_there
+    from bunryu.settings import load_settings
+
+    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}})
+    require_there(settings.data)
+    if tune and out.exists():
+        raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
+    from bunryu import benching
+
+    found, plan = benching.bench(settings, tune=tune)
+    console.result("\n".join([benching.HEADER, *(way.line() for way in found)]))
+    if tune:
+        best = benching.fastest(found)
+        benching.write_tuned(out, best, plan)
+        console.say(f"fastest: {best.precision}, {best.threads} threads: {out}")
+        console.say(f"next: bunryu train {data or ''} --recipe {out}")
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
     pairs: Annotated[
@@ -315,6 +346,7 @@ def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
 def main() -> None:
     """Run the command; print an error of ours as one message, without a traceback."""
     wait_patiently()
+    keep_freed_memory()
     console.use_utf8()
     try:
         app()

@@ -91,11 +91,15 @@ class Task:
         """Count `count` more items done; `told` is shown behind the bar."""
         self.done += count
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=count, told=f"{told} {self._rate():.0f}/s".strip())
+            self._progress.update(self._task, advance=count, told=f"{told} {self._speed()}".strip())
         elif time.monotonic() - self._last > _PLAIN_SECONDS and self.done < self.total:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self._rate(), 1e-9)
-            say(f"{self.label}: {self.done}/{self.total} {told} {self._rate():.0f}/s, {duration(left)} left")
+            parts = (f"{self.label}: {self.done}/{self.total}", told, self._speed())
+            say(f"{' '.join(part for part in parts if part)}, {duration(left)} left")
+
+    def _speed(self) -> str:
+        return f"{self._rate():.0f}/s" if self._rate() >= 1 else ""
 
     def _rate(self) -> float:
         return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)

@@ -16,6 +16,7 @@ import numpy as np
 
 from bunryu import console
 from bunryu.config import dump_yaml
+from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
 from bunryu.data.table import Table
@@ -121,6 +122,7 @@ def run_to_end(
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
     target = targets(table, model.classes)
     rows = table.split("train")
+    cache = pixel_cache(table, settings.data)
     counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
@@ -129,6 +131,7 @@ def run_to_end(
             stages=whole_stages(settings),
             weights_K=class_weights(settings.loss, counts, model.classes),
             table=table,
+            cache=cache,
             target=target,
             rows=rows,
             val_rows=table.split("val"),
@@ -138,7 +141,7 @@ def run_to_end(
         )
         progress = fit(job, checkpoint)
     try:
-        finish(folder, settings, table, model, facts, progress)
+        finish(folder, settings, table, model, facts, progress, cache)
     except KeyboardInterrupt:
         go_on = f"bunryu train --resume {folder.path}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
@@ -151,6 +154,7 @@ def finish(
     model: Model,
     facts: dict[str, str],
     progress: Progress,
+    cache: PixelCache | None,
 ) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
     best = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
@@ -160,7 +164,9 @@ def finish(
     seal(folder.model, best.net, best.sealed.model_copy(update={"provenance": provenance}))
     plot_curves(history, folder.plots / "curves.png", folder.path.name)
     results = [
-        measure_rows(name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers)
+        measure_rows(
+            name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers, cache=cache
+        )
         for name in ("val", "test")
         if len(table.split(name))
     ]

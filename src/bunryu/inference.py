@@ -19,6 +19,7 @@ from bunryu import console
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import load_batches
+from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, some
 from bunryu.models.build import Classifier
@@ -144,6 +145,7 @@ class Model:
         batch_size: int = BATCH,
         workers: int | None = None,
         label: str | None = None,
+        cache: PixelCache | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
         """Return (rows read, probabilities (N, K) float32, {row: reason} of the unreadable).
 
@@ -153,6 +155,7 @@ class Model:
             batch_size: pictures in one forward pass.
             workers: threads that decode; the number of cores when None.
             label: shown with the progress; none is shown when None.
+            cache: where the pictures of the rows' table are kept; None to decode them.
 
         Raises:
             DeviceError: memory ran out.
@@ -163,7 +166,7 @@ class Model:
         found = [np.zeros((0, len(self.classes)), np.float32)]
         failed: dict[int, str] = {}
         chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-        batches = load_batches(source, chunks, sealed.decode, sealed.input, workers=workers)
+        batches = load_batches(source, chunks, sealed.decode, sealed.input, workers=workers, cache=cache)
         with _memory_advice(batch_size, self.device):
             for batch in console.tracked_rows(batches, label, len(rows)):
                 failed |= batch.failed

@@ -7,7 +7,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bunryu.storage import write_atomic
 
 _DIGEST = 32
 """Bytes before the array: the SHA-256 of what follows."""
+_OURS = re.compile(r"\.?[0-9a-f]{32}(\.npy)?(\.\d+\.tmp)?")
+"""Names that we give to files: those of `key_of_facts`, and what `write_atomic` writes first."""
 
 
 def cache_folder() -> Path:
@@ -40,7 +43,7 @@ def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float)
         kind: the folder it is kept in.
         key: names everything that the array follows from.
         make: makes it where it is not kept.
-        limit_gb: space for all of the kind, in 10^9 bytes; nothing is read or kept when 0.
+        limit_gb: space for all that is kept, in 10^9 bytes; nothing is read or kept when 0.
     """
     if not limit_gb:
         return make()
@@ -51,13 +54,12 @@ def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float)
             path.touch()
         return found
     array = make()
-    if array.nbytes <= limit_gb * 1e9:
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        content = buffer.getbuffer()
-        with contextlib.suppress(OSError, TrainingError):  # a cache that cannot be written costs time alone
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _make_room(path.parent, limit_gb * 1e9 - array.nbytes)
+    with contextlib.suppress(OSError, TrainingError):  # a cache that cannot be written costs time alone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_room(array.nbytes, limit_gb):
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            content = buffer.getbuffer()
             write_atomic(path, hashlib.sha256(content).digest() + content)
     return array
 
@@ -75,17 +77,32 @@ def _read(path: Path) -> NDArray[Any] | None:
     return found
 
 
-def _make_room(folder: Path, limit: float) -> None:
-    """Remove the longest unused files, also what a kill left half written, until the rest takes `limit` bytes."""
+def make_room(size: int, limit_gb: float, spared: Collection[Path] = ()) -> bool:
+    """Remove the longest unused files of all kinds until `size` bytes more fit; return whether they do.
+
+    What a kill left half written is counted, and removed, like the others; what others put there is not.
+
+    Args:
+        size: of what is to be kept.
+        limit_gb: space for all that is kept, in 10^9 bytes.
+        spared: files that are not removed. Where what is left could not suffice, none is.
+    """
     files = []
-    for file in folder.iterdir():
+    limit = limit_gb * 1e9 - size
+    if sum(file.stat().st_size for file in spared if file.exists()) > limit:
+        return False
+    for file in cache_folder().glob("*/*"):
+        if not _OURS.fullmatch(file.name):
+            continue
         with contextlib.suppress(FileNotFoundError):  # another run removed it
             stat = file.stat()
             files.append((stat.st_mtime, stat.st_size, file))
     taken = sum(size for _, size, _ in files)
-    for _, size, file in sorted(files):
+    for _, bytes_of_file, file in sorted(files):
         if taken <= limit:
-            return
-        with contextlib.suppress(OSError):  # in use on Windows, or gone
-            file.unlink()
-            taken -= size
+            break
+        if file not in spared:
+            with contextlib.suppress(OSError):  # in use on Windows, or gone
+                file.unlink()
+                taken -= bytes_of_file
+    return taken <= limit

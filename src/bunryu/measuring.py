@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.decode import load
+from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
 from bunryu.evaluate.metrics import measure
@@ -36,13 +37,14 @@ def measure_rows(
     settings: EvaluateSettings,
     *,
     workers: int | None = None,
+    cache: PixelCache | None = None,
 ) -> Measured:
-    """Predict rows and measure them, with intervals.
+    """Predict rows and measure them, with intervals. `cache` is where the table's pictures are kept.
 
     Raises:
         DataError: none of the images could be read.
     """
-    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}")
+    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}", cache=cache)
     skipped = {str(table.paths[row]): reason for row, reason in failed.items()}
     if not len(kept):
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)

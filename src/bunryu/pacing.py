@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,16 +76,17 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
             f"Give --minutes {need} or more, or a smaller input.size or model.name."
         )
     epochs, chosen = epochs_that_fit(left, seconds)
-    stages = [Stage(name="probe", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
+    stages = [Stage(name="head", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
     if epochs:
-        stages.append(Stage(name="all", epochs=epochs, sizes=chosen))
+        freeze: Literal["none", "statistics"] = "statistics" if pretrained else "none"
+        stages.append(Stage(name="all", freeze=freeze, epochs=epochs, sizes=chosen))
     told = " and ".join(
         (["the head solved on features"] if pretrained else [])
         + ([f"{count(epochs, 'epoch')} of everything at {', '.join(f'{h}x{w}' for h, w in chosen)}"] if epochs else [])
     )
     speed = f"{1 / pace.look:.0f} images/s looked at, {1 / pace.learn[sizes[-1]]:.0f} learned from at full size"
-    total = sum(int(stage.epochs or 0) for stage in stages)
-    train = plan.settings.train.model_copy(update={"epochs": total, "stages": stages})
+    total = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
+    train = plan.settings.train.model_copy(update={"epochs": max(total, 1), "stages": stages})
     return dataclasses.replace(
         plan,
         settings=plan.settings.model_copy(update={"train": train}),

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, read_split
@@ -146,7 +148,11 @@ def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
-    return Plan(_settled(settings, architecture, spec), checked, table, classes, net, sealed, device, facts)
+    megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
+    kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    if kept:
+        facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
+    return Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, facts)
 
 
 def _used(checked: Checked) -> str:
@@ -170,7 +176,12 @@ def _require_measurable(settings: RunSettings, table: Table, classes: list[str])
         raise ConfigError(f"train.monitor={monitor} needs two classes, both of them among the validation rows.")
 
 
-def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec) -> RunSettings:
+def _looks(settings: RunSettings) -> int:
+    """Return how often a run reads each training picture."""
+    return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
+
+
+def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
     model = {
         "name": architecture.name,
@@ -184,6 +195,7 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec)
     }
     return settings.model_copy(
         update={
+            "data": settings.data.model_copy(update={"pixel_cache": "on" if kept else "off"}),
             "model": settings.model.model_copy(update=model),
             "input": settings.input.model_copy(update=chosen),
             "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),

@@ -159,15 +159,12 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
     stages = whole_stages(settings)
     if checkpoint.progress.stage < len(stages):
         raise RunError(f"{folder.path} has not finished; resume it without --more-epochs first.")
-    if stages[-1].solve:
-        raise RunError(
-            f"{folder.path} ends with a solved head, which more epochs cannot improve. To train all of it, start a new "
-            f"run from it: model.weights={folder.path}"
-        )
-    sizes = stages[-1].sizes and stages[-1].sizes[-1:]
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
-    stages.append(stages[-1].model_copy(update={"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
-    update = {"stages": stages, "epochs": sum(int(stage.epochs or 0) for stage in stages)}
+    last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]
+    sizes = last.sizes and last.sizes[-1:]
+    stages.append(last.model_copy(update={"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
+    epochs = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
+    update = {"stages": stages, "epochs": epochs}
     settings = settings.model_copy(update={"train": settings.train.model_copy(update=update)})
     folder.metrics.unlink(missing_ok=True)
     write_config(folder, settings)  # the checkpoint stands before the new stage: a kill here loses nothing

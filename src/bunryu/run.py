@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bunryu import process
 from bunryu.config import build, load_yaml
 from bunryu.errors import RunError, nearest
 from bunryu.settings import RunSettings
@@ -242,6 +243,7 @@ def write_environment(
             "device": device,
             "precision": precision,
             "threads": threads,
+            "malloc": process.malloc(),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
             "data_root": data_root,
             "facts": facts,

@@ -95,7 +95,7 @@ def load_settings(
     Args:
         overrides: ``section.key=value`` pairs; they win over everything.
         recipe: the name of a recipe, or a YAML file of settings on top of one. When None: default, or scratch
-            for a model without pretrained weights; minutes where those are given.
+            for a model without pretrained weights.
         values: what the command's own options say, as nested settings; between the recipe and the overrides.
         minutes: the time that decides train.epochs and train.stages.
 
@@ -116,7 +116,7 @@ def load_settings(
     if minutes is not None:
         _require_undecided(top)
     asked = [layer.values["recipe"] for layer in top if layer.values.get("recipe") is not None]
-    named = str(asked[-1]) if asked else _suitable_recipe(top, "default" if minutes is None else "minutes")
+    named = str(asked[-1]) if asked else _suitable_recipe(top)
     if named not in recipe_names():
         raise ConfigError(
             f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())} "
@@ -200,10 +200,10 @@ def _recipes() -> Any:
     return files("bunryu").joinpath("recipes")
 
 
-def _suitable_recipe(layers: Sequence[Layer], pretrained: str) -> str:
+def _suitable_recipe(layers: Sequence[Layer]) -> str:
     model: dict[str, Any] = {}
     for layer in layers:
         section = layer.values.get("model")
         model |= section if isinstance(section, dict) else {}
     scratch = model.get("name") == "scratch_cnn" and model.get("weights") in (None, "none")
-    return "scratch" if scratch or model.get("weights") == "none" else pretrained
+    return "scratch" if scratch or model.get("weights") == "none" else "default"

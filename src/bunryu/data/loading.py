@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.decode import Source, load
+from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import DataError, ImageError, count, some
 
@@ -74,6 +75,7 @@ def load_batches(
     input: InputSpec,
     *,
     workers: int | None = None,
+    cache: PixelCache | None = None,
 ) -> Iterator[Batch]:
     """Yield the pictures of each batch of rows, reading ahead.
 
@@ -83,14 +85,16 @@ def load_batches(
         decode: how files become pixels.
         input: how pixels are fitted.
         workers: threads; the number of cores when None.
+        cache: where the pictures of the rows' table are kept; None to decode them each time.
 
     Yields:
         One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
     """
+    kept = None if cache is None else cache.opened(decode, input)
 
     def read(row: int) -> NDArray[np.uint8] | str:
         try:
-            return load(source(row), decode, input)
+            return load(source(row), decode, input) if kept is None else kept.load(row, source(row))
         except ImageError as error:
             return str(error)
 
@@ -98,9 +102,9 @@ def load_batches(
     for rows, results in _ahead(read, tasks, workers or cores()):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]
-        kept = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
+        good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
         shape = (0, input.height, input.width, input.depth)
-        yield Batch(kept, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
+        yield Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
 
 
 def _ahead(

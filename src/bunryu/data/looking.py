@@ -56,8 +56,13 @@ def digest_of(file: str) -> bytes | str:
         return _why(error)
 
 
-def _hasher() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=16)
+def content_digest(content: bytes) -> bytes:
+    """Return the hash of a file's content."""
+    return _hasher(content).digest()
+
+
+def _hasher(content: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(content, digest_size=16)
 
 
 def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:
@@ -72,7 +77,7 @@ def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: 
         content = Path(file).read_bytes()
     except OSError as error:
         return Verdict(_why(error), lasting=False)
-    if hashlib.blake2b(content, digest_size=16).digest() != digest:
+    if content_digest(content) != digest:
         return Verdict("changed while it was being checked", lasting=False)
     return _read(content, spec, level)  # from memory, so that no disk or network error is taken for a bad image
 

@@ -57,8 +57,11 @@ class DataSettings(Settings):
     workers: Annotated[int, Field(ge=1)] | None = None
     """Threads that decode images; the number of cores when null."""
     cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
-    """Disk space in GB, in the user's cache folder, for features of frozen backbones, so that another head on
-    them starts at once. Nothing is kept when 0."""
+    """Disk space in GB, in the user's cache folder, for features of frozen backbones and for decoded pictures, so
+    that the next run starts at once; the longest unused are removed. Nothing is kept when 0."""
+    pixel_cache: Literal["auto", "on", "off"] = "auto"
+    """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
+    bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
 
 
 class SplitSettings(Settings):

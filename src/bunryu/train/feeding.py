@@ -20,6 +20,7 @@ from torch import nn
 
 from bunryu import console
 from bunryu.data.loading import load_batches, require_read
+from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
@@ -67,11 +68,13 @@ class Pictures:
     val_rows: Rows
     workers: int | None
     cache_gb: float
+    cache: PixelCache | None
+    """Where the table's pictures are kept once they are decoded."""
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
-        spec = canvas(self.input, self.augment)
-        for batch in load_batches(self.table.file, batches, self.model.sealed.decode, spec, workers=self.workers):
+        spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
+        for batch in load_batches(self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache):
             require_read(batch.failed, self.table.file)
             pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
             parameters = draw(self.augment, self.seed, epoch, batch.rows)
@@ -85,7 +88,9 @@ class Pictures:
 
     def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
-        rows, probs, failed = model.infer(self.table.file, self.val_rows, workers=self.workers, label="validating")
+        rows, probs, failed = model.infer(
+            self.table.file, self.val_rows, workers=self.workers, label="validating", cache=self.cache
+        )
         require_read(failed, self.table.file)
         return rows, probs
 
@@ -127,8 +132,10 @@ class Features:
         return self.val_rows, probabilities(torch.cat(parts), model.sealed.decision).cpu().numpy()
 
 
-def pictures(model: Model, settings: RunSettings, table: Table, val_rows: Rows) -> Pictures:
-    """Return the feed of pictures from their files, as the settings say."""
+def pictures(
+    model: Model, settings: RunSettings, table: Table, val_rows: Rows, cache: PixelCache | None = None
+) -> Pictures:
+    """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
     return Pictures(
         model=model,
         input=model.sealed.input,
@@ -138,6 +145,7 @@ def pictures(model: Model, settings: RunSettings, table: Table, val_rows: Rows) 
         val_rows=val_rows,
         workers=settings.data.workers,
         cache_gb=settings.data.cache_gb,
+        cache=cache,
     )
 
 

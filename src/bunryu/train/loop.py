@@ -15,6 +15,7 @@ from timm.utils import ModelEmaV3
 from torch import nn, optim
 
 from bunryu import console
+from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import Interrupted
 from bunryu.inference import Model
@@ -43,6 +44,8 @@ class Job:
     """With whole numbers of epochs."""
     weights_K: list[float] | None
     table: Table
+    cache: PixelCache | None
+    """Where the table's pictures are kept once they are decoded."""
     target: NDArray[np.int64]
     """Row id -> class index."""
     rows: NDArray[np.int64]
@@ -95,7 +98,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
         if checkpoint:
             restore_optimizer(state.optimizer, checkpoint)
             checkpoint = None
-        feed = choose_feed(pictures(job.model, job.settings, job.table, job.val_rows), stage, job.rows)
+        feed = choose_feed(pictures(job.model, job.settings, job.table, job.val_rows, job.cache), stage, job.rows)
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
             start = time.monotonic()

@@ -28,7 +28,7 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
 
     head_lr = settings.head_lr or settings.lr
     groups = _groups(net.head.parameters(), "head", head_lr, settings.weight_decay)
-    if stage.freeze == "none":
+    if stage.freeze != "backbone":
         parameters = dict(net.backbone.named_parameters())
         rows = blocks(net.backbone) if settings.layer_decay < 1 else [list(parameters)]
         for depth, names in enumerate(reversed(rows)):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from bunryu.config import Settings
 from bunryu.data.settings import Size, parse_size
+from bunryu.errors import count
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -36,8 +37,9 @@ class Stage(Settings):
 
     name: str
     """What the history and the curves call it."""
-    freeze: Literal["none", "backbone"] = "none"
-    """What does not learn. Frozen modules are wholly in eval mode: BatchNorm, dropout, drop path."""
+    freeze: Literal["none", "statistics", "backbone"] = "none"
+    """What does not learn. backbone: all of it, wholly in eval mode (BatchNorm, dropout, drop path). statistics: the
+    running mean and variance of BatchNorm alone, which then trains with those it validates with."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Epochs; below 1, a share of train.epochs. When null, what the other stages leave of train.epochs."""
     views: Annotated[int, Field(ge=0)] | None = None
@@ -46,7 +48,8 @@ class Stage(Settings):
     runs anew in each epoch, on new augmentation."""
 
     solve: bool = False
-    """With views: solve the head on the features to its optimum (L-BFGS) instead of training it; one epoch."""
+    """With views: solve the head on the features to its optimum (L-BFGS) instead of training it: one epoch, in
+    addition to train.epochs."""
     sizes: list[Annotated[Size, BeforeValidator(parse_size)]] | None = None
     """Train at these sizes in turn, from small to full, over equal shares of the stage's epochs: fewer pixels while
     much is still to be learned (Tan & Le 2021). With fewer epochs than sizes the first are left out. Validation is
@@ -73,7 +76,7 @@ class TrainSettings(Settings):
     """The loop."""
 
     epochs: Count = 12
-    """Passes over the training rows, in all stages together."""
+    """Passes over the training rows, in all stages together (a solved head comes in addition)."""
     batch_size: Count = 32
     """Rows in one forward pass. A last single row joins the batch before it."""
     accumulate: Count = 1
@@ -119,30 +122,35 @@ class TrainSettings(Settings):
                     f"stage '{stage.name}': views are features of the backbone as trained, but train.ema validates and "
                     "seals its average. Leave out one of the two, or put the stage before those that train the backbone"
                 )
-            learns |= stage.freeze == "none"
+            learns |= stage.freeze != "backbone"
         return self
 
 
 def stage_epochs(settings: TrainSettings) -> list[int]:
     """Return the epochs of each stage: whole numbers as given, shares rounded, the rest to the stage without.
 
+    A solved head is one epoch in addition to train.epochs: nothing is trained in it.
+
     Raises:
         ValueError: the stages do not fit train.epochs.
     """
     total = settings.epochs
+    trained = [stage for stage in settings.stages if not stage.solve]
     epochs = [
         None if stage.epochs is None else round(stage.epochs * total) if stage.epochs < 1 else int(stage.epochs)
-        for stage in settings.stages
+        for stage in trained
     ]
-    open_stages = [i for i, count in enumerate(epochs) if count is None]
-    given = sum(count for count in epochs if count is not None)
+    open_stages = [stage.name for stage, number in zip(trained, epochs, strict=True) if number is None]
+    given = sum(number for number in epochs if number is not None)
     if len(open_stages) > 1:
-        names = " and ".join(settings.stages[i].name for i in open_stages)
-        raise ValueError(f"only one stage may leave epochs open; received {names}")
-    if (open_stages and given >= total) or (not open_stages and given != total):
-        told = "leaving none for " + settings.stages[open_stages[0]].name if open_stages else "all of them together"
-        raise ValueError(f"the stages take {given} epochs, {told}; train.epochs is {total}. Change one of them")
-    return [total - given if count is None else count for count in epochs]
+        raise ValueError(f"only one stage may leave epochs open; received {' and '.join(open_stages)}")
+    if trained and ((open_stages and given >= total) or (not open_stages and given != total)):
+        told = f"leaving none for {open_stages[0]}" if open_stages else "all of them together"
+        raise ValueError(
+            f"the stages take {count(given, 'epoch')}, {told}; train.epochs is {total}. Change one of them"
+        )
+    whole = iter(total - given if number is None else number for number in epochs)
+    return [1 if stage.solve else next(whole) for stage in settings.stages]
 
 
 def size_at(sizes: list[Size], epoch: int, epochs: int) -> Size:

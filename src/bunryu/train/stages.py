@@ -11,7 +11,7 @@ from bunryu.models.build import Classifier
 from bunryu.randomness import generator
 from bunryu.train.settings import Stage
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
 
 
 def freeze(net: Classifier, stage: Stage) -> None:
@@ -24,8 +24,13 @@ def freeze(net: Classifier, stage: Stage) -> None:
 def training_mode(net: Classifier, stage: Stage) -> None:
     """Switch to training; what is frozen stays wholly in eval mode (BatchNorm, dropout, drop path)."""
     net.train()
-    if stage.freeze == "backbone":
-        net.backbone.eval()
+    match stage.freeze:
+        case "backbone":
+            net.backbone.eval()
+        case "statistics":
+            for module in net.modules():
+                if isinstance(module, _BATCH_NORMS):
+                    module.eval()
 
 
 def epoch_batches(rows: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -46,9 +51,9 @@ def require_trainable_batch(net: Classifier, stage: Stage, rows: int, batch_size
     Raises:
         ConfigError: with what to set instead.
     """
-    trained = net.head if stage.freeze == "backbone" else net
+    trained = net if stage.freeze == "none" else net.head
     if min(batch_size, rows) == 1 and any(isinstance(module, _BATCH_NORMS) for module in trained.modules()):
         raise ConfigError(
             "train.batch_size=1: this model has BatchNorm, which cannot learn from one picture at a time. "
-            "Use train.batch_size=2 or more, or freeze the backbone in every stage."
+            "Use train.batch_size=2 or more, or freeze the backbone (or the statistics) in every stage."
         )
