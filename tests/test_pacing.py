@@ -156,7 +156,7 @@ def test_the_plan_fits(minutes: float, photos: Path, weights: str, speed: Callab
             seconds += n["train"] * 0.4 * height * width / 64**2 + 0.05 * n["val"]
     assert seconds < 60 * minutes
     assert len(stages) == 1 or stages[-1].sizes[-1] == (64, 64)
-    assert found.facts["plan"].startswith(f"{minutes:g} minutes: the head solved on features")
+    assert found.facts["plan"].startswith(f"{minutes:g} min: the head solved on features")
 
 
 @pytest.mark.parametrize("scratch", [False, True])
