@@ -82,6 +82,24 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
     assert (here / "runs/내 실험-1/config.yaml").exists()
 
 
+def test_fonts_are_told_of_only_where_plots_are_drawn(
+    bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bunryu.evaluate import fonts
+
+    monkeypatch.setattr(fonts, "_installed", list)
+    monkeypatch.setattr(fonts, "_installed_now", list)
+    make_images(here / "photos", {"개미": 6, "벌": 6})
+    planned = bunryu("train", "photos", *tiny_settings, "--dry-run")
+    trained = bunryu("train", "photos", *tiny_settings)
+    fonts.fonts_for.cache_clear()
+    assert (planned.code, trained.code) == (0, 0), trained.err
+    assert "No installed font" not in planned.err
+    for told in ("#0 = 개미, #1 = 벌 (the order of the classes)", "then: bunryu evaluate runs/photos-1"):
+        assert told in trained.err
+        assert told in (here / "runs/photos-1/report.txt").read_text(encoding="utf-8")
+
+
 def test_a_folder_with_an_equals_sign_is_data(
     bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str]
 ) -> None:
@@ -173,7 +191,7 @@ def test_evaluate_the_own_splits(bunryu: Command, tiny_run: Any, tmp_path: Path)
     for name in ("val", "test"):
         assert {f"confusion_{name}.csv", f"confusion_{name}.npy", f"predictions_{name}.csv"} <= set(found)
         assert f"plots/confusion_{name}.png" in found
-    assert {"metrics.json", "report.txt"} <= set(found)
+    assert {"metrics.json", "report.txt", "plots/curves.png"} <= set(found)
     again = refused(bunryu("evaluate", tiny_run.run, "--out", tmp_path / "results"))
     assert "is not empty, and results are never overwritten" in again
 

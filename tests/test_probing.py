@@ -52,7 +52,7 @@ def test_a_run_as_weights(bunryu: Command, photos: Path, tiny_run: Tiny) -> None
     assert sorted(line.split()[:2] for line in lines[1:-1]) == [["scratch_cnn", "balanced"], ["scratch_cnn", "plain"]]
     assert lines[1].endswith("best")
     assert sorted(path.name for path in Path("found").iterdir()) == [
-        *("config.yaml", "predictions_oof.csv", "probe.json", "recipe.yaml", "report.txt")
+        *("predictions_oof.csv", "probe.json", "recipe.yaml", "report.txt", "settings.yaml")
     ]
     found = read_json(Path("found/probe.json"))
     assert (found["folds"], found["rare"]) == (5, ["가"])
@@ -212,7 +212,7 @@ def found() -> Iterator[Probed]:
 def test_what_is_within_noise_is_said(found: Probed) -> None:
     told = [line.split("  ")[-1].strip() for line in table_lines(found)[1:-1]]
     assert told == ["best", "within noise of the best", "worse", "worse"]
-    assert advice(found)[0] == "Best beyond noise: A or B."
+    assert advice(found)[0] == "Noise does not tell these apart: A, B. Take the quickest."
     assert advice(found)[1].endswith("(a) by +0.000, macro-F1 by +0.100.")
     assert repr(found) == "\n".join(table_lines(found))
 

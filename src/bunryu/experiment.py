@@ -111,8 +111,6 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
         plan = paced(plan, minutes, began)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
-    if note := font_note(plan.classes):
-        console.say(note, style="yellow")
     for stage in whole_stages(plan.settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     return plan
@@ -150,6 +148,8 @@ def run_to_end(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
+    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {folder.path}"):
+        console.say(note, style="yellow")
     ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
     cache = pixel_cache(table, settings.data)
     progress = learn(folder, settings, table, model, cache, checkpoint)
@@ -220,7 +220,8 @@ def finish(
     )
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    write_results(folder.path, results, folder.path.name, title, facts | {"training": ended}, steps)
+    facts = facts | {"training": ended}
+    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {folder.path}")
     console.say(ended)
     for result in results:
         for warning in warnings_of(result.metrics):
