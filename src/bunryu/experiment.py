@@ -64,7 +64,7 @@ def train(
     with ranks.together():
         if not ranks.first():
             return follow()
-        plan = _planned(settings, frame, minutes, time.monotonic() if began is None else began)
+        plan = _planned(settings, frame, minutes, began)
         folder = create_run(settings.label, out)
         with folder.lock(), resumable(folder):
             write_setup(folder, plan, frame)
@@ -72,15 +72,17 @@ def train(
     return folder
 
 
-def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None = None) -> None:
-    """Plan a run and take its first batch through the network, without making a run folder.
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
+    """Plan a run and take its first batch through the network, without making a run folder; see `train`.
 
     Raises:
         BunryuError: whatever would not allow the run.
     """
     if not ranks.first():
         return
-    plan = _planned(settings, frame, minutes, time.monotonic())
+    plan = _planned(settings, frame, minutes, began)
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -95,8 +97,9 @@ def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None =
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
-def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float) -> Plan:
+def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
     """Decide everything, and say it."""
+    began = time.monotonic() if began is None else began
     settings = absolute(settings)
     set_threads(settings.train)
     ranks.require_devices(choose_device(settings.train.device).type)
