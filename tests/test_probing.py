@@ -213,7 +213,7 @@ def test_what_is_within_noise_is_said(found: Probed) -> None:
     told = [line.split("  ")[-1].strip() for line in table_lines(found)[1:-1]]
     assert told == ["best", "within noise of the best", "worse", "worse"]
     assert advice(found)[0] == "Noise does not tell these apart: A, B. Take the quickest."
-    assert advice(found)[1].endswith("(a) by +0.000, macro-F1 by +0.100.")
+    assert advice(found)[1].endswith("by +0.000, macro-F1 by +0.100.")
     assert repr(found) == "\n".join(table_lines(found))
 
 
