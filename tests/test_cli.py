@@ -94,6 +94,24 @@ def test_few_groups_are_told_before_training(
     assert told not in bunryu("train", "t.csv", *tiny_settings, "data.group_column=none", "--dry-run").err
 
 
+def test_fonts_are_told_of_only_where_plots_are_drawn(
+    bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bunryu.evaluate import fonts
+
+    monkeypatch.setattr(fonts, "_installed", list)
+    monkeypatch.setattr(fonts, "_installed_now", list)
+    make_images(here / "photos", {"개미": 6, "벌": 6})
+    planned = bunryu("train", "photos", *tiny_settings, "--dry-run")
+    trained = bunryu("train", "photos", *tiny_settings)
+    fonts.fonts_for.cache_clear()
+    assert (planned.code, trained.code) == (0, 0), trained.err
+    assert "No installed font" not in planned.err
+    for told in ("#0 = 개미, #1 = 벌 (the order of the classes)", "then: bunryu evaluate runs/photos-1"):
+        assert told in trained.err
+        assert told in (here / "runs/photos-1/report.txt").read_text(encoding="utf-8")
+
+
 def test_a_folder_with_an_equals_sign_is_data(
     bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str]
 ) -> None:
@@ -126,7 +144,7 @@ ERRORS = [
     (["train", "unlabelled.csv", "model.name=scratch_cnn"], ["empty in 1 of 2 rows, at line 3"]),
     (["train", "odd.csv", "model.name=scratch_cnn"], ["line 3", "'evaluation'"]),
     (["train", "photos", "model.name=scratch_cnn", "split.file=gone.csv"], ["gone.csv"]),
-    (["train", "fine.csv", "data.image_root=~no-one-here/x"], ["data.image_root: there is no folder ~no-one-here/x"]),
+    (["train", "fine.csv", "data.image_root=~no-one-here/x"], ["data.image_root: there is no", "~no-one-here/x."]),
     (["train", "photos", "data.label_column=x"], ["data.label_column belongs to a CSV; photos is a folder"]),
     (["train", "photos", "train.device=cuda"], ["not available here", "Use train.device=auto."]),
     (["train", "photos", "--device", "cuda"], ["Settings are given as KEY=VALUE: train.device=cuda"]),
@@ -203,7 +221,7 @@ def test_evaluate_the_own_splits(bunryu: Command, tiny_run: Any, tmp_path: Path)
     for name in ("val", "test"):
         assert {f"confusion_{name}.csv", f"confusion_{name}.npy", f"predictions_{name}.csv"} <= set(found)
         assert f"plots/confusion_{name}.png" in found
-    assert {"metrics.json", "report.txt"} <= set(found)
+    assert {"metrics.json", "report.txt", "plots/curves.png"} <= set(found)
     again = refused(bunryu("evaluate", tiny_run.run, "--out", tmp_path / "results"))
     assert "is not empty, and results are never overwritten" in again
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -154,7 +155,7 @@ def train(
         from bunryu import experiment
 
         if dry_run:
-            experiment.dry_run(settings, minutes=minutes)
+            experiment.dry_run(settings, minutes=minutes, began=_BEGAN)
             return
         folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
@@ -195,7 +196,8 @@ def probe(
     for line in probing.advice(found):
         console.say(line)
     console.say(f"probe: {found.path} (report.txt, probe.json, predictions_oof.csv)")
-    console.say(f"next: bunryu train {data or ''} --recipe {found.path / 'recipe.yaml'}")
+    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss.class_weights="))]
+    console.say(f"next: bunryu train {shlex.join([*given, '--recipe', str(found.path / 'recipe.yaml')])}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some
+from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Model
@@ -84,10 +85,15 @@ def evaluate(
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
-    told = "the run's own splits" if data is None else str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+    told, again = "the run's own splits", f"bunryu evaluate {folder.path}"
+    if data is not None:
+        told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+        again = f"{again} --data {data}" if told != "a table" else "evaluate the table again"
     facts = {"model": str(folder.model), "data": told}
     run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
-    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [])
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
+    if data is None:
+        plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name)
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
 

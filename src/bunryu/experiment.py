@@ -64,7 +64,7 @@ def train(
     with ranks.together():
         if not ranks.first():
             return follow()
-        plan = _planned(settings, frame, minutes, time.monotonic() if began is None else began)
+        plan = _planned(settings, frame, minutes, began)
         folder = create_run(settings.label, out)
         with folder.lock(), resumable(folder):
             write_setup(folder, plan, frame)
@@ -72,15 +72,17 @@ def train(
     return folder
 
 
-def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None = None) -> None:
-    """Plan a run and take its first batch through the network, without making a run folder.
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
+    """Plan a run and take its first batch through the network, without making a run folder; see `train`.
 
     Raises:
         BunryuError: whatever would not allow the run.
     """
     if not ranks.first():
         return
-    plan = _planned(settings, frame, minutes, time.monotonic())
+    plan = _planned(settings, frame, minutes, began)
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -95,8 +97,9 @@ def dry_run(settings: RunSettings, *, frame: Any = None, minutes: float | None =
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
-def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float) -> Plan:
+def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
     """Decide everything, and say it."""
+    began = time.monotonic() if began is None else began
     settings = absolute(settings)
     set_threads(settings.train)
     ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
@@ -108,8 +111,6 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
         plan = paced(plan, minutes, began)
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
-    if note := font_note(plan.classes):
-        console.say(note, style="yellow")
     for stage in whole_stages(plan.settings):
         require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
     return plan
@@ -147,6 +148,8 @@ def run_to_end(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
+    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {folder.path}"):
+        console.say(note, style="yellow")
     ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
     cache = pixel_cache(table, settings.data)
     progress = learn(folder, settings, table, model, cache, checkpoint)
@@ -217,7 +220,8 @@ def finish(
     )
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    write_results(folder.path, results, folder.path.name, title, facts | {"training": ended}, steps)
+    facts = facts | {"training": ended}
+    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {folder.path}")
     console.say(ended)
     for result in results:
         for warning in warnings_of(result.metrics):

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from platformdirs import user_cache_path
 
 from bunryu.errors import TrainingError
 from bunryu.storage import write_atomic
+
+_DIGEST = 32
+"""Bytes before the array: the SHA-256 of what follows."""
+_OURS = re.compile(r"\.?[0-9a-f]{32}(\.npy)?(\.\d+\.tmp)?")
+"""Names that we give to files: those of `key_of_facts`, and what `write_atomic` writes first."""
 
 
 def cache_folder() -> Path:
@@ -41,10 +47,11 @@ def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float)
     """
     if not limit_gb:
         return make()
-    path = cache_folder() / kind / f"{key}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
-        found: NDArray[Any] = np.load(path, allow_pickle=False)
-        path.touch()
+    path = cache_folder() / kind / key
+    found = _read(path)
+    if found is not None:
+        with contextlib.suppress(OSError):  # someone else's: it can be read all the same
+            path.touch()
         return found
     array = make()
     with contextlib.suppress(OSError, TrainingError):  # a cache that cannot be written costs time alone
@@ -52,12 +59,28 @@ def kept(kind: str, key: str, make: Callable[[], NDArray[Any]], limit_gb: float)
         if make_room(array.nbytes, limit_gb):
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
-            write_atomic(path, buffer.getvalue())
+            content = buffer.getbuffer()
+            write_atomic(path, hashlib.sha256(content).digest() + content)
     return array
+
+
+def _read(path: Path) -> NDArray[Any] | None:
+    """Return the array of a file, or None where there is none, or a damaged one."""
+    try:
+        content = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    digest, array = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(array).digest() != digest:
+        return None
+    found: NDArray[Any] = np.load(io.BytesIO(array), allow_pickle=False)
+    return found
 
 
 def make_room(size: int, limit_gb: float, spared: Collection[Path] = ()) -> bool:
     """Remove the longest unused files of all kinds until `size` bytes more fit; return whether they do.
+
+    What a kill left half written is counted, and removed, like the others; what others put there is not.
 
     Args:
         size: of what is to be kept.
@@ -68,7 +91,9 @@ def make_room(size: int, limit_gb: float, spared: Collection[Path] = ()) -> bool
     limit = limit_gb * 1e9 - size
     if sum(file.stat().st_size for file in spared if file.exists()) > limit:
         return False
-    for file in cache_folder().glob("*/*.npy"):
+    for file in cache_folder().glob("*/*"):
+        if not _OURS.fullmatch(file.name):
+            continue
         with contextlib.suppress(FileNotFoundError):  # another run removed it
             stat = file.stat()
             files.append((stat.st_mtime, stat.st_size, file))

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from bunryu import console
 from bunryu.data.settings import Size
-from bunryu.errors import ConfigError, count
+from bunryu.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
 from bunryu.settings import RunSettings
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.losses import row_losses
-from bunryu.train.settings import Stage
+from bunryu.train.settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
 
 _SPARE = 0.9
@@ -57,25 +57,29 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
         began: when the time began, by `time.monotonic`.
 
     Raises:
-        ConfigError: the time is too short for one look at every picture.
+        ConfigError: the time is too short for one look at every picture, or for one epoch from scratch.
     """
+    pretrained = plan.settings.model.weights != "none"
     sizes = usable_sizes(plan)
     pace = measure_pace(plan, sizes)
     n = {name: len(plan.table.split(name)) for name in ("train", "val", "test")}
     spent = time.monotonic() - began
-    left = _SPARE * (60 * minutes - spent) - _FINISH - pace.look * (2 * n["val"] + n["test"] + n["train"])
-    if left < 0:
-        need = math.ceil(minutes - left / _SPARE / 60)
+    looks = n["val"] + n["test"] + (n["train"] + n["val"] if pretrained else 0)  # to measure, and for the probe
+    seconds = {size: pace.learn[size] * n["train"] + pace.look * n["val"] for size in sizes}
+    left = _SPARE * (60 * minutes - spent) - _FINISH - pace.look * looks
+    least = 0.0 if pretrained else seconds[sizes[-1]]
+    if left < least:
+        need = math.ceil(minutes + (least - left) / _SPARE / 60)
+        what = "look at each" if pretrained else "epoch"
         raise ConfigError(
-            f"--minutes {minutes:g} is too short: one look at each of the {sum(n.values()):,} pictures does not fit. "
+            f"--minutes {minutes:g} is too short: one {what} of the {sum(n.values()):,} pictures does not fit. "
             f"Give --minutes {need} or more, or a smaller input.size or model.name."
         )
-    epochs, chosen = epochs_that_fit(left, {s: pace.learn[s] * n["train"] + pace.look * n["val"] for s in sizes})
-    pretrained = plan.settings.model.weights != "none"
+    epochs, chosen = epochs_that_fit(left, seconds)
     stages = [Stage(name="head", freeze="backbone", views=0, solve=True, epochs=1)] if pretrained else []
-    if epochs or not pretrained:
+    if epochs:
         freeze: Literal["none", "statistics"] = "statistics" if pretrained else "none"
-        stages.append(Stage(name="all", freeze=freeze, epochs=max(epochs, 1), sizes=chosen or None))
+        stages.append(Stage(name="all", freeze=freeze, epochs=epochs, sizes=chosen))
     told = " and ".join(
         (["the head solved on features"] if pretrained else [])
         + ([f"{count(epochs, 'epoch')} of everything at {', '.join(f'{h}x{w}' for h, w in chosen)}"] if epochs else [])
@@ -96,22 +100,26 @@ def usable_sizes(plan: Plan) -> list[Size]:
     found: list[Size] = []
     for share in _SHARES[:-1]:
         size = (max(32, round(full[0] * share / 32) * 32), max(32, round(full[1] * share / 32) * 32))
-        if size not in found and size < full:
+        if size not in found and size != full and size[0] <= full[0] and size[1] <= full[1]:
             try:
                 require_fit(plan.net, plan.sealed.architecture, size)
-            except Exception:  # a net for one size alone: it trains at that one
+            except ModelError:  # a net for one size alone: it trains at that one
                 return [full]
             found.append(size)
     return [*found, full]
 
 
 def epochs_that_fit(left: float, seconds: dict[Size, float]) -> tuple[int, list[Size]]:
-    """Return how many epochs fit into `left` seconds, and the sizes they go through in equal shares."""
+    """Return how many epochs fit into `left` seconds, and the sizes they go through in equal shares.
+
+    Args:
+        left: seconds.
+        seconds: what an epoch takes at each size, from the smallest to the full one.
+    """
     sizes = list(seconds)
     for epochs in range(_MOST_EPOCHS, 0, -1):
-        chosen = sizes if epochs >= len(sizes) else sizes[-1 - (epochs - 1) :]
-        if sum(seconds[chosen[epoch * len(chosen) // epochs]] for epoch in range(epochs)) <= left:
-            return epochs, chosen
+        if sum(seconds[size_at(sizes, epoch, epochs)] for epoch in range(epochs)) <= left:
+            return epochs, sizes[-epochs:]
     return 0, []
 
 
@@ -120,13 +128,13 @@ def measure_pace(plan: Plan, sizes: list[Size]) -> Pace:
     settings = plan.settings
     model = Model(copy.deepcopy(plan.net), plan.sealed, plan.device)
     feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
-    batches = epoch_batches(plan.table.split("train"), BATCH, settings.train.seed, 0)[:3]
+    rows = epoch_batches(plan.table.split("train"), 3 * BATCH, settings.train.seed, 0)[0]
+    batches = epoch_batches(rows, settings.train.batch_size, settings.train.seed, 0)
     with console.working("timing a few steps", len(sizes) + 1) as task:
+        model.infer(plan.table.file, rows[:BATCH])  # warms up
         begin = time.monotonic()
-        model.infer(plan.table.file, np.concatenate(batches[:1]))
-        begin = time.monotonic()
-        model.infer(plan.table.file, np.concatenate(batches))
-        look = (time.monotonic() - begin) / sum(map(len, batches))
+        model.infer(plan.table.file, rows)
+        look = (time.monotonic() - begin) / len(rows)
         task.advance()
         learn = {}
         for size in sizes:

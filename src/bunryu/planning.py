@@ -128,7 +128,8 @@ def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None
     _require_measurable(settings, table, classes)
     new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
-    require_fit(net, architecture, (spec.height, spec.width))
+    for size in [(spec.height, spec.width), *(size for stage in settings.train.stages for size in stage.sizes or [])]:
+        require_fit(net, architecture, size)
     precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
     published = table.published.get(table.target)
     sealed = Sealed(

@@ -177,7 +177,8 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
         raise RunError(f"{folder.path} has not finished; resume it without --more-epochs first.")
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]
-    stages.append(last.model_copy(update={"name": f"more{number}", "epochs": more_epochs}))
+    sizes = last.sizes and last.sizes[-1:]
+    stages.append(last.model_copy(update={"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
     epochs = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
     update = {"stages": stages, "epochs": epochs}
     settings = settings.model_copy(update={"train": settings.train.model_copy(update=update)})

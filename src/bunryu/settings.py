@@ -105,11 +105,6 @@ def load_settings(
         ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
     """
     top = [Layer(origin, values or {}), parse_overrides(overrides, origin)]
-    decided = {"epochs", "stages"} & set(top[1].values.get("train") or {}) if minutes is not None else set()
-    if decided:
-        raise ConfigError(
-            f"--minutes decides train.epochs and train.stages. Leave out train.{min(decided)}, or --minutes."
-        )
     _require_data_once(*top)
     if recipe in recipe_names():
         top.insert(0, Layer("--recipe", {"recipe": recipe}))
@@ -120,6 +115,8 @@ def load_settings(
                 f"Recipes: {some(recipe_names(), 12)}; or give a settings file, FILE.yaml."
             )
         top.insert(0, load_yaml(Path(recipe)))
+    if minutes is not None:
+        _require_undecided(top)
     asked = [layer.values["recipe"] for layer in top if layer.values.get("recipe") is not None]
     named = str(asked[-1]) if asked else _suitable_recipe(top)
     if named not in recipe_names():
@@ -129,6 +126,18 @@ def load_settings(
         )
     base = load_yaml(_recipe_file(named))
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
+
+
+def _require_undecided(layers: Sequence[Layer]) -> None:
+    """Refuse what --minutes decides where the user has decided it."""
+    for layer in layers:
+        train = layer.values.get("train")
+        decided = {"epochs", "stages"} & set(train if isinstance(train, dict) else ())
+        if decided:
+            raise ConfigError(
+                f"{layer.where(('train', min(decided)))}: --minutes decides train.epochs and train.stages. "
+                f"Leave out train.{min(decided)}, or --minutes."
+            )
 
 
 def _require_data_once(options: Layer, pairs: Layer) -> None:

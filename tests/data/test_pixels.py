@@ -28,7 +28,7 @@ from bunryu.data.pixels import PixelCache, worth_keeping
 from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
 from bunryu.data.table import texts
 from bunryu.evaluate import results as written
-from bunryu.kept import cache_folder, kept
+from bunryu.kept import cache_folder, kept, key_of_facts
 from bunryu.run import open_folder
 from bunryu.storage import read_jsonl
 
@@ -331,7 +331,7 @@ def sized(height: int) -> InputSpec:
 
 
 def test_the_longest_unused_make_room(filled: Path, photos: Photos, said: list[str]) -> None:
-    kept("features", "f", lambda: np.zeros(1000), 1.0)
+    kept("features", key_of_facts(name="f"), lambda: np.zeros(1000), 1.0)
     limit = filled.stat().st_size * 1.1 * GB
     cache = cache_of(photos.files, limit)
     assert cache.opened(DECODE, sized(23)) is not None
@@ -344,7 +344,7 @@ def test_the_longest_unused_make_room(filled: Path, photos: Photos, said: list[s
 
 
 def test_features_make_room_too(filled: Path) -> None:
-    kept("features", "f", lambda: np.zeros(1000), 8500 * GB)
+    kept("features", key_of_facts(name="f"), lambda: np.zeros(1000), 8500 * GB)
     assert not filled.exists()
 
 

@@ -252,9 +252,9 @@ def test_notes_say_where_intervals_mean_little():
 def test_stays_fast(n, k, groups):
     pred_N, true_N = random_answers(n, k, 0.8, 0)
     units = [str(i % groups) for i in range(n)] if groups else None
-    cells = metrics._units(true_N * k + pred_N, units, 0)
+    cells = metrics.units_of(true_N * k + pred_N, units, 0)
     began = time.process_time()
-    resamples = sum(tp.shape[1] for tp, _, _ in metrics._resample(cells, k, 2000, 0))
+    resamples = sum(tp.shape[1] for tp, _, _ in metrics.resampled(cells, k, 2000, 0))
     assert resamples == 2000
     assert time.process_time() - began < 4  # 0.1 to 0.5 s on an idle core
 

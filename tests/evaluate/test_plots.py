@@ -138,8 +138,8 @@ def test_cells_of_a_small_confusion_matrix_are_never_blank(tmp_path, drawn):
     plot_confusion(np.array([[30, 0], [1, 999]]), ["a", "b"], tmp_path / "b.png", of="r", normalize=True)
     plot_confusion(np.array([[30, 0], [0, 0]]), ["a", "b"], tmp_path / "c.png", of="r", normalize=True)
     assert cells(drawn[0]) == {(0, 0): "30", (1, 0): "0", (0, 1): "1", (1, 1): "999"}
-    assert cells(drawn[1]) == {(0, 0): "1", (1, 0): "0", (0, 1): "<.01", (1, 1): ">.99"}
-    assert cells(drawn[2]) == {(0, 0): "1", (1, 0): "0"}  # nothing is known of b
+    assert cells(drawn[1]) == {(0, 0): "1.00", (1, 0): "0.00", (0, 1): "<.01", (1, 1): ">.99"}
+    assert cells(drawn[2]) == {(0, 0): "1.00", (1, 0): "0.00"}  # nothing is known of b
     assert "grey: classes without a labelled image here" in texts_of(drawn[2])
     assert "images (square-root colour scale)" in texts_of(drawn[0])
 
@@ -171,8 +171,8 @@ def test_dead_classes_are_marked(tmp_path):
     alive = row | {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     for name, per_class in (("dead", {"a": alive, "b": row}), ("alive", {"a": alive, "b": alive})):
         plot_per_class(per_class, tmp_path / name, of="run-1 · val")
-    assert share_close_to(pixels(tmp_path / "dead"), drawing.RED) > 0
-    assert share_close_to(pixels(tmp_path / "alive"), drawing.RED) == 0
+    assert share_close_to(pixels(tmp_path / "dead"), drawing.ORANGE) > 0
+    assert share_close_to(pixels(tmp_path / "alive"), drawing.ORANGE) == 0
 
 
 @pytest.mark.parametrize(("k", "positive"), [(2, None), (2, "기쁨"), (8, None)])
@@ -185,7 +185,7 @@ def test_probabilities(tmp_path, k, positive):
     picture = pixels(path)
     assert picture.shape[:2] == (503, 715)
     assert share_close_to(picture, drawing.GREEN) > 0.001
-    assert share_close_to(picture, drawing.RED) > 0.001
+    assert share_close_to(picture, drawing.ORANGE) > 0.001
 
 
 def test_probabilities_of_one_true_class_and_of_right_answers_only(tmp_path):
@@ -256,7 +256,7 @@ def test_curves(tmp_path, history, validated):
     plot_curves(history, path, "run-1")
     picture = pixels(path)
     assert picture.shape[:2] == (514, 1430)
-    assert (share_close_to(picture[:, : 1430 * 2 // 3], drawing.RED) > 0) == validated
+    assert (share_close_to(picture[:, : 1430 * 2 // 3], drawing.ORANGE) > 0) == validated
     trained = any("train_accuracy" in row for row in history)
     assert (share_close_to(picture[:, 1430 // 3 : 1430 * 2 // 3], drawing.BLUE) > 0) == trained
 
@@ -318,7 +318,7 @@ def test_examples(tmp_path):
     rng = np.random.default_rng(0)
     shapes = [(40, 60, 3), (60, 40, 1), (33, 33, 4), (200, 20, 3)]
     images = [rng.integers(0, 256, shapes[i % 4], dtype=np.uint8) for i in range(30)]
-    titles = [f"기쁨 → {LONG}\n0.{i}" for i in range(30)]
+    titles = [f"cat → {LONG}\n0.{i}" for i in range(30)]
     plot_examples(
         images, titles, [(True, False, None)[i % 3] for i in range(30)], tmp_path / "many.png", of="run-1 · val"
     )
@@ -326,7 +326,7 @@ def test_examples(tmp_path):
     assert picture.shape[1] == round(1.9 * 6 * 110)  # 24 in 4 rows of 6
     assert 800 < picture.shape[0] < 1200
     assert share_close_to(picture, drawing.GREEN) > 0.0001
-    assert share_close_to(picture, drawing.RED) > 0.0001
+    assert share_close_to(picture, drawing.ORANGE) > 0.0001
     plot_examples(images[:1], ["a"], [None], tmp_path / "one.png", of="run-1 · val")
     plot_examples([], [], [], tmp_path / "none.png", of="run-1 · val")
     assert pixels(tmp_path / "one.png").std() > 20
@@ -339,27 +339,63 @@ def test_an_image_keeps_its_values(tmp_path):
 
 
 def test_no_note_when_every_character_can_be_drawn():
-    assert font_note(["cat", "köttur", "кошка", "", "a b\n"]) is None
+    assert font_note(["cat", "köttur", "кошка", "", "a b\n"], "run-1", "draw") is None
 
 
-def test_a_note_and_numbers_where_no_font_has_the_characters(no_hangul, tmp_path):
-    note = font_note(KOREAN)
-    assert note is not None
-    assert "fonts-nanum" in note
-    assert "기" in note
-    assert fonts.short_names(["cat", *KOREAN[:2]]) == ["cat", "#1", "#2"]
-    assert fonts.drawable("cat → 기쁨") == "cat → □□"
-    probs_NK, true_N, classes = data(4, 50)
-    plot_confusion(
-        confusion(probs_NK.argmax(axis=1), true_N, 4), classes, tmp_path / "a.png", of="run-1 · val", normalize=True
-    )
-    plot_examples([np.zeros((9, 9, 3), np.uint8)], ["기쁨"], [True], tmp_path / "b.png", of="run-1 · val")
-    plot_curves(epochs(5), tmp_path / "c.png", "기쁨-1")
+def test_a_note_says_which_class_is_which_and_how_to_mend_it(no_hangul):
+    many = font_note(["cat", *KOREAN[:3]], "run-1", "bunryu evaluate runs/run-1", listed=2)
+    assert many == (
+        "No installed font has the characters 기노분쁨슬픔 (6), so the plots show #1 = 기쁨, #2 = 분노 and 1 more "
+        "(the order of the classes). To mend, install one with Hangul (`apt-get install fonts-nanum`, or Noto Sans "
+        "CJK), then: bunryu evaluate runs/run-1"
+    ).replace("기노분쁨슬픔", "".join(sorted("기쁨분노슬픔")))
+    run = font_note(["cat"], "실행-1", "draw")
+    assert run is not None
+    assert "(2), so the plots leave the run's name out of their titles. To mend" in run
+    both = font_note(["기쁨"], "실행-1", "draw")
+    assert both is not None
+    assert "#0 = 기쁨 (the order of the classes) and leave the run's name out of their titles." in both
+
+
+def test_without_a_font_numbers_stand_for_classes_and_no_box_is_drawn(no_hangul, tmp_path, drawn):
+    probs_NK, true_N, classes = data(4, 60)
+    assert (probs_NK.argmax(axis=1) != true_N).any()
+    predictions = Predictions([f"{i}.png" for i in range(60)], classes, probs_NK, true_N)
+    result = measured("val", predictions, EvaluateSettings(bootstrap=0), lambda _: np.zeros((9, 9, 3), np.uint8), {})
+    write_results(tmp_path, [result], "실행-1", "title", {}, [], "bunryu evaluate runs/실행-1")
+    plot_curves([row | {"stage": "전체"} for row in epochs(2)] + epochs(1, stage="둘"), tmp_path / "c.png", "실행-1")
+    assert len(drawn) == 6
+    for figure in drawn:
+        assert figure.texts[0].get_text().startswith(("val · ", "train and val · "))
+        for text in texts_of(figure):
+            assert fonts.drawable(text), text
+            assert "□" not in text
+    examples = texts_of(drawn[4])
+    assert any(text.startswith("✗ #") and "(true: #" in text for text in examples)
+    assert any(text.startswith("✓ #") for text in examples)
+    assert {"stage 1", "stage 2"} <= set(texts_of(drawn[5]))
+    report = (tmp_path / "report.txt").read_text(encoding="utf-8")
+    assert "#0 = 기쁨, #1 = 분노, #2 = 슬픔, #3 = 놀람 $x^2$ (the order of the classes)" in report
+    assert "then: bunryu evaluate runs/실행-1\n" in report
+
+
+def test_no_word_of_fonts_where_all_names_can_be_drawn(tmp_path):
+    probs_NK, true_N = np.eye(2), np.arange(2)
+    predictions = Predictions(["0.png", "1.png"], ["cat", "dog"], probs_NK, true_N)
+    result = measured("val", predictions, EvaluateSettings(bootstrap=0), lambda _: np.zeros((9, 9, 3), np.uint8), {})
+    write_results(tmp_path, [result], "run-1", "title", {}, [], "draw")
+    assert "font" not in (tmp_path / "report.txt").read_text(encoding="utf-8")
+
+
+def test_the_words_of_a_colour_are_those_of_the_colour(tmp_path, drawn):
+    probs_NK = np.array([[0.9, 0.1], [0.8, 0.2]])
+    plot_probabilities(probs_NK, np.array([0, 1]), ["a", "b"], tmp_path / "a.png", of="run-1 · val")
+    assert "green: right answers, orange: wrong; each panel has its own scale" in texts_of(drawn[0])
 
 
 def test_characters_that_no_font_has(tmp_path):
     rare = "\U000e0041\ue123"  # a tag, private use
-    assert font_note([rare]) is not None
+    assert font_note([rare], "run-1", "draw") is not None
     plot_per_class(
         measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png", of="run-1 · val"
     )
@@ -368,7 +404,7 @@ def test_characters_that_no_font_has(tmp_path):
 def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
     if not hangul_font():
         pytest.skip("no installed font has Hangul (apt-get install fonts-nanum)")
-    assert font_note(KOREAN) is None
+    assert font_note(KOREAN, "실행-1", "draw") is None
     assert fonts.short_names(KOREAN) == KOREAN
     composed, decomposed = (
         [unicodedata.normalize(form, name) for name in KOREAN] for form in ("NFC", "NFD")
@@ -389,7 +425,7 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
     manager = font_manager.fontManager
     old = [entry for entry in manager.ttflist if not fonts._covered(entry.name, {"가"})]
     monkeypatch.setattr(manager, "ttflist", old)
-    assert font_note(["가"]) is None
+    assert font_note(["가"], "run-1", "draw") is None
     fonts.fonts_for.cache_clear()
 
 
@@ -416,7 +452,7 @@ def test_every_title_names_run_and_split(tmp_path, drawn):
         measured(name, predictions, EvaluateSettings(bootstrap=0), lambda _: np.zeros((9, 9, 3), np.uint8), {})
         for name in ("val", "test")
     ]
-    write_results(tmp_path, results, "ants_bees-1", "title", {}, [])
+    write_results(tmp_path, results, "ants_bees-1", "title", {}, [], "draw")
     titles = [figure.texts[0].get_text() for figure in drawn]
     assert len(set(titles)) == 10
     assert sum(title.startswith("ants_bees-1 · val · ") for title in titles) == 5

@@ -223,7 +223,7 @@ def arm(point: str, at: int) -> None:
     from bunryu import experiment, recording, resuming
     from bunryu.errors import TrainingError
     from bunryu.evaluate import results as written
-    from bunryu.train import loop
+    from bunryu.train import feeding, loop
 
     def send(*numbers: signal.Signals) -> Callable[[], None]:
         return lambda: [os.kill(os.getpid(), number) for number in numbers] and None
@@ -236,6 +236,11 @@ def arm(point: str, at: int) -> None:
             on_call(recording, "write_config", at, die, before=True)
         case "update":
             on_call(loop, "update", at, die)
+        case "remembered":
+            on_call(loop, "remember", at, die)
+        case "remembered, saving each epoch":
+            feeding.Features.seconds_between_saves = 0.0
+            on_call(loop, "remember", at, die)
         case "half a group after a pause":
             on_call(loop, "pause", at, lambda: on_call(loop, "backward", 1, die))
         case "half written":

@@ -9,8 +9,10 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn, optim
 
+from bunryu.models.blocks import blocks
 from bunryu.models.build import Architecture, Classifier, build
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
@@ -219,3 +221,52 @@ def test_a_warm_up_takes_half_of_a_short_stage_at_most() -> None:
     settings = ScheduleSettings(name="constant", warmup_epochs=5)
     assert ours(settings, 8, 2)[8:] == [1.0] * 8
     assert ours(settings, 1, 1) == [1.0]
+
+
+# Layer-wise rates
+
+
+def rates(net: Classifier, settings: OptimSettings) -> dict[str, float]:
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    groups = create_optimizer(net, settings, ALL).param_groups
+    return {names[id(parameter)]: group["base_lr"] for group in groups for parameter in group["params"]}
+
+
+@pytest.mark.parametrize("name", ["timm/test_resnet", "torchvision/resnet18", "scratch_cnn"])
+def test_each_block_learns_at_the_next_ones_rate_times_the_decay(name: str) -> None:
+    net = build(Architecture(name=name), 3)
+    found = rates(net, OptimSettings(lr=1e-3, head_lr=1e-2, layer_decay=0.5))
+    rows = blocks(net.backbone)
+    assert found.keys() == dict(net.named_parameters()).keys()
+    for depth, row in enumerate(reversed(rows)):
+        assert [found[f"backbone.{key}"] for key in row] == [pytest.approx(1e-3 * 0.5**depth)] * len(row)
+    assert {value for key, value in found.items() if key.startswith("head.")} == {1e-2}
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "resnet18", "vit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224"]
+)
+def test_layer_decay_is_timms(name: str) -> None:
+    with torch.device("meta"):
+        net = build(Architecture(name=f"timm/{name}"), 3)
+    found = rates(net, OptimSettings(lr=1.0, layer_decay=0.75))
+    names = {id(parameter): f"backbone.{key}" for key, parameter in net.backbone.named_parameters()}
+    theirs = {
+        names[id(parameter)]: group["lr_scale"]
+        for group in param_groups_layer_decay(net.backbone, layer_decay=0.75)
+        for parameter in group["params"]
+    }
+    assert {key: found[key] for key in theirs} == pytest.approx(theirs)
+    assert len(theirs) == len(names)
+
+
+def test_no_decay_is_one_group_for_all(net: Classifier) -> None:
+    groups = create_optimizer(net, OptimSettings(lr=1e-3, layer_decay=1.0), ALL).param_groups
+    assert [(group["name"], group["base_lr"]) for group in groups] == [("head", 1e-3)] * 2 + [("backbone", 1e-3)] * 2
+
+
+def test_the_rate_that_is_told_is_that_of_the_last_block(net: Classifier) -> None:
+    optimizer = create_optimizer(net, OptimSettings(lr=1e-3, layer_decay=0.5), ALL)
+    set_lr(optimizer, 0.1)
+    assert lr_of(optimizer, "backbone") == pytest.approx(1e-4)
+    assert min(group["lr"] for group in optimizer.param_groups) == pytest.approx(1e-4 * 0.5**4)

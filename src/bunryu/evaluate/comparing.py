@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.evaluate.metrics import averages
-from bunryu.randomness import generator
+from bunryu.evaluate.metrics import averages, resampled, units_of
 
 _Ints = NDArray[np.integer[Any]]
 
@@ -51,29 +50,17 @@ def macro_f1_difference(
         resamples: how many.
         seed: names the draws.
     """
-    from scipy.sparse import csr_array
+    cells_N = (true_N.astype(np.int64) * k + pred_N) * k + other_N
+    units = units_of(cells_N, groups, seed)
+    true, pred, other = units.row_cell // k**2, units.row_cell // k % k, units.row_cell % k
 
-    if groups is None:
-        cells_N = (true_N.astype(np.int64) * k + pred_N) * k + other_N
-        _, first, unit_N, times = np.unique(cells_N, return_index=True, return_inverse=True, return_counts=True)
-        rows, units = first, np.arange(len(first))
-    else:
-        _, unit_N = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-        times = np.ones(int(unit_N.max()) + 1, np.int64)
-        rows, units = np.arange(len(true_N)), unit_N
-    n = int(times.sum())
-    drawn_UR = generator(seed, "comparison").multinomial(n, times / n, resamples).T.astype(np.float32)
-    drawn_UR = np.concatenate([times[:, None], drawn_UR], axis=1)  # the first column is what was measured
+    def macro_f1(answers: _Ints) -> NDArray[np.float64]:
+        chunks = resampled(units._replace(row_cell=true * k + answers), k, resamples, seed)
+        return np.concatenate([averages(*counts)["macro_f1"] for counts in chunks])
 
-    def macro_f1(answers_N: _Ints) -> NDArray[np.float64]:
-        truth, said = true_N[rows], answers_N[rows]
-        right = truth == said
-        at = np.concatenate([truth[right], truth + k, said + 2 * k])
-        of = np.concatenate([units[right], units, units])
-        brings = csr_array((np.ones(len(at), np.float32), (at, of)), shape=(3 * k, len(times)))
-        tp, support, predicted = np.asarray(brings @ drawn_UR, np.float64).reshape(3, k, -1)
-        return averages(tp, support, predicted)["macro_f1"]
+    def measured(answers_N: _Ints) -> float:
+        counts = (np.bincount(rows, minlength=k) for rows in (true_N[answers_N == true_N], true_N, answers_N))
+        return float(averages(*(count.astype(np.float64) for count in counts))["macro_f1"])
 
-    differences = macro_f1(pred_N) - macro_f1(other_N)
-    low, high = np.quantile(differences[1:], [0.025, 0.975])
-    return Difference(float(differences[0]), float(low), float(high))
+    low, high = np.quantile(macro_f1(pred) - macro_f1(other), [0.025, 0.975])
+    return Difference(measured(pred_N) - measured(other_N), float(low), float(high))

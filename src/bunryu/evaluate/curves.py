@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bunryu.cells import shorten
-from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, RED, inches, legend_below, save, sheet, style
+from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, inches, legend_below, save, sheet, style
 from bunryu.evaluate.fonts import drawable
 
 _WIDE = 13.0
@@ -38,9 +38,9 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str) -> None
     figure = sheet(_WIDE, 4.1, f"{run} · {splits}", "curves", note)
     loss, score, rate = figure.subplots(1, 3)
     _line(loss, history, "train_loss", "train (while learning)", BLUE)
-    _line(loss, history, "val_loss", "validation", RED)
+    _line(loss, history, "val_loss", "validation", ORANGE)
     _line(score, history, "train_accuracy", "train accuracy (while learning)", BLUE)
-    _line(score, history, "val_accuracy", "validation accuracy", RED)
+    _line(score, history, "val_accuracy", "validation accuracy", ORANGE)
     _line(score, history, "val_macro_f1", "validation macro-F1", GREEN, "--")
     _rates(rate, history)
     loss.set_ylim(bottom=0)
@@ -71,7 +71,7 @@ def _rates(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
         return f"{max((row[key] for row in history if row.get(key) is not None), default=0.0):.3g}"
 
     if any(row.get("head_lr") not in (None, row.get("lr")) for row in history):
-        _line(axes, history, "head_lr", f"head (highest {highest('head_lr')})", RED)
+        _line(axes, history, "head_lr", f"head (highest {highest('head_lr')})", ORANGE)
         _line(axes, history, "lr", f"backbone (highest {highest('lr')})", BLUE)
     else:
         _line(axes, history, "lr", f"head and backbone (highest {highest('lr')})", BLUE)
@@ -93,8 +93,9 @@ def _epochs(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
 def _stages(axes: Axes, starts: Sequence[dict[str, Any]], epochs: int) -> None:
     """Mark and name where each stage begins; a name that would meet the one before it stands higher."""
     end, level = -math.inf, 0
-    for row in starts:
-        x, name = row["epoch"] - 0.5, drawable(shorten(row["stage"], 14))
+    for number, row in enumerate(starts, 1):
+        x, name = row["epoch"] - 0.5, shorten(row["stage"], 14)
+        name = name if drawable(name) else f"stage {number}"
         level = 1 - level if x < end else 0
         end = x + (inches(name, 8) + 0.1) * epochs / (_WIDE / 3 - 0.5)
         axes.axvline(x, color=GREY, linewidth=0.8, zorder=1)

@@ -21,11 +21,12 @@ from bunryu.cells import shorten, width
 from bunryu.evaluate.fonts import characters_of, drawable, fonts_for
 from bunryu.storage import write_atomic
 
-BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
+BLUE, GREEN, ORANGE = "#0072B2", "#009E73", "#D55E00"
 GREY, PALE, INK = "#767676", "#EDEDED", "#333333"
 _DPI = 110
 _TITLE, _NOTE = 12, 9
 _OF_CELLS = 44
+SEPARATOR = " · "
 
 
 def sheet(wide: float, high: float, of: str, what: str, note: str = "") -> Figure:
@@ -36,11 +37,13 @@ def sheet(wide: float, high: float, of: str, what: str, note: str = "") -> Figur
     Args:
         wide: inches.
         high: inches, without title and note.
-        of: the run and the split; beyond 44 cells its middle is left out.
+        of: the run and the split, joined by `SEPARATOR`. One that no installed font can draw is left out; beyond
+            44 cells the middle is.
         what: what is drawn, the end of the title.
         note: how to read it.
     """
-    title, note = f"{drawable(shorten(of, _OF_CELLS))} · {what}", drawable(note)
+    of = SEPARATOR.join(part for part in of.split(SEPARATOR) if drawable(part))
+    title = SEPARATOR.join([shorten(of, _OF_CELLS), what] if of else [what])
     wide = max(wide, inches(title, _TITLE) + 0.3, inches(note, _NOTE) + 0.3)
     head = 0.58 if note else 0.38
     tall = high + head

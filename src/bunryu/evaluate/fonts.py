@@ -9,10 +9,10 @@ from functools import lru_cache
 from matplotlib import font_manager
 
 from bunryu.cells import shorten
+from bunryu.errors import some
 
 NAME_CELLS = 24
 _OWN_FONT = "DejaVu Sans"  # comes with matplotlib
-_MISSING = "□"
 _FONTS = (
     *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumBarunGothic", "Malgun Gothic"),
     *("Apple SD Gothic Neo", "AppleGothic", "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans KR"),
@@ -23,18 +23,33 @@ _NO_FONTS = ("Last Resort", "STIX", "cm", "DejaVu", "Noto Color Emoji", "Apple C
 """How families begin that stand in for glyphs they do not have, are for formulas, or cannot be drawn."""
 
 
-def font_note(texts: Iterable[str]) -> str | None:
-    """Say which characters of `texts` no installed font can draw, and the mend; None if all can be drawn."""
+def font_note(classes: Sequence[str], run: str, again: str, *, listed: int = 10) -> str | None:
+    """Say what the plots show instead of names that no installed font can draw, and the mend; None if all can be drawn.
+
+    Args:
+        classes: names in the model's order.
+        run: what begins the title of every picture.
+        again: the command that draws the plots again.
+        listed: the most classes to name.
+    """
     fonts_for.cache_clear()  # a font may have been installed since
-    missing = sorted(fonts_for(characters_of(texts))[1])
+    names = [shorten(name, NAME_CELLS) for name in classes]
+    renamed = {short: name for short, name in zip(short_names(classes), names, strict=True) if short != name}
+    missing = sorted(fonts_for(characters_of([*renamed.values(), run]))[1])
     if not missing:
         return None
-    shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
+    told = []
+    if renamed:
+        pairs = [f"{short} = {name}" for short, name in renamed.items()]
+        told.append(f"show {some(pairs, listed)} (the order of the classes)")
+    if not drawable(run):
+        told.append("leave the run's name out of their titles")
     hangul = any("가" <= char <= "힣" or "ᄀ" <= char <= "ㆎ" for char in missing)
     mend = "one with Hangul (`apt-get install fonts-nanum`, or Noto Sans CJK)" if hangul else "one that has them"
+    shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
     return (
-        f"No installed font has the characters {shown} ({len(missing)}), so the plots show such classes "
-        f"as #0, #1, ... in the model's order. To mend, install {mend} and draw again."
+        f"No installed font has the characters {shown} ({len(missing)}), so the plots {' and '.join(told)}. "
+        f"To mend, install {mend}, then: {again}"
     )
 
 
@@ -45,10 +60,9 @@ def short_names(classes: Sequence[str]) -> list[str]:
     return [f"#{i}" if missing.intersection(name) else name for i, name in enumerate(short)]
 
 
-def drawable(text: str) -> str:
-    """Return `text` with a box for each character that no installed font can draw."""
-    missing = fonts_for(characters_of([text]))[1]
-    return "".join(_MISSING if char in missing else char for char in text)
+def drawable(text: str) -> bool:
+    """Return whether the installed fonts can draw every character of `text`."""
+    return not fonts_for(characters_of([text]))[1]
 
 
 def characters_of(texts: Iterable[str]) -> str:

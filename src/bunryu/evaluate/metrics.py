@@ -12,7 +12,7 @@ answers given (predicted). The intervals resample those counts, never the rows:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,7 +159,7 @@ def _two_class(
     return {"positive": positive, **figures, "roc_auc": auc}
 
 
-class _Units(NamedTuple):
+class Units(NamedTuple):
     """Kinds of bootstrap units: how often each occurs, and the confusion cells each brings along."""
 
     times: NDArray[np.int64]
@@ -169,10 +169,11 @@ class _Units(NamedTuple):
     """Cell of the confusion matrix, true * K + predicted; listed once a row of the unit."""
 
 
-def _units(cells_N: NDArray[np.int64], groups: list[str] | None, seed: int) -> _Units:
+def units_of(cells_N: NDArray[np.int64], groups: Sequence[str] | None, seed: int) -> Units:
+    """Return what a bootstrap draws: rows by their cells, or whole groups of rows."""
     if groups is None:
         cells, times = np.unique(cells_N, return_counts=True)
-        return _Units(times, np.arange(len(cells)), cells)
+        return Units(times, np.arange(len(cells)), cells)
     ids = {name: i for i, name in enumerate(dict.fromkeys(groups))}
     group_N = np.fromiter((ids[name] for name in groups), np.int64, len(groups))
     # Groups are alike when their cells are, as multisets: compare sums of one random 64-bit word a cell.
@@ -182,7 +183,7 @@ def _units(cells_N: NDArray[np.int64], groups: list[str] | None, seed: int) -> _
     np.add.at(prints_G, group_N, words[cell_N])
     _, first, unit_G, times = np.unique(prints_G, return_index=True, return_inverse=True, return_counts=True)
     mine = first[unit_G[group_N]] == group_N
-    return _Units(times, unit_G[group_N][mine], cells_N[mine])
+    return Units(times, unit_G[group_N][mine], cells_N[mine])
 
 
 def _intervals(
@@ -194,7 +195,7 @@ def _intervals(
     seed: int,
     notes: list[str],
 ) -> dict[str, Any]:
-    units = _units(true_N.astype(np.int64) * k + pred_N, groups, seed)
+    units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     n_units, of = int(units.times.sum()), "rows" if groups is None else "groups"
     if n_units < 2:
         notes.append(f"There are no intervals: they need more than one of the {of} that are resampled.")
@@ -208,7 +209,7 @@ def _intervals(
             f"true accuracy is above {low:.3f} (95 % confidence)."
         )
     names = ("accuracy", "macro_f1", "weighted_f1")
-    chunks = [averages(*counts) for counts in _resample(units, k, resamples, seed)]
+    chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
     found: dict[str, Any] = {
         f"{name}_ci": [float(end) for end in np.quantile(values[name], [0.025, 0.975])] for name in names
@@ -216,8 +217,11 @@ def _intervals(
     return found | {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
 
 
-def _resample(units: _Units, k: int, resamples: int, seed: int) -> Iterator[tuple[_Counts, _Counts, _Counts]]:
-    """Yield (tp, support, predicted), each of shape (K, R), for R resamples at a time."""
+def resampled(units: Units, k: int, resamples: int, seed: int) -> Iterator[tuple[_Counts, _Counts, _Counts]]:
+    """Yield (tp, support, predicted), each of shape (K, R), for R resamples at a time.
+
+    Units of the same `times` are drawn alike, whatever their cells: so two classifiers are measured on the same rows.
+    """
     from scipy.sparse import csr_array
 
     u = len(units.times)

@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bunryu.cells import shorten
-from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, PALE, RED, inches, save, sheet, style
-from bunryu.evaluate.fonts import NAME_CELLS, drawable, short_names
+from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, save, sheet, style
+from bunryu.evaluate.fonts import NAME_CELLS, short_names
 
 _MOST_BARS = 100
 _MOST_EXAMPLES = 24
@@ -102,7 +102,7 @@ def plot_per_class(per_class: dict[str, dict[str, Any]], path: Path, *, of: str)
         if not row["support"]:
             axes.text(0.01, y, "absent from the truth", va="center", fontsize=8, color=GREY)
         elif not row["recall"]:
-            axes.text(0.01, y, f"never right: 0 of {images}", va="center", fontsize=8, color=RED)
+            axes.text(0.01, y, f"never right: 0 of {images}", va="center", fontsize=8, color=ORANGE)
         else:
             axes.text(1.10, y, f"{row['f1']:.3f}", va="center", ha="right", fontsize=8, color=INK)
         axes.text(1.22, y, images, va="center", ha="right", fontsize=8, color=GREY)
@@ -128,7 +128,7 @@ def plot_probabilities(
     *,
     of: str,
 ) -> None:
-    """Draw how sure the answers are, right ones green and wrong ones red.
+    """Draw how sure the answers are, right ones green and wrong ones orange.
 
     Two classes: p(positive), a panel each true class. More: p(answer), one panel of the right answers and one,
     on its own scale, of the wrong ones.
@@ -153,11 +153,11 @@ def plot_probabilities(
     else:
         shown, x = probs_NK.max(axis=1), "probability of the predicted class"
         panels = [(f"right answers ({right.sum():,})", right), (f"wrong answers ({(~right).sum():,})", ~right)]
-    note = "green: right answers, red: wrong; " * two + "each panel has its own scale"
+    note = "green: right answers, orange: wrong; " * two + "each panel has its own scale"
     figure = sheet(6.5, 4.0, of, "probabilities", note)
     grid = figure.subplots(2, 1, sharex=True)
     for axes, (title, rows) in zip(grid, panels, strict=True):
-        for chosen, colour in ((rows & right, GREEN), (rows & ~right, RED)):
+        for chosen, colour in ((rows & right, GREEN), (rows & ~right, ORANGE)):
             counts = np.histogram(np.clip(shown[chosen], 0, 1), _BINS)[0]
             axes.stairs(counts, _BINS, fill=True, color=colour, alpha=0.4)
             axes.stairs(np.where(counts > 0, counts, np.nan), _BINS, color=colour, linewidth=1.3)
@@ -183,8 +183,8 @@ def plot_examples(
 
     Args:
         images: uint8 arrays of shape (H, W, C), C 1, 3 or 4, of any sizes.
-        titles: a title an image; may have several lines.
-        right: whether the answer is right (green, ✓), wrong (red, ✗) or not known (None).
+        titles: a title an image; may have several lines. Names in it come from `short_names`: they can be drawn.
+        right: whether the answer is right (green, ✓), wrong (orange, ✗) or not known (None).
         path: the PNG to write.
         of: the run and the split.
         note: how the images were chosen.
@@ -203,8 +203,8 @@ def plot_examples(
     for axes, (image, title, good) in zip(grid.flat, shown, strict=False):
         pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-        mark, colour = {True: ("✓ ", GREEN), False: ("✗ ", RED), None: ("", INK)}[good]
-        text = "\n".join(drawable(shorten(line, NAME_CELLS)) for line in title.split("\n"))
+        mark, colour = {True: ("✓ ", GREEN), False: ("✗ ", ORANGE), None: ("", INK)}[good]
+        text = "\n".join(shorten(line, NAME_CELLS) for line in title.split("\n"))
         axes.set_title(mark + text, fontsize=8, color=colour)
     save(figure, path)
 
@@ -226,7 +226,5 @@ def _cell_numbers(
 
 
 def _share(value: float) -> str:
-    """Return a share with two decimals, which rounds to 0 or 1 only what is so."""
-    if value in (0, 1):
-        return f"{value:.0f}"
-    return "<.01" if value < 0.005 else ">.99" if value >= 0.995 else f"{value:.2f}"
+    """Return a share with two decimals, which rounds to 0.00 or 1.00 only what is so."""
+    return "<.01" if 0 < value < 0.005 else ">.99" if 0.995 <= value < 1 else f"{value:.2f}"

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate import plots
+from bunryu.evaluate.drawing import SEPARATOR
+from bunryu.evaluate.fonts import font_note, short_names
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.report import confusion_csv, text_report
 from bunryu.evaluate.settings import EvaluateSettings
@@ -67,7 +69,7 @@ def measured(
 
 
 def write_results(
-    folder: Path, results: list[Measured], run: str, title: str, facts: dict[str, str], steps: list[str]
+    folder: Path, results: list[Measured], run: str, title: str, facts: dict[str, str], steps: list[str], again: str
 ) -> None:
     """Write everything about `results` into `folder`; metrics.json comes last.
 
@@ -78,11 +80,15 @@ def write_results(
         title: first line of the report.
         facts: name -> sentence, at the head of the report.
         steps: commands to type next, at its end.
+        again: the command that measures the same again, for who lacks a font for the pictures.
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
+    classes = results[0].predictions.classes
+    if note := font_note(classes, run, again, listed=len(classes)):
+        facts = facts | {"plots": note}
     for result in results:
         _write_tables(folder, result)
-        _write_plots(folder / "plots", result, f"{run} · {result.name}")
+        _write_plots(folder / "plots", result, SEPARATOR.join([run, result.name]))
     by_name = {result.name: result.metrics for result in results}
     write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
     write_json(folder / "metrics.json", by_name)
@@ -127,10 +133,10 @@ def _plot_examples(path: Path, result: Measured, of: str) -> None:
     answers = np.flatnonzero(right_N)
     answers = answers[np.argsort(places[answers], kind="stable")][: _EXAMPLES - len(mistakes)]
     rows = [int(row) for row in (*mistakes, *answers)]
-    titles = []
+    names, titles = short_names(predictions.classes), []
     for row in rows:
-        said = f"{predictions.classes[pred_N[row]]} {conf_N[row]:.2f}"
-        titles.append(said if right_N[row] else f"{said}\n(true: {predictions.classes[predictions.true_N[row]]})")
+        said = f"{names[pred_N[row]]} {conf_N[row]:.2f}"
+        titles.append(said if right_N[row] else f"{said}\n(true: {names[predictions.true_N[row]]})")
     images = [result.picture(row) for row in rows]
     note = "no answer is wrong"
     if wrong := int((~right_N).sum()):

@@ -34,10 +34,13 @@ def blocks(backbone: nn.Module) -> list[list[str]]:
 
 
 def _blocks(module: nn.Module, prefix: str, total: int) -> Iterator[tuple[bool, list[str]]]:
-    """Yield whether a new block starts, and its parameters' names: a norm belongs to what stands before it."""
+    """Yield whether a new block starts, and its parameters' names.
+
+    A norm, or a parameter of the whole such as an embedding of positions, belongs to what stands before it.
+    """
     own = [prefix + name for name, _ in module.named_parameters(recurse=False)]
     if own:
-        yield True, own
+        yield False, own
     for name, child in module.named_children():
         inner = [f"{prefix}{name}.{key}" for key, _ in child.named_parameters()]
         if not inner:
@@ -45,12 +48,16 @@ def _blocks(module: nn.Module, prefix: str, total: int) -> Iterator[tuple[bool, 
         if _is_row(child) or (sum(p.numel() for p in child.parameters()) > total / 2 and any(child.children())):
             yield from _blocks(child, f"{prefix}{name}.", total)
         else:
-            yield not isinstance(child, _NORMS), inner
+            yield not _only_norms(child), inner
 
 
 def _is_row(module: nn.Module) -> bool:
     """Return whether this is a row of blocks, and not one block such as convolution, norm, activation."""
     if not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
-    heavy = [m for m in module.children() if next(m.parameters(), None) is not None and not isinstance(m, _NORMS)]
-    return len(heavy) > 1
+    return sum(not _only_norms(child) for child in module.children()) > 1
+
+
+def _only_norms(module: nn.Module) -> bool:
+    """Return whether no parameter is of anything but a norm."""
+    return all(isinstance(m, _NORMS) for m in module.modules() if next(m.parameters(recurse=False), None) is not None)

@@ -194,7 +194,7 @@ def require_fit(net: Classifier, architecture: Architecture, size: tuple[int, in
             shape = tuple(net.eval().features(torch.zeros(1, architecture.channels, *size, device=device)).shape)
     except Exception as error:
         known = None if architecture.name == "scratch_cnn" else expected_input(architecture.name).size
-        mend = f" It is made for {known[0]}x{known[1]}; leave input.size out, or set another." if known else ""
+        mend = f" It is made for {known[0]}x{known[1]}; leave sizes out, or set others." if known else ""
         raise ModelError(f"{architecture.name} cannot take pictures of {told}: {first_line(error)}.{mend}") from error
     finally:
         net.train(training)

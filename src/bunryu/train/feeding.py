@@ -26,9 +26,10 @@ from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities
 from bunryu.kept import kept, key_of_facts
+from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.parallel import block
-from bunryu.train.settings import Stage
+from bunryu.train.settings import Stage, size_at
 
 Rows = NDArray[np.int64]
 Batches = list[Rows]
@@ -175,7 +176,7 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
     """Return the feed for an epoch of the stage: at the size whose turn it is, where the stage has several."""
     if not stage.sizes or not isinstance(feed, Pictures):
         return feed
-    height, width = stage.sizes[epoch * len(stage.sizes) // int(stage.epochs or 1)]
+    height, width = size_at(stage.sizes, epoch, int(stage.epochs or 1))
     return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
 
 
@@ -203,7 +204,7 @@ def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Te
 def _kept_features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
     """Return the features, kept between runs under everything they follow from.
 
-    That is the pictures' content, the backbone's weights, how pictures become its input, the augmentation's
+    That is the pictures' content, the backbone and its weights, how pictures become its input, the augmentation's
     draws, and what decides the last bits.
     """
     model, digests = pictures.model, pictures.table.digests
@@ -211,13 +212,13 @@ def _kept_features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> to
         return _features(pictures, rows, epoch, label)
     random = pictures.augment != NO_AUGMENT
     key = key_of_facts(
-        backbone=_digest(model.net.backbone),
+        backbone=[model.sealed.architecture.model_dump(exclude={"dropout"}), _digest(model.net.backbone)],
         images=digests[rows].tolist(),
         decode=model.sealed.decode.model_dump(),
         input=pictures.input.model_dump(),
         precision=model.sealed.precision,
         draws=[pictures.augment.model_dump(), pictures.seed, epoch, rows.tolist()] if random else None,
-        bits=[str(model.device.type), torch.get_num_threads(), torch.__version__, BATCH],
+        bits=[model.device.type, torch.get_num_threads(), versions(), BATCH],
     )
     made = kept("features", key, lambda: _features(pictures, rows, epoch, label).cpu().numpy(), pictures.cache_gb)
     return torch.from_numpy(made).to(model.device)

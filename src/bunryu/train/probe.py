@@ -23,6 +23,7 @@ from bunryu.train.settings import LossSettings
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)
 _STEPS = 100
 _JUDGE = 0.2
+"""Share of the rows that chooses the weight decay."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def solve(
         weight_decay: of the weights, not of the bias.
         start: begin there (for a row of weight decays); at zero when None.
     """
-    mean, scale = x_NF.mean(0), x_NF.std(0).clamp_min(1e-6)
+    mean, scale = x_NF.mean(0), x_NF.std(0, correction=0)
+    scale = torch.where(scale > 1e-5 * mean.abs(), scale, 1.0)  # a constant but for rounding says nothing
     z_NF = (x_NF - mean) / scale
     shape = (classes, x_NF.shape[1])
     weight = (torch.zeros(shape, device=x_NF.device) if start is None else start.weight_KF.clone()).requires_grad_()
@@ -123,7 +125,8 @@ def solve_into(
     """
     views, n, _ = views_VNF.shape
     linear = cast(nn.Linear, net.head[-1])
-    judge_N = torch.from_numpy(generator(seed, "judge").random(n) < _JUDGE).to(target_N.device)
+    order_N = generator(seed, "judge").permutation(n)
+    judge_N = torch.from_numpy(order_N < max(1, round(_JUDGE * n))).to(target_N.device)
     every = views_VNF.flatten(0, 1), target_N.repeat(views)
     head = solve_best(*every, linear.out_features, loss, weights_K, judge_N.repeat(views))
     with torch.no_grad():

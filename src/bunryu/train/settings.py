@@ -52,7 +52,8 @@ class Stage(Settings):
     addition to train.epochs."""
     sizes: list[Annotated[Size, BeforeValidator(parse_size)]] | None = None
     """Train at these sizes in turn, from small to full, over equal shares of the stage's epochs: fewer pixels while
-    much is still to be learned (Tan & Le 2021). Validation is always at input.size. When null, input.size."""
+    much is still to be learned (Tan & Le 2021). With fewer epochs than sizes the first are left out. Validation is
+    always at input.size. When null, input.size."""
 
     @model_validator(mode="after")
     def _views_of_a_frozen_backbone(self) -> Stage:
@@ -113,6 +114,18 @@ class TrainSettings(Settings):
         stage_epochs(self)
         return self
 
+    @model_validator(mode="after")
+    def _one_backbone(self) -> TrainSettings:
+        learns = False
+        for stage in self.stages:
+            if self.ema and learns and stage.views is not None:
+                raise ValueError(
+                    f"stage '{stage.name}': views are features of the backbone as trained, but train.ema validates and "
+                    "seals its average. Leave out one of the two, or put the stage before those that train the backbone"
+                )
+            learns |= stage.freeze != "backbone"
+        return self
+
 
 def stage_epochs(settings: TrainSettings) -> list[int]:
     """Return the epochs of each stage: whole numbers as given, shares rounded, the rest to the stage without.
@@ -139,6 +152,11 @@ def stage_epochs(settings: TrainSettings) -> list[int]:
         )
     whole = iter(total - given if number is None else number for number in epochs)
     return [1 if stage.solve else next(whole) for stage in settings.stages]
+
+
+def size_at(sizes: list[Size], epoch: int, epochs: int) -> Size:
+    """Return the size of an epoch (from 0) of a stage: equal shares, and the last epoch always has the last size."""
+    return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
 
 class OptimSettings(Settings):
