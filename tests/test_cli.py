@@ -82,6 +82,18 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
     assert (here / "runs/내 실험-1/config.yaml").exists()
 
 
+def test_few_groups_are_told_before_training(
+    bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str]
+) -> None:
+    make_images(here / "photos", {"a": 6, "b": 6})
+    body = "".join(f"photos/{name}/{i:03}.png,{name},p{i // 2}\n" for name in "ab" for i in range(6))
+    (here / "t.csv").write_text("path,label,person\n" + body, encoding="utf-8")
+    told = "data: val has 1 group only ("
+    ended = bunryu("train", "t.csv", *tiny_settings, "--dry-run")
+    assert told in ended.err, ended
+    assert told not in bunryu("train", "t.csv", *tiny_settings, "data.group_column=none", "--dry-run").err
+
+
 def test_fonts_are_told_of_only_where_plots_are_drawn(
     bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +143,18 @@ ERRORS = [
     (["train", "pathless.csv", "model.name=scratch_cnn"], ["Name it: data.path_column=COLUMN"]),
     (["train", "unlabelled.csv", "model.name=scratch_cnn"], ["empty in 1 of 2 rows, at line 3"]),
     (["train", "odd.csv", "model.name=scratch_cnn"], ["line 3", "'evaluation'"]),
-    (["train", "photos", "model.name=scratch_cnn", "data.image_root=~nobody/x", "split.file=gone.csv"], ["gone.csv"]),
+    (["train", "photos", "model.name=scratch_cnn", "split.file=gone.csv"], ["gone.csv"]),
+    (["train", "fine.csv", "data.image_root=~no-one-here/x"], ["data.image_root: there is no", "~no-one-here/x."]),
+    (["train", "photos", "data.label_column=x"], ["data.label_column belongs to a CSV; photos is a folder"]),
+    (["train", "photos", "train.device=cuda"], ["not available here", "Use train.device=auto."]),
+    (["train", "photos", "--device", "cuda"], ["Settings are given as KEY=VALUE: train.device=cuda"]),
+    (["train", "photos", "--lr=1e-3"], ["KEY=VALUE: optim.lr=1e-3"]),
+    (["bench", "photos", "--batch-size", "8"], ["KEY=VALUE: train.batch_size=8"]),
+    (["probe", "photos", "--val"], ["KEY=VALUE: data.val=VALUE, or split.val=VALUE"]),
+    (["evaluate", "photos", "--bootstrap", "9"], ["KEY=VALUE: evaluate.bootstrap=9"]),
+    (["predict", "r", "photos", "--format", "excel"], ["--format: expected one of csv, ", "mean 'csv-excel'?"]),
+    (["predict", "r", "photos", "--device", "gpu"], ["received 'gpu'. Did you mean 'cuda'?"]),
+    (["train", "photos", "train.epoch=3"], ["no setting 'train.epoch' (the command line)"]),
     (["train", "--resume", "gone"], ["There is no run folder gone"]),
     (["train", "--resume", "photos"], ["photos is not a run folder"]),
 ]  # fmt: skip
@@ -156,13 +179,20 @@ def workplace(here: Path, make_images: Any) -> Path:
 
 
 @pytest.mark.parametrize(("arguments", "expected"), ERRORS, ids=[" ".join(case[0])[:60] for case in ERRORS])
-def test_errors_of_train(bunryu: Command, workplace: Path, arguments: list[str], expected: list[str]) -> None:
+def test_errors_of_commands(bunryu: Command, workplace: Path, arguments: list[str], expected: list[str]) -> None:
     before = files_below(workplace)
     text = refused(bunryu(*arguments))
     for part in expected:
         assert part in text
     assert files_below(workplace) == before, "an error leaves nothing behind"
     assert not (workplace / "runs").exists()
+
+
+def test_an_option_of_no_setting_is_told_by_the_parser(bunryu: Command, here: Path) -> None:
+    for typed in (["train", "photos", "--wat", "3"], ["predict", "r", "photos", "--lr", "3"]):
+        ended = bunryu(*typed)
+        assert ended.code == 2
+        assert f"No such option: {typed[-2]}" in ended.err
 
 
 def test_system_errors_are_one_message_too(
@@ -321,7 +351,7 @@ def test_predict_writes_files_and_lists_what_cannot_be_read(bunryu: Command, tin
     ended = bunryu("predict", tiny_run.run, tiny_run.data / "cat", "--out", out)
     assert ended.code == 2
     assert ended.out == ""
-    assert "1 of 15 files could not be read and have no row" in ended.err
+    assert "1 of 15 files could not be read and has no row" in ended.err
     assert f"14 predictions: {out}; unreadable files: {out.parent / 'predictions.skipped.csv'}" in ended.err
     assert len(table(out.read_text(encoding="utf-8"))) == 14
     skipped = table((out.parent / "predictions.skipped.csv").read_text(encoding="utf-8"))
@@ -374,7 +404,7 @@ def test_predict_only_unreadable_files(bunryu: Command, tiny_run: Any, tmp_path:
     ended = bunryu("predict", tiny_run.run, tiny_run.data / "cat/broken.png")
     assert ended.code == 2
     assert ended.out == ""
-    assert "1 of 1 files could not be read" in ended.err
+    assert "1 of 1 file could not be read and has no row" in ended.err
 
 
 def test_predict_takes_a_model_file(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
@@ -517,5 +547,5 @@ def test_as_a_program(tiny_run: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 2
     assert [row["path"] for row in table(ended.stdout)] == ["검정.png"]
-    assert "1 of 2 files could not be read and have no row: bad.png (not an image (text))" in ended.stderr
+    assert "1 of 2 files could not be read and has no row: bad.png (not an image (text))" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -135,7 +135,7 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
 @pytest.mark.parametrize(
     ("pairs", "expected"),
     [
-        ("train.epoch=3", ["There is no setting 'train.epoch' (the command line). Did you mean 'train.epochs'?"]),
+        ("train.epoch=3", ["There is no setting 'train.epoch' (the settings given). Did you mean 'train.epochs'?"]),
         ("epochs=3", ["Did you mean 'train.epochs'?"]),
         ("seed=3", ["Did you mean 'split.seed' or 'train.seed'?"]),
         ("batchsize=3", ["Did you mean 'train.batch_size'?"]),
@@ -143,7 +143,9 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
         ("data.lable_column=x", ["Did you mean 'data.label_column'?"]),
         ("train.zzz=1", ["Known in train: epochs, batch_size"]),
         ("zzz=1", ["Known: name, recipe, data"]),
-        ("train.epochs=three", ["train.epochs: expected a whole number, received 'three' (the command line)."]),
+        ("decode.background=[300,0,0]", ["decode.background: expected three whole", "at most 255, received '300'"]),
+        ("input.pad_colour=[0,0,-1]", ["input.pad_colour: expected three whole", "at least 0, received '-1'"]),
+        ("train.epochs=three", ["train.epochs: expected a whole number, received 'three' (the settings given)."]),
         ("train.epochs=2.5", ["expected a whole number, received '2.5'"]),
         ("train.epochs=0", ["expected a whole number of at least 1, received '0'"]),
         ("train.epochs.more=3", ["train.epochs: expected a whole number"]),
@@ -164,8 +166,8 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
         ("input.mean=0.5", ["input.mean: expected a list of numbers (such as [0.5, 1.0]) or null, received '0.5'"]),
         ("train.monitor=f1", ["Did you mean 'macro_f1'?"]),
         ("optim.name=SGD", ["Did you mean 'sgd'?"]),
-        ("train.stages=[{nam: x}]", ["train.stages.0.name is missing: expected text (the command line).",
-                                     "'train.stages.0.nam' (the command line). Did you mean 'train.stages.0.name'?"]),
+        ("train.stages=[{nam: x}]", ["train.stages.0.name is missing: expected text (the settings given).",
+                                     "'train.stages.0.nam' (the settings given). Did you mean 'train.stages.0.name'?"]),
         ("train.stages=[{name: x, freeze: bacbone}]", ["train.stages.0.freeze", "Did you mean 'backbone'?"]),
         ("train.stages=[]", ["at least one stage"]),
         ("train.stages=[{name: a, epochs: 20}]", ["the stages take 20 epochs", "train.epochs is 10"]),
@@ -237,10 +239,10 @@ def test_mistakes_in_a_file_name_its_line(tmp_path: Path) -> None:
 
 def test_a_value_is_blamed_on_whoever_set_it_last(tmp_path: Path) -> None:
     path = write(tmp_path / "a.yaml", "train:\n  epochs: x\n  stages: [{name: a}, {nam: b}]\n")
-    assert "train.epochs: expected a whole number, received 'y' (the command line)." in told(
+    assert "train.epochs: expected a whole number, received 'y' (the settings given)." in told(
         "train.epochs=y", "train.stages=[{name: all}]", recipe=str(path)
     )
-    assert "(the command line)" in told("train.epochs=3", "train.stages=[{name: a}, {nam: c}]", recipe=str(path))
+    assert "(the settings given)" in told("train.epochs=3", "train.stages=[{name: a}, {nam: c}]", recipe=str(path))
 
 
 @pytest.mark.parametrize(
@@ -465,7 +467,7 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         (["trian"], 2, "Did you mean 'train'"),
         (["train"], 2, "No data was named"),
         (["train", "foto"], 2, "Did you mean 'photos'"),
-        (["train", "photos", "--epochs", "3"], 2, "No such option"),
+        (["train", "photos", "--epochs", "3"], 2, "Settings are given as KEY=VALUE: train.epochs=3"),
         (["train", "photos", "more"], 2, "Expected one DATA"),
         (["train", "photos", "train.epoch=3"], 2, "Did you mean 'train.epochs'"),
         (["train", "photos", "train.epochs=x"], 2, "expected a whole number"),

@@ -282,6 +282,8 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device() == choose_device("cpu") == CPU
     with pytest.raises(DeviceError, match=r"cuda is not available here \(there is: cpu\)\. Use --device auto \("):
         choose_device("cuda")
+    with pytest.raises(DeviceError, match=r"Use train\.device=auto\.$"):
+        choose_device("cuda", mend="train.device=auto")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device().type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -28,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching"},
-    {"resuming", "api", "demo"},
+    {"resuming", "api", "demo", "usage"},
     {"cli"},
 ]
 OUTSIDE = {"__init__": {"api", "errors", "process"}, "__main__": {"cli"}}  # the two doors

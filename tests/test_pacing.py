@@ -186,7 +186,7 @@ def test_time_spent_before_counts(photos: Path, speed: Callable[..., None]) -> N
 
 @pytest.mark.parametrize("pair", ["train.epochs=5", "train.stages=[{name: all}]"])
 def test_epochs_and_minutes_are_not_both_given(pair: str, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the command line: --minutes decides train.epochs and train.stages"):
+    with pytest.raises(ConfigError, match=r"the settings given: --minutes decides train.epochs and train.stages"):
         settings_of(photos, pair)
     file = tmp_path / "mine.yaml"
     file.write_text("optim:\n  lr: 1e-3\ntrain:\n  epochs: 5\n")

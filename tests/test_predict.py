@@ -65,7 +65,7 @@ def test_only_known_endings_are_written(bunryu: Command, tiny_run: Any, here: Pa
     image = tiny_run.data / "cat/001.png"
     for name in ("p.xlsx", "p.txt", "p.json"):
         text = refused(bunryu("predict", tiny_run.run, image, "--out", name))
-        assert text.startswith(f"--out: expected FILE.csv or FILE.jsonl, received {name}.")
+        assert text.startswith(f"--out: expected FILE.csv, FILE.tsv or FILE.jsonl, received {name}.")
         assert ("For Excel: --out p.csv --format csv-excel" in text) is (name == "p.xlsx")
     text = refused(bunryu("predict", tiny_run.run, image, "--out", "p.jsonl", "--format", "csv"))
     assert "p.jsonl is named as jsonl, but the format is to be csv" in text
@@ -401,7 +401,7 @@ def test_interrupted_is_no_error(bunryu: Command, monkeypatch: pytest.MonkeyPatc
 
 def test_errors_of_python_are_ours(tiny_run: Any, tmp_path: Path) -> None:
     image = tiny_run.data / "cat/001.png"
-    with pytest.raises(ConfigError, match=r"expected FILE\.csv or FILE\.jsonl"):
+    with pytest.raises(ConfigError, match=r"expected FILE\.csv, FILE\.tsv or FILE\.jsonl"):
         package.predict(tiny_run.run, image, out=tmp_path / "p.xlsx")
     with pytest.raises(BunryuError, match="There is no file or folder"):
         package.predict(tiny_run.run, tmp_path / "gone.png")

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from bunryu import __version__, console, ranks
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import keep_freed_memory, wait_patiently
+from bunryu.usage import told_plainly
 
 
 class Commands(TyperGroup):
@@ -30,6 +31,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("Stopped.") from None
+        except Exception as error:  # typer carries click within itself or not, by its version
+            if usage := told_plainly(error, str(ctx.invoked_subcommand), sys.argv):
+                raise ConfigError(usage) from None
+            raise
 
 
 @contextmanager
@@ -52,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_ORIGIN = "the command line"
 _BEGAN = time.monotonic()
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
@@ -140,7 +146,7 @@ def train(
     with nothing_written():
         from bunryu.settings import load_settings
 
-        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes)
+        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes, origin=_ORIGIN)
         from bunryu.data.sources import require_there
         from bunryu.run import require_new
 
@@ -181,7 +187,7 @@ def probe(
     from bunryu.run import require_new
     from bunryu.settings import load_settings
 
-    require_there(load_settings(pairs, values=values).data)
+    require_there(load_settings(pairs, values=values, origin=_ORIGIN).data)
     require_new(out)
     from bunryu import probing
 
@@ -213,7 +219,7 @@ def bench(
     from bunryu.data.sources import require_there
     from bunryu.settings import load_settings
 
-    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}})
+    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=_ORIGIN)
     require_there(settings.data)
     if tune and out.exists():
         raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
@@ -251,7 +257,7 @@ def evaluate(
 
     console.set_quiet(quiet)
     folder = open_folder(run)
-    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [])
+    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], _ORIGIN)
     if data is not None:
         require_path(data)
     from bunryu import evaluation

@@ -78,8 +78,8 @@ def load_yaml(path: Path) -> Layer:
     return Layer(str(path), typing.cast("dict[str, Any]", values), lines)
 
 
-def parse_overrides(pairs: Sequence[str]) -> Layer:
-    """Read ``section.key=value`` pairs; a later pair wins over an earlier one.
+def parse_overrides(pairs: Sequence[str], origin: str = "the settings given") -> Layer:
+    """Read ``section.key=value`` pairs; a later pair wins over an earlier one. `origin` names them in messages.
 
     Raises:
         ConfigError: a pair has no ``=`` or no key.
@@ -96,7 +96,7 @@ def parse_overrides(pairs: Sequence[str]) -> Layer:
             leaf = leaf.setdefault(part, {})
         leaf[location[-1]] = _parse_value(text, pair)
         values = _merge(values, branch)
-    return Layer("the command line", values)
+    return Layer(origin, values)
 
 
 def build(model: type[S], layers: Sequence[Layer]) -> S:

@@ -22,7 +22,7 @@ _LIMITS = {
 }
 _KINDS = {int: "whole number", float: "number"}
 _NUMBERS = {int: (64, 128, 192), float: (0.5, 1.0, 1.5)}
-_ALSO = {"gpu": "cuda", "nvidia": "cuda"}
+ALSO = {"gpu": "cuda", "nvidia": "cuda"}
 
 
 def explain(model: type[BaseModel], problems: Sequence[Any], layers: Sequence[Layer]) -> list[str]:
@@ -145,7 +145,7 @@ def _example(annotation: Any, length: int) -> str:
 def _nearest_word(annotation: Any, value: Any) -> str:
     """Name the nearest of the words that a setting takes."""
     words = [str(word) for arm in _arms(annotation) if _arm_name(arm) == "literal" for word in typing.get_args(arm)]
-    return nearest(_ALSO.get(value.lower(), value), words) if words and isinstance(value, str) else ""
+    return nearest(ALSO.get(value.lower(), value), words) if words and isinstance(value, str) else ""
 
 
 def _shown(value: Any) -> str:

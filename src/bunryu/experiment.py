@@ -102,7 +102,7 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
     began = time.monotonic() if began is None else began
     settings = absolute(settings)
     set_threads(settings.train)
-    ranks.require_devices(choose_device(settings.train.device).type)
+    ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
     plan = make_plan(settings, frame)
     if ranks.world() > 1:
         told = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"

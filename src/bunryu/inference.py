@@ -36,8 +36,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NO_MEMORY = ("allocate memory", "not enough memory", "out of memory")
 
 
-def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch.device:
-    """Return the device named; auto means cuda, else mps, else cpu.
+def choose_device(
+    name: Literal["auto", "cuda", "mps", "cpu"] = "auto", *, mend: str = "--device auto (in Python: device='auto')"
+) -> torch.device:
+    """Return the device named; auto means cuda, else mps, else cpu. `mend` is what to use where it is not there.
 
     Raises:
         DeviceError: the device was named and is not there.
@@ -47,9 +49,7 @@ def choose_device(name: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> torch
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[name]:
         have = ", ".join(key for key, yes in there.items() if yes)
-        raise DeviceError(
-            f"The device {name} is not available here (there is: {have}). Use --device auto (train: train.device=auto)."
-        )
+        raise DeviceError(f"The device {name} is not available here (there is: {have}). Use {mend}.")
     if name == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as sealed; speed is what bf16 is for
     return torch.device(name)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bunryu import console
+from bunryu import console, storage
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.sources import check_classes, read_source
-from bunryu.data.splits import assign, read_split
+from bunryu.data.splits import assign, few_groups, read_split
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
 from bunryu.errors import ConfigError, count, some
@@ -99,13 +99,15 @@ def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
     return assign(checked.table, settings.split), checked
 
 
-def _say_absent(table: Table, classes: list[str]) -> None:
-    """Name the classes that validation or test has no image of; nothing is measured of them there."""
+def _say_poor_splits(table: Table, classes: list[str]) -> None:
+    """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
     for split in ("val", "test"):
         rows = table.split(split)
         absent = sorted(set(classes) - set(table.target_labels[rows])) if len(rows) else []
         if absent:
             console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
+        if warning := few_groups(table, split):
+            console.say(f"data: {warning}", style="yellow")
 
 
 def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Plan:
@@ -115,14 +117,14 @@ def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None
     Raises:
         BunryuError: whatever does not allow the run.
     """
-    device = choose_device(settings.train.device)
+    device = choose_device(settings.train.device, mend="train.device=auto")
     found = find_data(settings, frame, root)
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
-    _say_absent(table, classes)
+    _say_poor_splits(table, classes)
     _require_measurable(settings, table, classes)
     new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
@@ -212,7 +214,7 @@ def absolute(settings: RunSettings) -> RunSettings:
     """Return the settings with every path absolute, so that the run can be resumed from anywhere."""
 
     def there(path: str | None) -> str | None:
-        return str(Path(path).expanduser().absolute()) if path else path
+        return str(storage.absolute(path)) if path else path
 
     data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
     weights = settings.model.weights

@@ -138,7 +138,7 @@ def _same_device(settings: RunSettings, recorded: str) -> torch.device:
     try:
         return choose_device(kind)  # type: ignore[arg-type]
     except DeviceError:
-        device = choose_device(settings.train.device)
+        device = choose_device(settings.train.device, mend="a machine that has it")
         console.say(f"there is no {kind} here: going on on {device}, to other bits than on {kind}", style="yellow")
         return device
 

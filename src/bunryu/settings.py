@@ -89,6 +89,7 @@ def load_settings(
     recipe: str | None = None,
     values: dict[str, Any] | None = None,
     minutes: float | None = None,
+    origin: str = "the settings given",
 ) -> RunSettings:
     """Join a recipe, a settings file and ``key=value`` pairs into the settings of a run.
 
@@ -98,11 +99,12 @@ def load_settings(
             for a model without pretrained weights.
         values: what the command's own options say, as nested settings; between the recipe and the overrides.
         minutes: the time that decides train.epochs and train.stages.
+        origin: where `overrides` and `values` come from, for the messages.
 
     Raises:
         ConfigError: an unknown recipe, or wrong settings, each with the nearest right one.
     """
-    top = [Layer("the command line", values or {}), parse_overrides(overrides)]
+    top = [Layer(origin, values or {}), parse_overrides(overrides, origin)]
     _require_data_once(*top)
     if recipe in recipe_names():
         top.insert(0, Layer("--recipe", {"recipe": recipe}))
@@ -148,12 +150,15 @@ def _require_data_once(options: Layer, pairs: Layer) -> None:
         raise ConfigError(f"Data came twice: {argument} {data[name]} and data.{name}={asked[name]}. Give one.")
 
 
-def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Sequence[str]) -> RunSettings:
+def evaluation_settings(
+    of_run: Callable[[], RunSettings] | None, overrides: Sequence[str], origin: str = "the settings given"
+) -> RunSettings:
     """Join a run's own evaluate.* settings and ``key=value`` pairs; its data settings are not taken over.
 
     Args:
         of_run: reads the settings of the run; None for a model without them.
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
+        origin: where they come from, for the messages.
 
     Raises:
         ConfigError: a wrong pair, or one of another section.
@@ -164,7 +169,7 @@ def evaluation_settings(of_run: Callable[[], RunSettings] | None, overrides: Seq
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
-    return load_settings(overrides, recipe="default", values=base)
+    return load_settings(overrides, recipe="default", values=base, origin=origin)
 
 
 def recipe_text(name: str) -> str:

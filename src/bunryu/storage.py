@@ -14,6 +14,13 @@ from typing import Any
 from bunryu.errors import TrainingError
 
 
+def absolute(path: str | Path) -> Path:
+    """Return the path from the root, ``~`` and ``..`` resolved; links stay, but where a ``..`` leads out of one."""
+    given = os.path.expanduser(path)  # noqa: PTH111
+    plain, real = os.path.abspath(given), os.path.realpath(given)  # noqa: PTH100
+    return Path(plain if os.path.realpath(plain) == real else real)
+
+
 def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
     """Write `content`, whole or piece by piece, to `path`: a reader, or a kill, sees the old file or the new one.
 

@@ -189,8 +189,8 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
     [
         pytest.param((), ["no class folders and no images", "Expected one folder a class"], id="nothing at all"),
         pytest.param(("a.txt", "b.txt", "c.json"), ["Found instead: 2 .txt, 1 .json"], id="dummies, loose"),
-        pytest.param(("cat/a.txt", "dog/b.dat"), ["There are no images in", "cat, dog", "1 .dat"], id="dummies"),
-        pytest.param(("cat/", "dog/"), ["There are no images in", "cat, dog"], id="empty folders"),
+        pytest.param(("cat/a.txt", "dog/b.dat"), ["is not a data set: 2 of its 2", "cat, dog", "1 .dat"], id="dummies"),
+        pytest.param(("cat/", "dog/"), ["is not a data set", "cat, dog"], id="empty folders"),
         pytest.param(("cat/1.jpg", "dog/", "cow/1.jpg"), ["without any image", "dog", "remove"], id="an empty class"),
         pytest.param(("cat/1.jpg", "dog/.x.jpg"), ["without any image", "dog"], id="only hidden files in a class"),
         pytest.param(("cat/1.jpg", "dog/1.heic"), ["without any image", "1 .heic"], id="only HEIC in a class"),
@@ -199,6 +199,16 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
         pytest.param(("photos/cat/1.jpg", "photos/dog/1.jpg"), ["Did you mean", "data/photos", "cat, dog"], id="twice"),
         pytest.param(("a/1.jpg", "labels.csv"), ["only one class", "labels.csv"], id="a table beside the images"),
         pytest.param(("Cat/1.jpg", "cat/2.jpg", "cat/3.jpg"), ["'Cat' (1 image)", "'cat' (2 images)"], id="two cases"),
+        pytest.param(
+            ("x/photos/cat/1.jpg", "x/photos/dog/1.jpg", "src/a.py", "b/c.py", "readme.md"),
+            ["2 of its 3 folders have no images (b, src)", "2 .py. Did you mean", "data/x/photos (with cat/, dog/)?"],
+            id="a project",
+        ),
+        pytest.param(
+            ("photos/cat/1.jpg", "photos/dog/1.jpg", "cache/a.py"),
+            ["without any image", "cache. Found instead: 1 .py. Add", "Did you mean the data in it: ", "data/photos"],
+            id="data beside another folder",
+        ),
         pytest.param(("1.jpg", "2.jpg"), ["2 images but no class folders", "labels are not known"], id="flat"),
         pytest.param(("1.jpg", "train.csv"), ["no class folders", "bunryu train", "data/train.csv"], id="flat, table"),
         pytest.param(("train/1.jpg", "val/2.jpg"), ["train has 1 image but no class folders"], id="flat splits"),
@@ -238,3 +248,14 @@ def test_measuring_is_less_strict_than_training(tmp_path: Path) -> None:
     assert rows(table) == [("cat/1.jpg", "cat", "")]
     assert table.target == "animal"
     assert any("dog has no images" in note for note in table.notes)
+
+
+def test_files_beside_class_folders_are_counted_as_predict_counts_them(tmp_path: Path) -> None:
+    touch(tmp_path, "tree/a/1.jpg", "tree/b/2.jpg", "tree/a/x.txt", "tree/notes.txt")
+    told = "2 files that are not images ignored (2 .txt)"
+    assert told in read(tmp_path / "tree").notes
+    assert any(note.endswith(told) for note in gather([str(tmp_path / "tree")]).notes)
+    touch(tmp_path, "split/train/a/1.jpg", "split/train/b/2.jpg", "split/train/x.txt", "split/notes.txt", "split/3.jpg")
+    notes = read(tmp_path / "split").notes
+    assert told in notes
+    assert "1 image outside any class folder ignored" in notes

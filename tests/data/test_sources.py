@@ -213,3 +213,31 @@ def test_real_folders(shared: Path, say: list[str]) -> None:
     assert faces.target == "emotion"
     assert faces.groups is not None
     assert "image_root=" in one_message(data / "sketch/train.csv")
+
+
+def test_paths_through_the_folder_above_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = touch(tmp_path / "photos", "a/1.jpg", "b/2.jpg")
+    write_csv(tmp_path / "t.csv", "path,label\n../photos/a/1.jpg,x\nb/2.jpg,y\n")
+    (tmp_path / "w").mkdir()
+    monkeypatch.chdir(tmp_path / "w")
+    from bunryu.planning import absolute
+    from bunryu.settings import load_settings
+
+    for source, settings in (("../photos", {}), ("../t.csv", {"image_root": "../w/../photos"})):
+        table = read(source, **settings)
+        assert table.paths.tolist() == ["a/1.jpg", "b/2.jpg"]
+        assert table.root == photos
+    made = absolute(load_settings(values={"data": {"source": "../photos"}}))
+    assert made.data.source == str(photos)
+    assert made.label == "photos"
+
+
+def test_the_folder_above_a_link_is_where_the_link_leads(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "disk/photos", "a/1.jpg", "b/2.jpg")
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "disk/photos/a", target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    table = read(tmp_path / "link/..")
+    assert table.paths.tolist() == ["a/1.jpg", "b/2.jpg"]
+    assert table.root == photos

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bunryu.data.dividing import join, round_shares
 from bunryu.data.settings import SplitSettings
-from bunryu.data.splits import assign, folds, read_run_rows, read_split, require_groups_apart, write_split
+from bunryu.data.splits import assign, few_groups, folds, read_run_rows, read_split, require_groups_apart, write_split
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError
 
@@ -448,3 +448,18 @@ def test_real_faces_are_split_by_person() -> None:
     assert all(min(counts(found, label)) >= 1 for label in set(columns["emotion"]))
     fold = folds(table.target_labels, 5, 0, table.groups)
     assert np.bincount(fold[table.target_labels == "neutral"]).tolist() == [200] * 5
+
+
+def test_a_split_of_one_or_two_groups_is_warned_of() -> None:
+    def warning(groups: list[str] | None) -> str:
+        many = 4 if groups is None else len(groups)
+        names = texts([f"{i}.jpg" for i in range(many)])
+        labels = texts([str(i % 2) for i in range(many)])
+        rows = None if groups is None else texts(groups)
+        return few_groups(Table(Path(), names, {"label": labels}, texts(["val"] * many), rows), "val")
+
+    assert warning(["p1", "p1"]).startswith("val has 1 group only ('p1')")
+    assert warning(["p1", "p2", "p1"]).startswith("val has 2 groups only ('p1', 'p2')")
+    assert "data.group_column=none" in warning(["p1"])
+    for groups in (None, [], ["p1", "p2", "p3"], ["p1", ""]):
+        assert warning(groups) == ""

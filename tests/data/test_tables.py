@@ -235,3 +235,30 @@ def test_frames_that_are_none() -> None:
 def test_read_csv_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot open the table"):
         read_csv(tmp_path)
+
+
+def test_a_group_column_is_found_said_and_switched_off(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    path = write_csv(tmp_path / "t.csv", "path,label,person\na.jpg,x,p1\nb.jpg,y,p2\n")
+    table = read(path)
+    assert table.groups is not None
+    assert table.groups.tolist() == ["p1", "p2"]
+    echo = "group='person' (rows of one person stay on one side; data.group_column=none: not)"
+    assert any(note.endswith(echo) for note in table.notes)
+    assert any(note.endswith("stay on one side)") for note in read(path, group_column="person").notes)
+    without = read(path, group_column="none")
+    assert without.groups is None
+    assert "columns: path='path', label='label'" in without.notes
+    path = write_csv(tmp_path / "t.csv", "path,label,none\na.jpg,x,p1\nb.jpg,y,p2\n")
+    assert read(path, group_column="none").groups is not None, "a column of that name"
+
+
+@pytest.mark.parametrize("name", ["image_root", "path_column", "label_column", "group_column", "split_column"])
+def test_settings_of_tables_are_refused_for_folders(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "photos/a/1.jpg", "photos/b/1.jpg", "more/1.jpg")
+    value = str(tmp_path) if name == "image_root" else "label"
+    text = one_message(tmp_path / "photos", **{name: value})
+    assert text.startswith(f"data.{name} belongs to a CSV; {tmp_path / 'photos'} is a folder")
+    if name == "label_column":
+        test = write_csv(tmp_path / "t.csv", "path,label\nmore/1.jpg,a\n")
+        assert len(read(tmp_path / "photos", test=str(test), **{name: value})) == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bunryu.data.opening import IMAGE_SUFFIXES
 from bunryu.errors import DataError, count, some
+from bunryu.storage import absolute
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -69,10 +70,10 @@ def read_folder(root: Path, *, strict: bool = True) -> tuple[Listing, str]:
     if not splits:
         read_class_folders(root, "", listing, strict=strict)
         return listing, "one tree of class folders"
-    for entry in _entries(root, listing):
-        if entry.is_file():
-            listing.loose += _is_image(entry.name)
-        elif Path(entry.path) not in splits.values():
+    beside = _entries(root, listing)
+    _count_beside(beside, listing)
+    for entry in beside:
+        if entry.is_dir() and Path(entry.path) not in splits.values():
             listing.notes.append(f"{entry.name}/ is none of train, val and test: not used")
     for split, folder in splits.items():
         if _class_folders(folder):
@@ -97,31 +98,61 @@ def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool
     folders = _class_folders(root)
     if not folders:
         raise _no_class_folders(root)
-    empty = []
+    empty, instead = [], Listing()
     for folder in folders:
         label = unicodedata.normalize("NFC", folder.name)
-        before = len(listing.rows)
+        before, others = len(listing.rows), listing.others.copy()
         listing.rows.extend((path, label, split) for path in walk_images(folder, listing))
         if len(listing.rows) == before:
             empty.append(folder.name)
-    listing.loose += sum(1 for entry in _entries(root, listing) if entry.is_file() and _is_image(entry.name))
-    if len(empty) == len(folders):
-        raise DataError(
-            f"There are no images in {root}: its folders ({some(empty)}) hold none. Expected one folder a class, "
-            f"with files such as .jpg or .png in it.{_found_instead(listing)}"
-        )
-    if empty and strict and split in ("", "train"):
-        raise DataError(
-            f"Class folder without any image in {root}: {some(empty)}.{_found_instead(listing)} "
-            "Add images, or remove the empty folder."
-        )
+            instead.others += listing.others - others
+    _count_beside(_entries(root, listing), listing)
+    if empty and (len(empty) == len(folders) or (strict and split in ("", "train"))):
+        raise _empty_folders(root, empty, len(folders), _found_instead(instead))
     listing.notes.extend(f"{root.name}/{name} has no images" for name in empty)
+
+
+def _count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
+    """Count the files that lie beside class folders or split folders."""
+    for entry in entries:
+        if entry.is_file() and _is_image(entry.name):
+            listing.loose += 1
+        elif entry.is_file():
+            listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+
+
+def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> DataError:
+    """Return what is wrong where class folders have no image: few of them, or most, as in a project's folder."""
+    below = next(_data_below(root), None)
+    hint = f" Did you mean the data in it: {below[0]} (with {some(f'{name}/' for name in below[1])})?" if below else ""
+    if 2 * len(empty) <= total:
+        return DataError(
+            f"Class folder without any image in {root}: {some(empty)}.{instead} "
+            f"Add images, or remove the empty folder.{hint}"
+        )
+    many = "its folder has" if total == 1 else f"{len(empty)} of its {total} folders have"
+    return DataError(
+        f"{root} is not a data set: {many} no images ({some(empty)}). Expected one folder a class, with files such "
+        f"as .jpg or .png in it.{instead}{hint}"
+    )
+
+
+def _data_below(root: Path, depth: int = 2) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the folders at most `depth` below `root` that hold class folders, and the names of these."""
+    for folder in _class_folders(root):
+        classes = [
+            inner for inner in _class_folders(folder) if any(_is_image(e.name) for e in _entries(inner, Listing()))
+        ]
+        if len(classes) > 1:
+            yield folder, [inner.name for inner in classes]
+        elif depth > 1:
+            yield from _data_below(folder, depth - 1)
 
 
 def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
     """Yield the absolute path of every image below `folder`, in sorted order; count the rest in `listing`."""
     seen: set[str] = set()
-    stack = [str(folder.absolute())]
+    stack = [str(absolute(folder))]
     while stack:
         here = stack.pop()
         real = os.path.realpath(here)

@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from bunryu.config import Settings
 
 Size = tuple[int, int]
-Colour = tuple[int, int, int]
+Channel = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
@@ -45,7 +46,8 @@ class DataSettings(Settings):
     label_column: str | None = None
     """The CSV column with class labels; found by its name when null."""
     group_column: str | None = None
-    """The CSV column whose equal values must never be on two sides of a split, such as a person."""
+    """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
+    when null (group, person, subject, patient, also with _id); none: no groups."""
     split_column: str | None = None
     """The CSV column that says train, val or test; found by its name when null."""
     check: Literal["full", "header", "none"] = "full"

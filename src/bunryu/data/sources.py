@@ -13,6 +13,9 @@ from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv, require_fr
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some
+from bunryu.storage import absolute
+
+_OF_TABLES = ("image_root", "path_column", "label_column", "group_column", "split_column")
 
 
 def read_source(
@@ -138,9 +141,18 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
         )
     if source is None and settings.train is None:
         raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
-    if source is not None:
-        return [("", source), *apart]
-    return [("train", settings.train), *apart]
+    parts = [("", source) if source is not None else ("train", settings.train), *apart]
+    _require_table(settings, [data for _, data in parts])
+    return parts
+
+
+def _require_table(settings: DataSettings, sources: list[Any]) -> None:
+    """Refuse settings that say how to read a table, where all data are folders."""
+    given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
+    if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
+        raise ConfigError(
+            f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
+        )
 
 
 def _read_part(data: Any, split: str, settings: DataSettings, label: str | None) -> tabular.Rows:
@@ -203,8 +215,8 @@ def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
 def _root(sources: list[Path], settings: DataSettings) -> Path:
     """Return the one folder that paths are shown relative to."""
     if settings.image_root:
-        return Path(settings.image_root).expanduser().absolute()
-    folders_ = [str((path if path.is_dir() else path.parent).expanduser().absolute()) for path in sources]
+        return absolute(settings.image_root)
+    folders_ = [str(absolute(path if path.is_dir() else path.parent)) for path in sources]
     if not folders_:
         return Path.cwd()
     try:

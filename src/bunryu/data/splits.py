@@ -81,6 +81,19 @@ def folds(
     return sides.side[units].astype(np.int64)
 
 
+def few_groups(table: Table, split: str) -> str:
+    """Return a warning where all rows of a split are of one or two groups; an empty string elsewhere."""
+    groups = set() if table.groups is None else set(table.groups[table.split(split)]) - {""}
+    loose = table.groups is not None and (table.groups[table.split(split)] == "").any()
+    if not groups or loose or len(groups) > 2:
+        return ""
+    shown = some(sorted(map(repr, groups)))
+    return (
+        f"{split} has {count(len(groups), 'group')} only ({shown}), so its figures say little of others. "
+        f"Give more groups, raise split.{split}, or set data.group_column=none if rows are independent"
+    )
+
+
 def require_groups_apart(table: Table) -> None:
     """Raise where rows of one group are given to two splits.
 

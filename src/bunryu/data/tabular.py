@@ -13,6 +13,7 @@ from bunryu.data.folders import SPLIT_FOLDERS
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS
 from bunryu.errors import ConfigError, DataError, nearest, some
+from bunryu.storage import absolute
 
 _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
@@ -64,8 +65,7 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     """
     paths = path_column(columns, settings)
     label_column = _label_column(columns, settings, {paths}, label)
-    group_column = _named_or_known(columns, settings.group_column, _GROUP_NAMES, "data.group_column")
-    group_column = None if group_column == label_column else group_column
+    group_column = _group_column(columns, settings.group_column, label_column)
     taken = {"path", "split", "digest"} | ({"group"} if group_column else set())
     _require_own_name(columns, label_column, paths, taken)
     split_column = _named_or_known(columns, settings.split_column, _SPLIT_NAMES, "data.split_column")
@@ -78,7 +78,8 @@ def interpret(columns: Columns, settings: DataSettings, base: Path, *, label: st
     require_files(columns.where, columns.values[paths][0], files, root)
     named = [f"path={paths!r}", f"label={label_column!r}"]
     if group_column:
-        named.append(f"group={group_column!r}")
+        off = "" if settings.group_column else "; data.group_column=none: not"
+        named.append(f"group={group_column!r} (rows of one {group_column} stay on one side{off})")
     if splits is not None:
         named.append(f"split={split_column!r}")
     return Rows(
@@ -104,11 +105,11 @@ def image_folder(given: str | None, base: Path, *, key: str = "data.image_root")
     Raises:
         DataError: the given one is not there.
     """
-    root = Path(given).expanduser() if given else base
+    root = Path(os.path.expanduser(given)) if given else base  # noqa: PTH111
     if given and not root.is_dir():
         near = nearest(root.name, _names(root.parent))
         raise DataError(f"{key}: there is no folder {root}.{near}")
-    return root.absolute()
+    return absolute(root)
 
 
 def file_under(root: Path, text: str) -> str:
@@ -130,6 +131,13 @@ def _named_or_known(columns: Columns, name: str | None, known: Sequence[str], ke
         return _named(columns, name, key)
     by_lower = {column.lower(): column for column in reversed(list(columns.values))}
     return next((by_lower[word] for word in known if word in by_lower), None)
+
+
+def _group_column(columns: Columns, name: str | None, label_column: str) -> str | None:
+    if name == "none" and name not in columns.values:
+        return None
+    found = _named_or_known(columns, name, _GROUP_NAMES, "data.group_column")
+    return None if found == label_column else found
 
 
 def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name it: data.path_column=COLUMN") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -295,7 +296,9 @@ def _nearest_name(library: str, bare: str) -> str:
         return f" Did you mean one of {some(near, 8)}?"
     if near:
         return f" Did you mean '{near[0]}'?"
-    return nearest(f"{library or 'timm'}/{bare}", choices)
+    alike = difflib.get_close_matches(wanted, sorted(set(found.values()), key=len), n=1, cutoff=0.6)
+    near = [choice for choice, letters in found.items() if letters in alike]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _letters(name: str) -> str:

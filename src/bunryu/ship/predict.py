@@ -49,7 +49,8 @@ class Predicted:
     def unreadable_note(self) -> str:
         """Say how many of the inputs could not be read, and which."""
         told = some((f"{name} ({reason})" for name, reason in self.unreadable), 5)
-        return f"{len(self.unreadable)} of {self.total} files could not be read and have no row: {told}"
+        have = "has" if len(self.unreadable) == 1 else "have"
+        return f"{len(self.unreadable)} of {count(self.total, 'file')} could not be read and {have} no row: {told}"
 
 
 def predict(
@@ -113,7 +114,7 @@ def format_of(out: Path, format: Format | None) -> Format:
     by_ending = _ENDINGS.get(ending)
     if ending and by_ending is None:
         mend = f" For Excel: --out {out.with_suffix('.csv')} --format csv-excel" if ending.startswith(".xls") else ""
-        raise ConfigError(f"--out: expected FILE.csv or FILE.jsonl, received {out}.{mend}")
+        raise ConfigError(f"--out: expected FILE.csv, FILE.tsv or FILE.jsonl, received {out}.{mend}")
     if by_ending and format and by_ending != format.removesuffix("-excel"):
         raise ConfigError(f"--out: {out} is named as {by_ending}, but the format is to be {format}. Make them agree.")
     return format or by_ending or "csv"
