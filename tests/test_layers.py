@@ -29,6 +29,7 @@ FLOORS: list[set[str]] = [
     {"measuring", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching"},
     {"resuming", "api", "demo", "usage"},
+    {"commands"},
     {"cli"},
 ]
 OUTSIDE = {"__init__": {"api", "errors", "process"}, "__main__": {"cli"}}  # the two doors

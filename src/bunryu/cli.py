@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from bunryu import __version__, console, ranks
+from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import keep_freed_memory, wait_patiently
-from bunryu.usage import told_plainly
-
-
-class Commands(TyperGroup):
-    """All commands; one that Ctrl-C stops says so, where typer leaves without a word."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("Stopped.") from None
-        except Exception as error:  # typer carries click within itself or not, by its version
-            if usage := told_plainly(error, str(ctx.invoked_subcommand), sys.argv):
-                raise ConfigError(usage) from None
-            raise
-
-
-@contextmanager
-def nothing_written() -> Iterator[None]:
-    """Say of a Ctrl-C within the ``with`` that nothing was written."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("Stopped; nothing was written.") from None
-
 
 app = typer.Typer(
     cls=Commands,
@@ -59,21 +28,6 @@ app = typer.Typer(
 
 _ORIGIN = "the command line"
 _BEGAN = time.monotonic()
-_PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
-Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
-
-
-class DeviceName(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cuda = "cuda"
-    mps = "mps"
-    cpu = "cpu"
-
-
-Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 
 
 @app.command()
@@ -86,19 +40,6 @@ def demo(
 
     console.set_quiet(quiet)
     run_demo(folder)
-
-
-class TrainCommand(TyperCommand):
-    """The train command, whose --help explains every setting too."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
-        """Write the settings below the options."""
-        from bunryu.config import keys
-        from bunryu.settings import RunSettings, defaults
-
-        told = [(key.name, f"{' '.join(key.help.split())} [{key.type}; {defaults(key)}]") for key in keys(RunSettings)]
-        with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
-            formatter.write_dl(told)
 
 
 @app.command(cls=TrainCommand)
@@ -139,7 +80,7 @@ def train(
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
-    data, pairs = _data_and_pairs(args or [])
+    data, pairs = data_and_pairs(args or [])
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
     values = {"data": {name: value for name, value in sources.items() if value is not None}}
 
@@ -181,7 +122,7 @@ def probe(
     Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
     """
     console.set_quiet(quiet)
-    data, pairs = _data_and_pairs(args or [])
+    data, pairs = data_and_pairs(args or [])
     values = {"data": {} if data is None else {"source": data}}
     from bunryu.data.sources import require_there
     from bunryu.run import require_new
@@ -215,7 +156,7 @@ def bench(
     The pure step on a batch in memory, training from files, and prediction; with --tune, other ways to compute.
     """
     console.set_quiet(quiet)
-    data, pairs = _data_and_pairs(args or [])
+    data, pairs = data_and_pairs(args or [])
     from bunryu.data.sources import require_there
     from bunryu.settings import load_settings
 
@@ -354,18 +295,6 @@ def options(
             f"{ranks.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work among "
             f"several. Start it once: bunryu {ctx.invoked_subcommand} ..."
         )
-
-
-def _data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
-    """Tell the data from ``key=value`` pairs."""
-    pairs = [arg for arg in args if _PAIR.match(arg) and not os.path.exists(arg)]  # noqa: PTH110 - any length
-    rest = [arg for arg in args if arg not in pairs]
-    if len(rest) > 1:
-        raise ConfigError(
-            f"Expected one DATA and then key=value settings, received {len(rest)} without '=': {', '.join(rest)}. "
-            "For data in several places use --train-dir, --val-dir and --test-dir."
-        )
-    return (rest[0] if rest else None), pairs
 
 
 def main() -> None:
