@@ -172,7 +172,7 @@ def write_page(found: dict[str, Any]) -> None:
         "",
         "Written by `python benchmarks/speed.py`, in one run on one machine:",
         f"{found['machine']}.",
-        "The rival is `benchmarks/plain.py`: ImageFolder, DataLoader with two workers, PIL, fp32, as the tutorials do it.",
+        "The rival is `benchmarks/plain.py`: ImageFolder, DataLoader with two workers, PIL, fp32, as tutorials do it.",
         "Only the ratios carry over to other machines. 320 photos to train on, 80 to validate, 224 px, batches of 32.",
     ]
     if "train" in found:
