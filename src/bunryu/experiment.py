@@ -35,10 +35,11 @@ from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
-from bunryu.train.loop import Job, fit
+from bunryu.train.loop import fit
 from bunryu.train.losses import class_weights
 from bunryu.train.parallel import same_as_first
 from bunryu.train.stages import epoch_batches, require_trainable_batch
+from bunryu.train.state import Job
 
 
 def train(

@@ -14,6 +14,7 @@ from bunryu.errors import ConfigError
 from bunryu.evaluate import results as written
 from bunryu.storage import read_jsonl
 from bunryu.train import loop
+from bunryu.train.state import Job
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),
@@ -37,7 +38,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     """Collect the trained weights at the start, and after each update."""
     found: list[dict[str, torch.Tensor]] = []
 
-    def note(job: loop.Job) -> None:
+    def note(job: Job) -> None:
         found.append({name: value.clone() for name, value in job.model.net.state_dict().items()})
 
     begin, update = loop.begin, loop.update

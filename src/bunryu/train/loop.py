@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
-from torch import nn, optim
+from torch import nn
 
 from bunryu import console, ranks
-from bunryu.data.pixels import PixelCache
-from bunryu.data.table import Table
 from bunryu.errors import Interrupted
 from bunryu.inference import Model
 from bunryu.models.sealed import seal_state
 from bunryu.randomness import key_of
-from bunryu.settings import RunSettings
 from bunryu.storage import read_jsonl, write_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
@@ -30,56 +24,10 @@ from bunryu.train.losses import row_losses
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
-from bunryu.train.settings import LOWER_IS_BETTER, Stage
+from bunryu.train.settings import LOWER_IS_BETTER
 from bunryu.train.showing import epoch_line, header_line
 from bunryu.train.stages import epoch_batches, freeze, training_mode
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything the loop needs; nothing in it changes but the network's weights."""
-
-    model: Model
-    settings: RunSettings
-    stages: list[Stage]
-    """With whole numbers of epochs."""
-    weights_K: list[float] | None
-    table: Table
-    cache: PixelCache | None
-    """Where the table's pictures are kept once they are decoded."""
-    target: NDArray[np.int64]
-    """Row id -> class index."""
-    rows: NDArray[np.int64]
-    """The training rows."""
-    val_rows: NDArray[np.int64]
-    score: Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]
-    """Validation rows and their class probabilities -> figures."""
-    folder: Path
-    """The run folder."""
-    stop: Callable[[], bool]
-    """Whether the person asked to stop."""
-
-    def file(self, row: int) -> str:
-        """Return the file of a row."""
-        return self.table.file(row)
-
-
-@dataclass
-class State:
-    """What changes while the loop runs, besides the network's weights."""
-
-    progress: Progress
-    scaler: torch.GradScaler
-    ema: ModelEmaV3 | None
-    history: list[dict[str, Any]]
-    optimizer: optim.Optimizer | None = None
-    """None between two stages."""
-    best: dict[str, torch.Tensor] | None = None
-    """The best weights, until they are saved."""
-    written: int = 0
-    """Rows of the history that are in its file."""
-    saved: float = 0.0
-    """When the last checkpoint was written."""
+from bunryu.train.state import Job, State
 
 
 def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:

@@ -1,0 +1,68 @@
+"""What the loop works with: the job, which does not change, and the state, which does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.utils import ModelEmaV3
+from torch import optim
+
+from bunryu.data.pixels import PixelCache
+from bunryu.data.table import Table
+from bunryu.inference import Model
+from bunryu.settings import RunSettings
+from bunryu.train.checkpoint import Progress
+from bunryu.train.settings import Stage
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the loop needs; nothing in it changes but the network's weights."""
+
+    model: Model
+    settings: RunSettings
+    stages: list[Stage]
+    """With whole numbers of epochs."""
+    weights_K: list[float] | None
+    table: Table
+    cache: PixelCache | None
+    """Where the table's pictures are kept once they are decoded."""
+    target: NDArray[np.int64]
+    """Row id -> class index."""
+    rows: NDArray[np.int64]
+    """The training rows."""
+    val_rows: NDArray[np.int64]
+    score: Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]
+    """Validation rows and their class probabilities -> figures."""
+    folder: Path
+    """The run folder."""
+    stop: Callable[[], bool]
+    """Whether the person asked to stop."""
+
+    def file(self, row: int) -> str:
+        """Return the file of a row."""
+        return self.table.file(row)
+
+
+@dataclass
+class State:
+    """What changes while the loop runs, besides the network's weights."""
+
+    progress: Progress
+    scaler: torch.GradScaler
+    ema: ModelEmaV3 | None
+    history: list[dict[str, Any]]
+    optimizer: optim.Optimizer | None = None
+    """None between two stages."""
+    best: dict[str, torch.Tensor] | None = None
+    """The best weights, until they are saved."""
+    written: int = 0
+    """Rows of the history that are in its file."""
+    saved: float = 0.0
+    """When the last checkpoint was written."""
