@@ -65,7 +65,7 @@ def measured(
         positive=settings.positive,
         bootstrap=settings.bootstrap,
     )
-    return Measured(name, predictions, metrics, picture, skipped)
+    return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
 
 
 def write_results(
@@ -83,7 +83,7 @@ def write_results(
         again: the command that measures the same again, for who lacks a font for the pictures.
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    classes = results[0].predictions.classes
+    classes = results[0].predictions.classes if results else []
     if note := font_note(classes, run, again, listed=len(classes)):
         facts = facts | {"plots": note}
     for result in results:
