@@ -12,6 +12,7 @@ import time
 import torch
 
 from bunryu.models.build import Architecture, build, has_depthwise
+from bunryu.process import keep_freed_memory
 
 BATCH, SIDE, REPEATS = 32, 224, 3
 
@@ -50,6 +51,7 @@ def rate(step) -> float:
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command does; BUNRYU_MALLOC=system shows the difference
     names = sys.argv[1:] or ["torchvision/resnet18", "torchvision/mobilenet_v2", "timm/tf_efficientnetv2_b0"]
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {SIDE} px")
     for name in names:
