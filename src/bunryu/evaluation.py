@@ -128,7 +128,7 @@ def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) 
         if seen:
             notes.insert(
                 0,
-                f"{seen:,} of {count(len(table), 'image')} are exact copies of images that this model has {why}, "
+                f"{seen:,} of {count(len(checked), 'image')} are exact copies of images that this model has {why}, "
                 "so the figures promise more than new images will give.",
             )
 

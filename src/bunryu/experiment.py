@@ -215,6 +215,11 @@ def finish(
         for name in ("val", "test")
         if len(table.split(name))
     ]
+    if [result.name for result in results] == ["val"] and not settings.train.monitor.startswith("train_"):
+        results[0].metrics["notes"].append(
+            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
+            "nothing: split.test=0.2."
+        )
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
