@@ -78,7 +78,7 @@ def lr_factor(
         plateau_drops: how often plateau has dropped in this stage.
     """
     # At least a few updates, since Adam's first steps go all the way whatever the gradient (a tiny set has one update
-    # an epoch); half a stage at most, since a short one (--more-epochs 1) would else end before it has learned anything.
+    # an epoch); half a stage at most, since a short one (--more-epochs 1) would end before it has learned anything.
     warmup = max(round(settings.warmup_epochs * updates_per_epoch), _LEAST_WARMUP) if settings.warmup_epochs else 0
     warmup = min(warmup, epochs * updates_per_epoch // 2)
     rise = 1.0 if update >= warmup else (update + 1) / (warmup + 1)
