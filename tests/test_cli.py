@@ -64,7 +64,8 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
     assert files_below(here) == everything
     assert {path.name for path in here.iterdir()} == {"photos"}
     for told in (
-        "rows: train 10, val 2", "model: scratch_cnn", "input: 16x16 rgb", "stages: all 2 epochs", "device: cpu, fp32",
+        "rows: train 10, val 2", "model: scratch_cnn", "input: 16x16 rgb", "stages: all (2 epochs)",
+        "device: cpu, fp32",
         "first batch: (8, 16, 16, 3) uint8 -> (8, 2)", "no run was made", "recipe: scratch",
     ):  # fmt: skip
         assert told in ended.err, ended.err

@@ -217,6 +217,14 @@ def test_what_is_within_noise_is_said(found: Probed) -> None:
     assert repr(found) == "\n".join(table_lines(found))
 
 
+def test_where_nothing_is_rare_nothing_is_said_of_it(found: Probed) -> None:
+    found.tried[2] = tried("A", "plain", 0.9, (0.0, 0.0))
+    even = Probed(found.tried, found.path, found.rows, [])
+    assert not any("rare" in line for line in [*table_lines(even), *advice(even)])
+    assert [line.split("  ")[-1].strip() for line in table_lines(even)[1:]][2] == "equal to the best"
+    assert advice(even)[1] == "The classes are about the same size: class weights have nothing to mend."
+
+
 @pytest.mark.parametrize(("behind", "weighted"), [((-0.2, -0.05), True), ((-0.2, 0.01), False)])
 def test_class_weights_only_where_they_clearly_help(behind: tuple[float, float], weighted: bool, found: Probed) -> None:
     found.tried[2] = tried("A", "plain", 0.8, behind)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu import console, evaluation, experiment, resuming
+from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
 from bunryu.data.sources import require_there
@@ -95,6 +96,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     minutes: float | None = None,
     quiet: bool = False,
+    **mistaken: object,
 ) -> Run:
     """Train, measure and seal a classifier.
 
@@ -105,6 +107,7 @@ def train(
         out: the run folder; the next free ``runs/NAME-N`` when None.
         minutes: decide epochs and sizes so that everything fits into this time.
         quiet: print nothing.
+        mistaken: none; a setting given as a keyword is answered with how to give it.
 
     Returns:
         The finished run.
@@ -112,6 +115,11 @@ def train(
     Raises:
         BunryuError: with one message that says what, where and how to mend.
     """
+    if mistaken:
+        name, value = next(iter(mistaken.items()))
+        known = (key.name for key in keys(RunSettings) if key.name.split(".")[-1] == name)
+        pair = f"{next(known, f'SECTION.{name}')}={value}"
+        raise ConfigError(f'{name}={value!r}: settings are given by their whole names: train(data, "{pair}").')
     if wrong := [pair for pair in (*overrides,) if not isinstance(pair, str)]:
         raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data

@@ -64,6 +64,13 @@ def evaluate(
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
 ) -> Evaluation:
     """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
+    if data is None and (
+        idle := [pair for pair in overrides if pair.startswith("data.") and pair.split("=")[0] != "data.workers"]
+    ):
+        raise ConfigError(
+            f"{idle[0]}: without --data the run's own {folder.split.name} is measured, which data settings do not "
+            "change. Give the data that they are for: --data PATH"
+        )
     model = Model.open(folder.path, device=device)
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     if data is not None:
@@ -126,9 +133,10 @@ def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) 
         known = set(own.digests[own.splits.astype(str) == split])
         seen = sum(digest in known for digest in checked.digests.tolist())
         if seen:
+            are = "is an exact copy" if seen == 1 else "are exact copies"
             notes.insert(
                 0,
-                f"{seen:,} of {count(len(checked), 'image')} are exact copies of images that this model has {why}, "
+                f"{seen:,} of {count(len(checked), 'image')} {are} of images that this model has {why}, "
                 "so the figures promise more than new images will give.",
             )
 

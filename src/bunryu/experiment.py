@@ -22,7 +22,7 @@ from bunryu.errors import Interrupted, count
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
-from bunryu.evaluate.results import write_results
+from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Model, choose_device
 from bunryu.measuring import measure_rows, scorer, targets
 from bunryu.models.build import build
@@ -38,7 +38,7 @@ from bunryu.train.feeding import pictures
 from bunryu.train.loop import fit
 from bunryu.train.losses import class_weights
 from bunryu.train.parallel import same_as_first
-from bunryu.train.stages import epoch_batches, require_trainable_batch
+from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
 from bunryu.train.state import Job
 
 
@@ -92,9 +92,7 @@ def dry_run(
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)
-    stages = [f"{s.name} {count(int(s.epochs or 0), 'epoch')} (freeze: {s.freeze})" for s in whole_stages(settings)]
     console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
-    console.say(f"stages: {', '.join(stages)}")
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
 
 
@@ -110,6 +108,7 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
     if minutes is not None:
         plan = paced(plan, minutes, began)
+    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings))})
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
     for stage in whole_stages(plan.settings):
@@ -215,11 +214,7 @@ def finish(
         for name in ("val", "test")
         if len(table.split(name))
     ]
-    if [result.name for result in results] == ["val"] and not settings.train.monitor.startswith("train_"):
-        results[0].metrics["notes"].append(
-            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
-            "nothing: split.test=0.2."
-        )
+    _note_chosen(results, settings)
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
@@ -232,6 +227,15 @@ def finish(
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def _note_chosen(results: list[Measured], settings: RunSettings) -> None:
+    """Note that validation figures are a little too good where no test follows."""
+    if [result.name for result in results] == ["val"] and not settings.train.monitor.startswith("train_"):
+        results[0].metrics["notes"].append(
+            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
+            "nothing: split.test=0.2."
+        )
 
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:

@@ -37,6 +37,8 @@ LOSSES = {
     "balanced": LossSettings(class_weights="balanced"),
 }
 """What each probe tries; the names are those of the table."""
+_EVEN = 0.7
+"""Classes are about the same size where the smallest has this share of the largest, or more."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Probed:
     path: Path
     rows: int
     rare: list[str] = field(default_factory=list)
-    """The rarest third of the classes."""
+    """The rarest third of the classes; empty where all are about the same size."""
 
     @property
     def best(self) -> Tried:
@@ -95,7 +97,9 @@ def probe(
         tried += _try(plan)
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
     folder = new_folder(f"{plan.settings.label}-probe", out)
-    rare = _rare(tried[0].metrics["per_class"])
+    per_class = tried[0].metrics["per_class"]
+    sizes = [row["support"] for row in per_class.values()]
+    rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     found = Probed(
         [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])], folder, tried[0].metrics["n"], rare
     )
@@ -167,10 +171,9 @@ def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
 
 def table_lines(found: Probed) -> list[str]:
     """Return the table of all that was tried, the best first."""
-    head = ("backbone", "loss", "macro-F1", "accuracy", "rare recall", "")
+    head = ("backbone", "loss", "macro-F1", "accuracy", *(("rare recall",) if found.rare else ()), "")
     rows = [head]
     for one in found.tried:
-        told = "best" if one.behind is None else "worse" if one.behind.clear else "within noise of the best"
         metrics = one.metrics
         rows.append(
             (
@@ -178,13 +181,23 @@ def table_lines(found: Probed) -> list[str]:
                 one.loss,
                 figure(metrics, "macro_f1"),
                 f"{metrics['accuracy']:.3f}",
-                f"{one.rare_recall:.3f}",
-                told,
+                *((f"{one.rare_recall:.3f}",) if found.rare else ()),
+                _verdict(one.behind),
             )
         )
     columns = [max(width(row[i]) for row in rows) for i in range(len(head))]
-    note = f"rare recall: mean recall of the rarest third of the classes ({some(found.rare, 5)})"
-    return [*("  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows), note]
+    lines = ["  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
+    if found.rare:
+        lines.append(f"rare recall: mean recall of the rarest third of the classes ({some(found.rare, 5)})")
+    return lines
+
+
+def _verdict(behind: Difference | None) -> str:
+    if behind is None:
+        return "best"
+    if behind.value == 0:
+        return "equal to the best"
+    return "worse" if behind.clear else "within noise of the best"
 
 
 def advice(found: Probed) -> list[str]:
@@ -200,10 +213,16 @@ def advice(found: Probed) -> list[str]:
     balanced = next(one for one in found.tried if one.backbone == best and one.loss == "balanced")
     gain = balanced.rare_recall - plain[best].rare_recall
     change = balanced.metrics["macro_f1"] - plain[best].metrics["macro_f1"]
+    if found.rare:
+        lines.append(
+            f"Balanced class weights change the recall of the rare classes by {gain:+.3f}, macro-F1 by {change:+.3f}."
+        )
+    else:
+        lines.append("The classes are about the same size: class weights have nothing to mend.")
     lines.append(
-        f"Balanced class weights change the recall of the rare classes by {gain:+.3f}, macro-F1 by {change:+.3f}."
+        f"Fine-tuning should beat this. Mind the intervals: this figure is of all {found.rows:,} images, a run's of "
+        "its validation rows alone."
     )
-    lines.append("Fine-tuning should beat this; a model that does not has learned nothing that the weights had not.")
     return lines
 
 

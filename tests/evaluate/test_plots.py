@@ -346,8 +346,8 @@ def test_a_note_says_which_class_is_which_and_how_to_mend_it(no_hangul):
     many = font_note(["cat", *KOREAN[:3]], "run-1", "bunryu evaluate runs/run-1", listed=2)
     assert many == (
         "No installed font has the characters 기노분쁨슬픔 (6), so the plots show #1 = 기쁨, #2 = 분노 and 1 more "
-        "(the order of the classes). To mend, install one with Hangul (`apt-get install fonts-nanum`, or Noto Sans "
-        "CJK), then: bunryu evaluate runs/run-1"
+        "(the order of the classes). To mend, install one with Hangul (`pip install "
+        "koreanize-matplotlib`), then: bunryu evaluate runs/run-1"
     ).replace("기노분쁨슬픔", "".join(sorted("기쁨분노슬픔")))
     run = font_note(["cat"], "실행-1", "draw")
     assert run is not None
@@ -402,8 +402,7 @@ def test_characters_that_no_font_has(tmp_path):
 
 
 def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
-    if not hangul_font():
-        pytest.skip("no installed font has Hangul (apt-get install fonts-nanum)")
+    assert hangul_font(), "the packaged font has it"
     assert font_note(KOREAN, "실행-1", "draw") is None
     assert fonts.short_names(KOREAN) == KOREAN
     composed, decomposed = (
@@ -420,12 +419,20 @@ def test_hangul_is_drawn_where_a_font_has_it(tmp_path):
 
 
 def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch):
-    if not hangul_font():
-        pytest.skip("no installed font has Hangul (apt-get install fonts-nanum)")
     manager = font_manager.fontManager
     old = [entry for entry in manager.ttflist if not fonts._covered(entry.name, {"가"})]
     monkeypatch.setattr(manager, "ttflist", old)
     assert font_note(["가"], "run-1", "draw") is None
+    fonts.fonts_for.cache_clear()
+
+
+def test_hangul_needs_no_font_of_the_system(monkeypatch):
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    manager = font_manager.fontManager
+    old = [entry for entry in manager.ttflist if not fonts._covered(entry.name, {"가"})]
+    monkeypatch.setattr(manager, "ttflist", old)
+    fonts.fonts_for.cache_clear()
+    assert fonts.short_names(["b", "힣"]) == ["b", "힣"]
     fonts.fonts_for.cache_clear()
 
 

@@ -270,3 +270,10 @@ def test_the_rate_that_is_told_is_that_of_the_last_block(net: Classifier) -> Non
     set_lr(optimizer, 0.1)
     assert lr_of(optimizer, "backbone") == pytest.approx(1e-4)
     assert min(group["lr"] for group in optimizer.param_groups) == pytest.approx(1e-4 * 0.5**4)
+
+
+def test_a_warm_up_has_a_few_updates_where_an_epoch_has_one() -> None:
+    settings = ScheduleSettings(name="constant", warmup_epochs=0.5)
+    assert ours(settings, 1, 10)[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert ours(settings, 1, 6)[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert ours(settings.model_copy(update={"warmup_epochs": 0.0}), 1, 10)[0] == 1.0

@@ -144,8 +144,10 @@ def test_another_number_of_processes_goes_on(nursery, photos, tmp_path):
 
 def test_cached_features_are_those_of_one_process(nursery, photos, tmp_path):
     stages = "train.stages=[{name: probe, freeze: backbone, views: 2, solve: true, epochs: 1}, {name: all}]"
-    nursery.finish("train", photos, "--out", tmp_path / "one", *SMALL, stages, "data.cache_gb=0")
-    two = pair(nursery, "train", photos, "--out", tmp_path / "two", *SMALL, stages, "data.cache_gb=0")
+    # Plain SGD: Adam's first steps follow the sign of a gradient, and so of its last bits where it is nearly nothing.
+    args = (*SMALL, stages, "data.cache_gb=0", "optim.name=sgd", "optim.lr=0.01")
+    nursery.finish("train", photos, "--out", tmp_path / "one", *args)
+    two = pair(nursery, "train", photos, "--out", tmp_path / "two", *args)
     assert [process.code for process in two] == [0, 0], two
     assert history(tmp_path / "two")[0] == history(tmp_path / "one")[0], "the same features, and so the same head"
     assert_close(tmp_path / "two", tmp_path / "one", 1e-4)

@@ -1,10 +1,15 @@
-"""Which installed fonts can draw a text: chosen by the glyphs they have, not by their names."""
+"""Which installed fonts can draw a text: chosen by the glyphs they have, not by their names.
+
+Hangul can be drawn everywhere: where the system has no font for it, that of a package is used.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from matplotlib import font_manager
 
@@ -45,7 +50,7 @@ def font_note(classes: Sequence[str], run: str, again: str, *, listed: int = 10)
     if not drawable(run):
         told.append("leave the run's name out of their titles")
     hangul = any("가" <= char <= "힣" or "ᄀ" <= char <= "ㆎ" for char in missing)
-    mend = "one with Hangul (`apt-get install fonts-nanum`, or Noto Sans CJK)" if hangul else "one that has them"
+    mend = "one with Hangul (`pip install koreanize-matplotlib`)" if hangul else "one that has them"
     shown = "".join(missing[:8]) + ("…" if len(missing) > 8 else "")
     return (
         f"No installed font has the characters {shown} ({len(missing)}), so the plots {' and '.join(told)}. "
@@ -95,10 +100,18 @@ def _installed() -> list[str]:
 def _installed_now() -> list[str]:
     """Return the same after a look at the disk: matplotlib keeps a list of fonts that may be old."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for file in set(font_manager.findSystemFonts()) - known:
+    for file in {*font_manager.findSystemFonts(), *_packaged()} - known:
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             font_manager.fontManager.addfont(file)
     return _installed()
+
+
+def _packaged() -> list[str]:
+    """Return the Korean font that comes as a package; it is not imported, since it would change matplotlib's fonts."""
+    spec = importlib.util.find_spec("koreanize_matplotlib")
+    folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    files = [Path(folder, "fonts", "NanumGothic.ttf") for folder in folders]
+    return [str(file) for file in files if file.exists()]
 
 
 def _covered(family: str, characters: set[str]) -> set[str]:

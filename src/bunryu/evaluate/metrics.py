@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import ConfigError, DataError, nearest
+from bunryu.errors import ConfigError, DataError, count, nearest
 from bunryu.randomness import generator
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
+_FEW = 30
+"""Below this many images one answer moves the figures visibly."""
 _FEW_GROUPS = 20
 """Below this many groups the percentile interval is known to come out too narrow."""
 _FREQUENT = 8
@@ -79,6 +81,11 @@ def measure(
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
     absent = [name for name, rows in zip(classes, support, strict=True) if not rows]
     notes: list[str] = []
+    if n < _FEW:
+        notes.append(
+            f"Only {count(n, 'image')}: each moves the accuracy by {1 / n:.2f}, which can hardly tell two models apart "
+            "(`bunryu probe` cross-validates on all images)."
+        )
     result: dict[str, Any] = {
         "n": n,
         **{name: float(value) for name, value in averages(tp, support, predicted).items()},

@@ -17,6 +17,9 @@ from bunryu.models.blocks import blocks
 from bunryu.models.build import Classifier
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 
+_LEAST_WARMUP = 4
+"""Updates; fewer only in a stage of less than twice as many."""
+
 
 def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> optim.Optimizer:
     """Return the optimiser of a stage: the head at head_lr and, unless frozen, the backbone at lr.
@@ -74,8 +77,10 @@ def lr_factor(
         epochs: epochs of the stage.
         plateau_drops: how often plateau has dropped in this stage.
     """
-    # Half a stage at most: a short one (--more-epochs 1) would else end before it has learned anything.
-    warmup = round(min(settings.warmup_epochs, epochs / 2) * updates_per_epoch)
+    # At least a few updates, since Adam's first steps go all the way whatever the gradient (a tiny set has one update
+    # an epoch); half a stage at most, since a short one (--more-epochs 1) would end before it has learned anything.
+    warmup = max(round(settings.warmup_epochs * updates_per_epoch), _LEAST_WARMUP) if settings.warmup_epochs else 0
+    warmup = min(warmup, epochs * updates_per_epoch // 2)
     rise = 1.0 if update >= warmup else (update + 1) / (warmup + 1)
     epoch = update // updates_per_epoch
     match settings.name:

@@ -184,7 +184,8 @@ class ScheduleSettings(Settings):
     """cosine to nearly 0; step: times gamma every step_epochs; multistep: times gamma at milestones;
     plateau: times gamma after plateau_patience epochs without improvement of train.monitor; constant."""
     warmup_epochs: NotNegative = 0.0
-    """Epochs (or a part of one) of linear warm-up at the start of each stage; at most half of the stage."""
+    """Epochs (or a part of one) of linear warm-up at the start of each stage: 4 updates at least, half of the stage
+    at most; none when 0."""
     gamma: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Factor of step, multistep and plateau."""
     step_epochs: Count = 10

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu.errors import ConfigError
+from bunryu.errors import ConfigError, count
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
 from bunryu.train.settings import Stage
@@ -31,6 +31,16 @@ def training_mode(net: Classifier, stage: Stage) -> None:
             for module in net.modules():
                 if isinstance(module, _BATCH_NORMS):
                     module.eval()
+
+
+def stages_told(stages: list[Stage]) -> str:
+    """Say what each stage trains, and in how many epochs."""
+    frozen = {"none": "", "statistics": ", BatchNorm statistics kept", "backbone": ", backbone frozen"}
+    told = []
+    for stage in stages:
+        how = f"{count(int(stage.epochs or 0), 'epoch')}{frozen[stage.freeze]}"
+        told.append(f"{stage.name} ({'solved at once, not counted in train.epochs' if stage.solve else how})")
+    return ", then ".join(told)
 
 
 def epoch_batches(rows: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
