@@ -11,7 +11,8 @@ import time
 
 import torch
 
-from bunryu.models.build import Architecture, build, has_depthwise
+from bunryu.models.build import build, has_depthwise
+from bunryu.models.record import Architecture
 from bunryu.process import keep_freed_memory
 
 BATCH, SIDE, REPEATS = 32, 224, 3

@@ -454,7 +454,7 @@ def test_cells_cannot_run_as_formulas(bunryu: Command, tiny_run: Any, here: Path
         (["gone", "one.png"], ["There is no run folder gone"]),
         (["empty", "one.png"], ["empty is not a run folder"]),
         (["started", "one.png"], ["started has no sealed model yet", "Go on with: bunryu train --resume started"]),
-        (["torn.safetensors", "one.png"], ["is damaged or not a safetensors file"]),
+        (["torn.safetensors", "one.png"], ["is not a model that bunryu sealed, or it is damaged"]),
     ],
 )
 def test_errors_of_predict(

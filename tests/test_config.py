@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import types
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from bunryu.config import Layer, Settings, build, dump_yaml, keys, load_yaml, parse_overrides, type_text
-from bunryu.errors import ConfigError
+from bunryu.errors import ConfigError, typed
 from bunryu.settings import RunSettings, evaluation_settings, load_settings, recipe_names
 
 
@@ -498,11 +499,28 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         [sys.executable, "-c", _PROBE, arguments], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    for (typed, code, expected), (found, out, err, heavy) in zip(cases, json.loads(ended.stdout), strict=True):
-        assert heavy == [], typed
-        assert found == code, (typed, err)
+    for (command, code, expected), (found, out, err, heavy) in zip(cases, json.loads(ended.stdout), strict=True):
+        assert heavy == [], command
+        assert found == code, (command, err)
         told_on = out if code == 0 else err
         assert " ".join(expected.split()) in " ".join(told_on.split()), (typed, told_on)
         assert "Traceback" not in err, typed
         if code and typed:
             assert out == "", typed
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("runs/photos-1", "runs/photos-1"),
+        ("runs/사진-1", "runs/사진-1"),
+        ("runs/내 사진-1", '"runs/내 사진-1"'),
+        ("C:\\My Photos", '"C:\\My Photos"'),
+        ("cost$1", "'cost$1'"),
+        ('a"b', "'a\"b'"),
+    ],
+)
+def test_paths_in_suggested_commands_can_be_pasted(path: str, shown: str) -> None:
+    assert typed(path) == shown
+    if "\\" not in path:
+        assert shlex.split(shown) == [path]

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from bunryu import api, experiment, pacing
 from bunryu.errors import ConfigError, ModelError
 from bunryu.evaluate import results as written
-from bunryu.models.build import Architecture, build
+from bunryu.models.build import build
+from bunryu.models.record import Architecture
 from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import RunSettings, load_settings

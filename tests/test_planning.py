@@ -20,8 +20,9 @@ from bunryu.data.statistics import mean_and_std
 from bunryu.data.table import Table, texts
 from bunryu.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
 from bunryu.models import hub
-from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Architecture, build, size_arguments
-from bunryu.models.sealed import Sealed, seal
+from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
+from bunryu.models.record import Architecture, Sealed
+from bunryu.models.sealed import seal
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.recording import write_config
 from bunryu.run import RunFolder

@@ -240,7 +240,7 @@ def test_an_unfinished_run_says_how_to_go_on(bunryu: Command, tiny_run: Any, her
     assert "run/checkpoints/best.safetensors" in refused(bunryu("predict", "run", image))
     text = refused(bunryu("predict", "run/checkpoints/bset.safetensors", image))
     assert "There is no model file" in text
-    assert "Did you mean 'best.safetensors'?" in text
+    assert "Did you mean 'run/checkpoints/best.safetensors'?" in text
 
 
 def test_a_device_that_is_not_there(bunryu: Command, tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def _interrupt(*_: Any, **__: Any) -> Any:
 
 
 def test_ctrl_c_during_predict(bunryu: Command, tiny_run: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package.Model, "infer", _interrupt)
+    monkeypatch.setattr(package.Model, "infer_batches", _interrupt)
     ended = bunryu("predict", tiny_run.run, tiny_run.data / "cat", "--out", "p.csv", "--quiet")
     assert ended == (130, "", "Stopped; nothing was written.\n")
     assert list(here.iterdir()) == []
@@ -323,7 +323,7 @@ def test_ctrl_c_during_predict(bunryu: Command, tiny_run: Any, here: Path, monke
 
 
 def test_ctrl_c_of_other_commands(bunryu: Command, tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package.Model, "infer", _interrupt)
+    monkeypatch.setattr(package.Model, "infer_batches", _interrupt)
     ended = bunryu("evaluate", tiny_run.run)
     assert (ended.code, ended.out, ended.err) == (130, "", "Stopped.\n")
 

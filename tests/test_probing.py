@@ -16,7 +16,8 @@ import torch
 from bunryu import experiment, probing
 from bunryu.data.splits import folds
 from bunryu.evaluate import results as written
-from bunryu.models.build import Architecture, build
+from bunryu.models.build import build
+from bunryu.models.record import Architecture
 from bunryu.probing import Probed, Tried, advice, recipe, table_lines
 from bunryu.storage import read_json
 from conftest import Command, Tiny, refused, table

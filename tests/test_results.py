@@ -22,7 +22,7 @@ from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.evaluate import results as written
 from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks
-from bunryu.models.sealed import Head, Sealed, read_sealed
+from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
 from bunryu.predictions import guard, unguard
 from bunryu.run import create_run
@@ -409,7 +409,9 @@ def test_predict_gives_frames(tiny_run: Any, tmp_path: Path, capsys: pytest.Capt
     assert "1 of 3 files could not be read" in capsys.readouterr().err
     assert [json.loads(line)["path"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == list(many["path"])
     assert read_table(tmp_path / "p.skipped.csv")[0]["path"] == "image 1"
-    empty = bunryu.predict(tiny_run.run, b"no image")
+    with pytest.raises(bunryu.ImageError, match="1 of 1 file could not be read"):
+        bunryu.predict(tiny_run.run, b"no image")
+    empty = bunryu.predict(tiny_run.run, [])
     assert (len(empty), list(empty.columns)) == (0, list(one.columns))
 
 
@@ -476,7 +478,8 @@ def test_train_on_a_frame(tmp_path: Path, make_images: Any, tiny_settings: list[
         (lambda _, tmp: bunryu.train(tmp, "train.epoch=3"), bunryu.ConfigError, "Did you mean 'train.epochs'"),
         (lambda run, tmp: bunryu.train(tmp, out=run), bunryu.RunError, "a run is never overwritten"),
         (lambda _, tmp: bunryu.train(tmp, epochs=3), bunryu.ConfigError, r'train\(data, "train.epochs=3"\)'),
-        (lambda _, tmp: bunryu.train(tmp, zz=1), bunryu.ConfigError, r'train\(data, "SECTION.zz=1"\)'),
+        (lambda _, tmp: bunryu.train(tmp, train_epochs=3), bunryu.ConfigError, r'\(data, "train.epochs=3"\).$'),
+        (lambda _, tmp: bunryu.train(tmp, train_epoch=3), bunryu.ConfigError, "Did you mean 'train.epochs'"),
         (lambda run, _: bunryu.evaluate(run, overrides=["data.check=none"]), bunryu.ConfigError, "Give the data"),
         (lambda _, __: bunryu.train(), bunryu.ConfigError, "No data was named"),
         (lambda _, __: bunryu.train([1, 2], "model.weights=none"), bunryu.DataError, "received list"),

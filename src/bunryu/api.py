@@ -12,7 +12,7 @@ from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
 from bunryu.data.sources import require_there
-from bunryu.errors import ConfigError
+from bunryu.errors import ConfigError, ImageError, nearest
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
 from bunryu.inference import BATCH, Model
@@ -117,9 +117,7 @@ def train(
     """
     if mistaken:
         name, value = next(iter(mistaken.items()))
-        known = (key.name for key in keys(RunSettings) if key.name.split(".")[-1] == name)
-        pair = f"{next(known, f'SECTION.{name}')}={value}"
-        raise ConfigError(f'{name}={value!r}: settings are given by their whole names: train(data, "{pair}").')
+        raise ConfigError(_as_a_pair(name, value))
     if wrong := [pair for pair in (*overrides,) if not isinstance(pair, str)]:
         raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
@@ -131,6 +129,15 @@ def train(
         folder = experiment.train(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
     return Run(folder)
+
+
+def _as_a_pair(name: str, value: object) -> str:
+    """Say how to give a setting that was given as a keyword: ``epochs=3``, ``train_epochs=3``."""
+    whole = [key.name for key in keys(RunSettings)]
+    known = [key for key in whole if name in (key.replace(".", "_"), key.split(".")[-1])]
+    hint = f'train(data, "{known[0]}={value}")' if known else 'train(data, "train.epochs=3")'
+    mean = "" if known else nearest(name.replace("_", "."), whole)
+    return f"{name}={value!r}: settings are given by their whole names, as text: {hint}.{mean}"
 
 
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
@@ -181,6 +188,7 @@ def predict(
 
     Raises:
         DataError: an input that is not there, or that is no picture.
+        ImageError: not one of the pictures can be read.
         ConfigError: an `out` that cannot be written.
         RunError: there is no run, or its training was stopped.
         DeviceError: the device is not there, or memory ran out.
@@ -198,6 +206,8 @@ def predict(
         )
         if found.unreadable:
             console.say(found.unreadable_note(), style="yellow")
+    if found.unreadable and not len(found.predictions):
+        raise ImageError(found.unreadable_note())
     frame = found.predictions.frame()
     frame.attrs["skipped"] = found.unreadable
     return frame

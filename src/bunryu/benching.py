@@ -20,7 +20,7 @@ from bunryu import console
 from bunryu.config import value_text
 from bunryu.data.loading import cores
 from bunryu.inference import Model, forward
-from bunryu.models.sealed import Precision
+from bunryu.models.record import Precision
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import RunSettings
 from bunryu.storage import write_atomic

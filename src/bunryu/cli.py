@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from bunryu import __version__, console, ranks
 from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
-from bunryu.errors import BunryuError, ConfigError, Interrupted
+from bunryu.errors import BunryuError, ConfigError, Interrupted, typed
 from bunryu.process import keep_freed_memory, wait_patiently
 
 app = typer.Typer(
@@ -138,7 +137,7 @@ def probe(
         console.say(line)
     console.say(f"probe: {found.path} (report.txt, probe.json, predictions_oof.csv)")
     given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss.class_weights="))]
-    console.say(f"next: bunryu train {shlex.join([*given, '--recipe', str(found.path / 'recipe.yaml')])}")
+    console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
 
 
 @app.command()
@@ -172,7 +171,7 @@ def bench(
         best = benching.fastest(found)
         benching.write_tuned(out, best, plan)
         console.say(f"fastest: {best.precision}, {best.threads} threads: {out}")
-        console.say(f"next: bunryu train {data or ''} --recipe {out}")
+        console.say(f"next: bunryu train {typed(data) if data else 'DATA'} --recipe {typed(out)}")
 
 
 @app.command()

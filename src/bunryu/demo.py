@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bunryu import console, experiment
-from bunryu.errors import DataError
+from bunryu.errors import DataError, typed
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
 
@@ -37,16 +37,14 @@ def run_demo(folder: Path) -> RunFolder:
         count = write_digits(digits)
         console.say(f"wrote {count:,} handwritten digits (8x8, from scikit-learn) to {digits}/<digit>/")
     settings = load_settings(SETTINGS, values={"data": {"source": str(digits)}})
-    console.say(
-        f"the same as: bunryu train {digits} " + " ".join(f"'{pair}'" if " " in pair else pair for pair in SETTINGS)
-    )
+    console.say(f"the same as: bunryu train {' '.join(map(typed, [digits, *SETTINGS]))}")
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1
     run = experiment.train(settings, out=folder / f"run-{number}")
     experiment.say_results(run)
     console.say(f"picture: {run.plots / 'examples_test.png'}")
-    console.say(f"try: bunryu predict {run.path} {digits / '7'}")
+    console.say(f"try: bunryu predict {typed(run.path)} {typed(digits / '7')}")
     return run
 
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import re
+import shlex
 from collections.abc import Iterable
 from itertools import takewhile
 
@@ -68,15 +70,18 @@ class Interrupted(BunryuError):
     exit_code = 130
 
 
-def nearest(word: str, choices: Iterable[str], *, quote: str = "'") -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest of `choices`, or an empty string."""
+def nearest(word: str, choices: Iterable[str], *, quote: str = "'", folder: str = "") -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest of `choices` (in `folder`), or an empty string."""
     looked = list(choices)
     if len(looked) > _MOST_CHOICES:  # difflib is slow: of a large folder's names, those that begin most alike
         looked = heapq.nlargest(_MOST_CHOICES, looked, key=lambda choice: _alike(word, choice))
     by_lower = {choice.lower(): choice for choice in reversed(looked)}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
     found = found or [choice.lower() for choice in looked if len(word) > 1 and word.lower() in choice.lower()][:1]
-    return f" Did you mean {quote}{by_lower[found[0]]}{quote}?" if found else ""
+    if not found:
+        return ""
+    within = f"{folder}/" if folder not in ("", ".") else ""
+    return f" Did you mean {quote}{within}{by_lower[found[0]]}{quote}?"
 
 
 def _alike(a: str, b: str) -> int:
@@ -89,6 +94,14 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     texts = [str(item) for item in items]
     rest = len(texts) - limit
     return ", ".join(texts[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def typed(path: object) -> str:
+    """Return a path as one types it on a command line: quoted where it has a space or another special character."""
+    text = str(path)
+    if re.fullmatch(r"[\w@%+=:,./\\~-]+", text):
+        return text
+    return shlex.quote(text) if set(text) & set('"$`!') else f'"{text}"'  # cmd.exe knows double quotes alone
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

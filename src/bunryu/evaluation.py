@@ -16,12 +16,12 @@ from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some
+from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Model
-from bunryu.measuring import measure_rows
+from bunryu.measuring import measure_rows, note_chosen
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
 from bunryu.ship import predict as ship
@@ -85,6 +85,8 @@ def evaluate(
     target = _results_folder(folder, out)
     if data is not None:
         _note_seen(folder, model, next(iter(tables.values())), results[0].metrics["notes"])
+    elif name is None and folder.config.exists():
+        note_chosen(results, folder.settings().train.monitor)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -92,10 +94,10 @@ def evaluate(
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
-    told, again = "the run's own splits", f"bunryu evaluate {folder.path}"
+    told, again = "the run's own splits", f"bunryu evaluate {typed(folder.path)}"
     if data is not None:
         told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
-        again = f"{again} --data {data}" if told != "a table" else "evaluate the table again"
+        again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
     facts = {"model": str(folder.model), "data": told}
     run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
     write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
@@ -217,5 +219,5 @@ def _require_images(folder: RunFolder, root: Path, tables: list[Table]) -> None:
     if not any(os.path.exists(file) for file in files):  # noqa: PTH110
         raise DataError(
             f"The images of {folder.path} are no longer in {root} (such as {first}). Put them back there, or a link to "
-            f"where they are now; or measure other labelled images: bunryu evaluate {folder.path} --data FOLDER"
+            f"where they are now; or measure other labelled images: bunryu evaluate {typed(folder.path)} --data FOLDER"
         )

@@ -18,15 +18,16 @@ import torch
 from bunryu import console, ranks
 from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.table import Table
-from bunryu.errors import Interrupted, count
+from bunryu.errors import Interrupted, count, typed
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
-from bunryu.evaluate.results import Measured, write_results
+from bunryu.evaluate.results import write_results
 from bunryu.inference import Model, choose_device
-from bunryu.measuring import measure_rows, scorer, targets
+from bunryu.measuring import measure_rows, note_chosen, scorer, targets
 from bunryu.models.build import build
-from bunryu.models.sealed import Sealed, seal
+from bunryu.models.record import Sealed
+from bunryu.models.sealed import seal
 from bunryu.pacing import paced
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.recording import write_setup
@@ -148,7 +149,7 @@ def run_to_end(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
-    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {folder.path}"):
+    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {typed(folder.path)}"):
         console.say(note, style="yellow")
     ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
     cache = pixel_cache(table, settings.data)
@@ -156,7 +157,7 @@ def run_to_end(
     try:
         finish(folder, settings, table, model, facts, progress, cache)
     except KeyboardInterrupt:
-        go_on = f"bunryu train --resume {folder.path}"
+        go_on = f"bunryu train --resume {typed(folder.path)}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
 
 
@@ -214,7 +215,7 @@ def finish(
         for name in ("val", "test")
         if len(table.split(name))
     ]
-    _note_chosen(results, settings)
+    note_chosen(results, settings.train.monitor)
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
@@ -222,20 +223,11 @@ def finish(
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     facts = facts | {"training": ended}
-    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {folder.path}")
+    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {typed(folder.path)}")
     console.say(ended)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
-
-
-def _note_chosen(results: list[Measured], settings: RunSettings) -> None:
-    """Note that validation figures are a little too good where no test follows."""
-    if [result.name for result in results] == ["val"] and not settings.train.monitor.startswith("train_"):
-        results[0].metrics["notes"].append(
-            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
-            "nothing: split.test=0.2."
-        )
 
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
@@ -251,8 +243,8 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
 def next_steps(folder: RunFolder) -> list[str]:
     """Return the commands to type next."""
     return [
-        f"bunryu predict {folder.path} NEW_IMAGES/ --out predictions.csv",
-        f"bunryu evaluate {folder.path} --data LABELLED_IMAGES/",
+        f"bunryu predict {typed(folder.path)} NEW_IMAGES/ --out predictions.csv",
+        f"bunryu evaluate {typed(folder.path)} --data LABELLED_IMAGES/",
     ]
 
 
@@ -262,7 +254,7 @@ def resumable(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        mend = f"Go on from its last checkpoint with: bunryu train --resume {folder.path}"
+        mend = f"Go on from its last checkpoint with: bunryu train --resume {typed(folder.path)}"
         if not folder.config.exists():
             mend = f"{folder.path} was not set up yet: remove it."
         raise Interrupted(f"Stopped at once. {mend}") from None

@@ -5,7 +5,7 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -18,12 +18,13 @@ from torch import nn
 from bunryu import console
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources, source_name
-from bunryu.data.loading import load_batches
+from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, some
 from bunryu.models.build import Classifier
-from bunryu.models.sealed import Decision, Precision, Sealed, open_sealed
+from bunryu.models.record import Decision, Precision, Sealed
+from bunryu.models.sealed import open_sealed
 from bunryu.predictions import Predictions
 from bunryu.run import model_file
 
@@ -160,15 +161,21 @@ class Model:
         Raises:
             DeviceError: memory ran out.
         """
+        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+        batches = load_batches(source, chunks, self.sealed.decode, self.sealed.input, workers=workers, cache=cache)
+        return self.infer_batches(batches, len(rows), batch_size=batch_size, label=label)
+
+    def infer_batches(
+        self, batches: Iterable[Batch], total: int, *, batch_size: int = BATCH, label: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+        """As `infer`, of pictures that are being read already: `total` of them, `batch_size` at a time."""
         self.net.eval()
         sealed = self.sealed
         kept = [np.zeros(0, np.int64)]
         found = [np.zeros((0, len(self.classes)), np.float32)]
         failed: dict[int, str] = {}
-        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-        batches = load_batches(source, chunks, sealed.decode, sealed.input, workers=workers, cache=cache)
         with _memory_advice(batch_size, self.device):
-            for batch in console.tracked_rows(batches, label, len(rows)):
+            for batch in console.tracked_rows(batches, label, total):
                 failed |= batch.failed
                 if len(batch.rows):
                     pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)

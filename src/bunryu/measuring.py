@@ -63,6 +63,15 @@ def measure_rows(
     return measured(name, predictions, settings, picture, skipped)
 
 
+def note_chosen(results: list[Measured], monitor: str) -> None:
+    """Note that validation figures are a little too good, where no test follows; `monitor` chose the best epoch."""
+    if [result.name for result in results] == ["val"] and not monitor.startswith("train_"):
+        results[0].metrics["notes"].append(
+            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
+            "nothing: split.test=0.2."
+        )
+
+
 def scorer(
     target: NDArray[np.int64], classes: list[str], positive: str | None
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:

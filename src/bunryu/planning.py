@@ -25,16 +25,8 @@ from bunryu.data.table import SPLITS, Table, class_names
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
 from bunryu.inference import choose_device
-from bunryu.models.build import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    Classifier,
-    Expected,
-    expected_input,
-    require_fit,
-)
-from bunryu.models.sealed import Head, Sealed
+from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expected, expected_input, require_fit
+from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.run import versions
 from bunryu.settings import RunSettings

@@ -220,7 +220,7 @@ def advice(found: Probed) -> list[str]:
     else:
         lines.append("The classes are about the same size: class weights have nothing to mend.")
     lines.append(
-        f"Fine-tuning should beat this. Mind the intervals: this figure is of all {found.rows:,} images, a run's of "
+        f"Fine-tuning usually beats this. Mind the intervals: this figure is of all {found.rows:,} images, a run's of "
         "its validation rows alone."
     )
     return lines

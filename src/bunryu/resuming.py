@@ -13,7 +13,7 @@ from bunryu.data.checks import check_images
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
-from bunryu.errors import DeviceError, RunError, count, some
+from bunryu.errors import DeviceError, RunError, count, some, typed
 from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
@@ -56,7 +56,7 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
         if folder.metrics.exists() and not more_epochs:
             raise RunError(
                 f"{folder.path} has finished; there is nothing to resume. To train it further: "
-                f"bunryu train --resume {folder.path} --more-epochs 5"
+                f"bunryu train --resume {typed(folder.path)} --more-epochs 5"
             )
         root = Path(environment["data_root"])
         table = unchanged_data(folder, settings, root)

@@ -14,7 +14,7 @@ from typing import Any
 
 from bunryu import process, ranks
 from bunryu.config import build, load_yaml
-from bunryu.errors import RunError, nearest
+from bunryu.errors import RunError, nearest, typed
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, read_jsonl, write_json
 
@@ -148,7 +148,7 @@ class RunFolder:
             held.release()
 
     def _resume(self) -> str:
-        return f"Go on with: bunryu train --resume {self.path}"
+        return f"Go on with: bunryu train --resume {typed(self.path)}"
 
 
 def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFolder:
@@ -186,7 +186,7 @@ def require_new(out: Path | None) -> None:
         told = "is a file" if out.is_file() else "is not empty"
         raise RunError(
             f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
-            f"that run: bunryu train --resume {out}"
+            f"that run: bunryu train --resume {typed(out)}"
         )
 
 
@@ -200,7 +200,7 @@ def model_file(path: Path) -> Path:
         return path
     if path.suffix == ".safetensors":
         there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise RunError(f"There is no model file {path}.{nearest(path.name, there)}")
+        raise RunError(f"There is no model file {path}.{nearest(path.name, there, folder=str(path.parent))}")
     return open_folder(path).require_model()
 
 
@@ -219,7 +219,7 @@ def open_folder(path: str | Path) -> RunFolder:
         if (folder / "probe.json").exists():
             raise RunError(
                 f"{folder} is a probe, not a run: it has no model. Train one with: "
-                f"bunryu train DATA --recipe {folder / 'recipe.yaml'}"
+                f"bunryu train DATA --recipe {typed(folder / 'recipe.yaml')}"
             )
         if (folder / "checkpoints").is_dir():
             raise RunError(

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
 from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
-from bunryu.errors import ConfigError, nearest, some
+from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.models.settings import ModelSettings
 from bunryu.train.settings import (
@@ -165,7 +165,7 @@ def evaluation_settings(
     """
     wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
     if wrong and "=" not in wrong[0]:
-        raise ConfigError(f"Expected key=value, received {wrong[0]!r}. Did you mean: --data {wrong[0]}")
+        raise ConfigError(f"Expected key=value, received {wrong[0]!r}. Did you mean: --data {typed(wrong[0])}")
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}

@@ -72,7 +72,7 @@ def test_names_are_preferred_to_their_numbers(tmp_path: Path) -> None:
 
 def test_data_that_are_not_there_or_no_data(tmp_path: Path) -> None:
     touch(tmp_path, "photos/cat/1.jpg", "notes.md")
-    assert "Did you mean 'photos'?" in one_message(tmp_path / "fotos")
+    assert f"Did you mean '{tmp_path / 'photos'}'?" in one_message(tmp_path / "fotos")
     assert "not a folder and not a table" in one_message(tmp_path / "notes.md")
     assert "not a folder and not a table" in one_message(tmp_path / "photos", val=str(tmp_path / "notes.md"))
     assert one_message() == "No data was named. Expected a folder or a CSV: bunryu train photos/"

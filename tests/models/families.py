@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.models.build import Architecture, Classifier, build, size_arguments
-from bunryu.models.sealed import Head, Sealed
+from bunryu.models.build import Classifier, build, size_arguments
+from bunryu.models.record import Architecture, Head, Sealed
 
 N = TypeVar("N", bound=nn.Module)
 TIMM = {

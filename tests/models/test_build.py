@@ -25,7 +25,6 @@ from bunryu.data.settings import InputSpec
 from bunryu.errors import ModelError
 from bunryu.models import hub
 from bunryu.models.build import (
-    Architecture,
     build,
     expected_input,
     find,
@@ -35,6 +34,7 @@ from bunryu.models.build import (
     size_arguments,
     torchvision_names,
 )
+from bunryu.models.record import Architecture
 
 NOT_ON_META = {"regnet_x_400mf", "regnet_y_400mf"}  # they compute their widths with tensors; larger ones are left out
 TORCHVISION = [name for name in torchvision_names() if not name.startswith("regnet_") or name in NOT_ON_META]

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bunryu.errors import RunError
-from bunryu.models.build import Architecture, Classifier, build
-from bunryu.models.sealed import SCHEMA, Decision, Member, Sealed, open_sealed, read_sealed, seal
+from bunryu.models.build import Classifier, build
+from bunryu.models.record import SCHEMA, Architecture, Decision, Member, Sealed, read_sealed
+from bunryu.models.sealed import open_sealed, seal
 
 SIZE = (48, 80)
 
@@ -172,7 +173,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert "damaged or not a safetensors file" in refused(tmp_path)
+    assert "not a model that bunryu sealed, or it is damaged" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("schema", ["2", "10"])
@@ -217,7 +218,7 @@ def test_a_damaged_record(changes: dict[str, Any], word: str, sealed_file: Path)
 def test_a_truncated_file(share: float, sealed_file: Path) -> None:
     whole = sealed_file.read_bytes()
     sealed_file.write_bytes(whole[: int(share * len(whole))])
-    assert "damaged or not a safetensors file" in refused(sealed_file)
+    assert "not a model that bunryu sealed, or it is damaged" in refused(sealed_file)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_a_truncated_file(share: float, sealed_file: Path) -> None:
 )
 def test_a_file_of_something_else(content: bytes, sealed_file: Path) -> None:
     sealed_file.write_bytes(content)
-    assert "damaged or not a safetensors file" in refused(sealed_file)
+    assert "not a model that bunryu sealed, or it is damaged" in refused(sealed_file)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape", "classes"])

@@ -20,7 +20,8 @@ from torchvision import models
 
 from bunryu.errors import ModelError
 from bunryu.models import weights
-from bunryu.models.build import Architecture, build
+from bunryu.models.build import build
+from bunryu.models.record import Architecture
 from bunryu.models.sealed import separate
 from bunryu.models.weights import choose_library, load_file_into, read_state
 

@@ -19,7 +19,8 @@ from bunryu import api, experiment
 from bunryu.errors import ConfigError, DeviceError
 from bunryu.evaluate import results as written
 from bunryu.inference import Model
-from bunryu.models.build import Architecture, Classifier, build
+from bunryu.models.build import Classifier, build
+from bunryu.models.record import Architecture
 from bunryu.storage import read_json, read_jsonl
 from bunryu.train import device, loop
 from bunryu.train.feeding import Pictures

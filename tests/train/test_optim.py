@@ -13,7 +13,8 @@ from timm.optim import param_groups_layer_decay
 from torch import nn, optim
 
 from bunryu.models.blocks import blocks
-from bunryu.models.build import Architecture, Classifier, build
+from bunryu.models.build import Classifier, build
+from bunryu.models.record import Architecture
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 from bunryu.train.stages import freeze

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from bunryu.models.build import Architecture, build
+from bunryu.models.build import build
+from bunryu.models.record import Architecture
 from bunryu.train.losses import class_weights, row_losses
 from bunryu.train.probe import WEIGHT_DECAYS, out_of_fold, solve, solve_best, solve_into
 from bunryu.train.settings import LossSettings

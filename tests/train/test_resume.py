@@ -225,8 +225,8 @@ def test_an_optimizer_comes_back_in_the_memory_format_of_its_parameters(name: st
     import torch
 
     from bunryu.data.settings import DecodeSpec, InputSpec
-    from bunryu.models.build import Architecture, build
-    from bunryu.models.sealed import Head, Sealed
+    from bunryu.models.build import build
+    from bunryu.models.record import Architecture, Head, Sealed
     from bunryu.train.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
     from bunryu.train.optim import create_optimizer
     from bunryu.train.settings import OptimSettings, Stage

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.errors import DataError, count, some
+from bunryu.errors import DataError, count, some, typed
 from bunryu.storage import absolute
 
 SPLIT_FOLDERS = {
@@ -274,7 +274,7 @@ def table_hint(folder: Path, *, naming: str | None = None) -> str:
     """Name a table in `folder`, which may hold the labels of images; one that names the image `naming`, if given."""
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
     found = next((table for table in tables if naming is None or _names_image(table, naming)), None)
-    return f" A table may hold the labels: bunryu train {found}" if found else ""
+    return f" A table may hold the labels: bunryu train {typed(found)}" if found else ""
 
 
 def _names_image(table: Path, name: str) -> bool:

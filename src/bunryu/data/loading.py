@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -77,7 +77,8 @@ def load_batches(
     *,
     workers: int | None = None,
     cache: PixelCache | None = None,
-) -> Iterator[Batch]:
+    ahead: int = 3,
+) -> Generator[Batch]:
     """Yield the pictures of each batch of rows, reading ahead.
 
     Args:
@@ -87,6 +88,7 @@ def load_batches(
         input: how pixels are fitted.
         workers: threads; the number of cores (shared with the other processes of the training) when None.
         cache: where the pictures of the rows' table are kept; None to decode them each time.
+        ahead: how many batches are read before they are asked for.
 
     Yields:
         One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
@@ -100,7 +102,7 @@ def load_batches(
             return str(error)
 
     tasks = ((rows, [int(row) for row in rows]) for rows in batches)
-    for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours())):
+    for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours()), ahead):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]
         good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
@@ -109,7 +111,7 @@ def load_batches(
 
 
 def _ahead(
-    work: Callable[[int], R], tasks: Iterable[tuple[T, Sequence[int]]], workers: int, depth: int = 3
+    work: Callable[[int], R], tasks: Iterable[tuple[T, Sequence[int]]], workers: int, depth: int
 ) -> Iterator[tuple[T, list[R]]]:
     """Map `work` over the items of each task in threads, at most `depth` tasks ahead of the consumer."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="bunryu-decode")

@@ -12,7 +12,7 @@ from bunryu.data import folders, tabular
 from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv, require_frame
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
-from bunryu.errors import ConfigError, DataError, count, nearest, some
+from bunryu.errors import ConfigError, DataError, count, nearest, some, typed
 from bunryu.storage import absolute
 
 _OF_TABLES = ("image_root", "path_column", "label_column", "group_column", "split_column")
@@ -74,7 +74,7 @@ def require_path(path: str) -> None:
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
         beside = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
-        raise DataError(f"There is no file or folder {path}.{nearest(Path(path).name, beside)}")
+        raise DataError(f"There is no file or folder {path}.{nearest(Path(path).name, beside, folder=parent)}")
 
 
 def check_classes(table: Table) -> None:
@@ -137,7 +137,7 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
         split, path = apart[0]
         raise ConfigError(
             f"--train-dir is missing: {path} is for {split} only. Name what to train on too: "
-            f"bunryu train --train-dir FOLDER --{split}-dir {path}"
+            f"bunryu train --train-dir FOLDER --{split}-dir {typed(path)}"
         )
     if source is None and settings.train is None:
         raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")

@@ -209,19 +209,21 @@ def _intervals(
         return {}
     if groups is not None and n_units < _FEW_GROUPS:
         notes.append(f"The intervals come from {n_units} groups only, and are rather too narrow.")
+    names = ("accuracy", "macro_f1", "weighted_f1")
+    drawn = {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
     if bool((pred_N == true_N).all()):
         low = 0.05 ** (1 / n_units)  # Clopper-Pearson, one-sided, no error seen
         notes.append(
-            f"Every answer is right, so resampling finds no spread. With {n_units} independent {of} the "
-            f"true accuracy is above {low:.3f} (95 % confidence)."
+            f"Every answer is right, so resampling finds no spread. The intervals begin where {n_units} independent "
+            f"{of} without an error put the accuracy (Clopper-Pearson, 95 %)."
         )
-    names = ("accuracy", "macro_f1", "weighted_f1")
+        return {f"{name}_ci": [low, 1.0] for name in names} | drawn
     chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
     found: dict[str, Any] = {
         f"{name}_ci": [float(end) for end in np.quantile(values[name], [0.025, 0.975])] for name in names
     }
-    return found | {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
+    return found | drawn
 
 
 def resampled(units: Units, k: int, resamples: int, seed: int) -> Iterator[tuple[_Counts, _Counts, _Counts]]:

@@ -13,28 +13,16 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from bunryu.config import Settings
 from bunryu.errors import ModelError, nearest, some
 from bunryu.models.hub import fetched, first_line
+from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.models.record import Architecture
 from bunryu.models.scratch import scratch_cnn
 
 Library = Literal["scratch", "timm", "torchvision"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
 _ARGUMENTS = ("batch_norm", "img_size", "image_size")
-
-
-class Architecture(Settings):
-    """The sealed record of a network's shape; `build` makes it again."""
-
-    name: str
-    """With its library: scratch_cnn, timm/NAME or torchvision/NAME."""
-    channels: int = 3
-    """Input channels: 3 or 1."""
-    dropout: float = 0.0
-    """In front of the last linear layer."""
-    arguments: dict[str, Any] = {}
-    """Further arguments of the library's constructor; no others than `size_arguments` and scratch_cnn know."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ def libraries_with(name: str) -> list[str]:
 
 def torchvision_names() -> list[str]:
     """Return the classification models of torchvision."""
-    from torchvision import models
+    models = import_torchvision_models()
 
     return cast(list[str], models.list_models(module=models))
 
@@ -145,13 +133,13 @@ def expected_input(name: str) -> Expected:
     """Return the input that the library's weights for `name` were trained for (not for scratch_cnn)."""
     library, bare = find(name)
     if library == "timm":
-        import timm
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(bare) or timm.models.PretrainedCfg()
         size = (cfg.test_input_size or cfg.input_size)[1:]
         crop = cfg.test_crop_pct if cfg.test_input_size and cfg.test_crop_pct else cfg.crop_pct
         return Expected(size, min(crop, 1.0), cfg.interpolation, list(cfg.mean), list(cfg.std))
-    from torchvision import models
+    models = import_torchvision_models()
 
     transform = models.get_model_weights(bare).DEFAULT.transforms()
     side, resized = transform.crop_size[0], transform.resize_size[0]
@@ -164,7 +152,7 @@ def size_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """Return the constructor's arguments for nets whose weights depend on the input's size (such as ViT)."""
     library, bare = find(name)
     if library == "timm":
-        import timm
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(bare)
         fixed = cfg is not None and cfg.fixed_input_size and tuple(cfg.input_size[1:]) != tuple(size)
@@ -206,13 +194,13 @@ def require_fit(net: Classifier, architecture: Architecture, size: tuple[int, in
 
 
 def _timm_net(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
-    import timm
+    timm = import_timm()
 
     return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments))
 
 
 def _torchvision_net(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:
-    from torchvision import models
+    models = import_torchvision_models()
 
     weights = "DEFAULT" if pretrained else None
     if name in ("googlenet", "inception_v3"):  # as their weights want them: inputs rescaled inside, no second heads
@@ -251,7 +239,7 @@ def _without_classifier(net: nn.Module) -> tuple[nn.Module, int]:
 def classifier_prefixes(library: Library, name: str) -> tuple[str, ...]:
     """Return how the keys of the library's own classifier begin, which a new head replaces."""
     if library == "timm":
-        import timm
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(name)
         found = cfg.classifier if cfg is not None else None
@@ -261,14 +249,14 @@ def classifier_prefixes(library: Library, name: str) -> tuple[str, ...]:
 
 
 def _in_timm(name: str) -> bool:
-    import timm
+    timm = import_timm()
 
     return bool(timm.is_model(name.split(".", 1)[0]))
 
 
 def _require_tag(name: str) -> None:
     """Refuse a tag that timm has no weights of; the tag says which of several trainings is meant."""
-    import timm
+    timm = import_timm()
 
     base, dot, _ = name.partition(".")
     tags = timm.list_pretrained(f"{base}.*") if dot else []
@@ -279,7 +267,7 @@ def _require_tag(name: str) -> None:
 
 def _nearest_name(library: str, bare: str) -> str:
     """Name the models that have the wanted name in theirs (whatever its case and dashes), else the one most alike."""
-    import timm
+    timm = import_timm()
 
     choices = [] if library else ["scratch_cnn"]
     if library in ("", "timm"):

@@ -17,6 +17,7 @@ from torch import nn
 
 from bunryu import console
 from bunryu.errors import ModelError, some
+from bunryu.models.libraries import import_timm, import_torchvision_models
 
 N = TypeVar("N", bound=nn.Module)
 _SECONDS = 5.0
@@ -26,11 +27,11 @@ _NETWORK = ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
 def weights_name(library: str, bare: str) -> str:
     """Return which weights the library means by `bare`: with timm's tag, or torchvision's enum."""
     if library == "timm":
-        import timm
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(bare)
         return f"timm/{bare.split('.')[0]}" + (f".{cfg.tag}" if cfg is not None and cfg.tag else "")
-    from torchvision import models
+    models = import_torchvision_models()
 
     return f"torchvision/{models.get_model_weights(bare).DEFAULT}"
 
@@ -90,7 +91,8 @@ def _place(library: str, bare: str) -> tuple[str, bool]:
     """Return the address of the weights ("" where nowhere), and whether that is the Hugging Face hub."""
     if library == "timm":
         import huggingface_hub.constants as hub
-        import timm
+
+        timm = import_timm()
 
         cfg = timm.get_pretrained_cfg(bare)
         if cfg is None or not (cfg.hf_hub_id or cfg.url):
@@ -101,7 +103,7 @@ def _place(library: str, bare: str) -> tuple[str, bool]:
             "/resolve/main/model.safetensors" if cfg.hf_hub_id.startswith("timm/") else ""
         )  # others call it otherwise
         return f"{hub.ENDPOINT}/{cfg.hf_hub_id}{file}", True
-    from torchvision import models
+    models = import_torchvision_models()
 
     return str(models.get_model_weights(bare).DEFAULT.url), False
 

@@ -5,68 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
 
-from bunryu.config import Settings
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import RunError
-from bunryu.models.build import Architecture, Classifier, build
+from bunryu.models.build import Classifier, build
+from bunryu.models.record import SCHEMA, Member, Sealed, read_sealed
 from bunryu.storage import write_atomic
-
-SCHEMA = 1
-Precision = Literal["fp32", "bf16", "fp16"]
-
-
-class Head(Settings):
-    """What one output of the network means."""
-
-    column: str
-    """The label column."""
-    kind: Literal["softmax"] = "softmax"
-    """How logits become probabilities."""
-    classes: list[str]
-    """Class names; output k is classes[k]."""
-    published: list[int] | None = None
-    """The source's own whole number of each class, where it had one."""
-
-
-class Member(Settings):
-    """One network of an ensemble."""
-
-    prefix: str = ""
-    """How the keys of its tensors begin."""
-    weight: float = 1.0
-    """Its share of the mean."""
-
-
-class Decision(Settings):
-    """What happens between logits and the answer."""
-
-    temperature: float | None = None
-    """Logits are divided by it; not when null."""
-    thresholds: dict[str, float] = {}
-    """Class -> least probability to answer with it."""
-
-
-class Sealed(Settings):
-    """Everything beside the weights. Every field is there from the first schema on."""
-
-    architecture: Architecture
-    heads: Annotated[list[Head], Field(min_length=1)]
-    members: list[Member] = [Member()]
-    decode: DecodeSpec
-    input: InputSpec
-    precision: Precision = "fp32"
-    decision: Decision = Decision()
-    provenance: dict[str, Any] = {}
-
-    @property
-    def classes(self) -> list[str]:
-        """Class names of the first head, in the order of the outputs."""
-        return self.heads[0].classes
 
 
 def seal(path: Path, net: Classifier, sealed: Sealed) -> None:
@@ -92,40 +37,6 @@ def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         tensors[name] = tensor.clone() if place in taken else tensor
         taken.add(place)
     return tensors
-
-
-def read_sealed(path: Path) -> Sealed:
-    """Read the record of a model file, without its weights.
-
-    Raises:
-        RunError: missing, damaged, not a bunryu model, or of a later schema.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        raise RunError(f"There is no model file {path}. A finished run has model.safetensors in its folder.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged or not a safetensors file: {error}") from None
-    if "schema" not in metadata or "architecture" not in metadata:
-        raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={path}")
-    try:
-        if int(metadata["schema"]) > SCHEMA:
-            raise RunError(
-                f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
-                "Update: pip install --upgrade bunryu"
-            )
-        return Sealed.model_validate({name: json.loads(metadata[name]) for name in Sealed.model_fields})
-    except KeyError as error:
-        raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise RunError(f"{path} has a damaged bunryu record: {error}") from None
 
 
 def open_sealed(path: Path) -> tuple[Classifier, Sealed]:

@@ -9,17 +9,10 @@ import torch
 from torch import nn
 
 from bunryu.errors import ModelError
-from bunryu.models.build import (
-    Architecture,
-    Classifier,
-    build,
-    expected_input,
-    find,
-    libraries_with,
-    size_arguments,
-)
+from bunryu.models.build import Classifier, build, expected_input, find, libraries_with, size_arguments
 from bunryu.models.hub import weights_name
-from bunryu.models.sealed import Sealed, open_sealed, read_sealed
+from bunryu.models.record import Architecture, Sealed, read_sealed
+from bunryu.models.sealed import open_sealed
 from bunryu.models.weights import Loaded, choose_library, load_file_into
 from bunryu.randomness import key_of
 from bunryu.settings import RunSettings

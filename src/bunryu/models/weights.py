@@ -15,16 +15,9 @@ import torch
 from torch import nn
 
 from bunryu.errors import ModelError, some
-from bunryu.models.build import (
-    Architecture,
-    Classifier,
-    Library,
-    build,
-    classifier_prefixes,
-    find,
-    libraries_with,
-    torchvision_names,
-)
+from bunryu.models.build import Classifier, Library, build, classifier_prefixes, find, libraries_with, torchvision_names
+from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.models.record import Architecture
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_ema", "params")
@@ -175,8 +168,8 @@ def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str |
 
     The nearest names come first, for building all of them takes some seconds.
     """
-    import timm
-    from torchvision import models
+    timm = import_timm()
+    models = import_torchvision_models()
 
     numbers = sum(value.numel() for value in state.values())
 

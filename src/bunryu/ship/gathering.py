@@ -91,4 +91,4 @@ def _not_there(path: Path) -> str:
     if glob.has_magic(str(path)):
         return f"No file matches {path}."
     there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"There is no file or folder {path}.{nearest(path.name, there)}"
+    return f"There is no file or folder {path}.{nearest(path.name, there, folder=str(path.parent))}"

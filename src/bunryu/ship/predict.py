@@ -6,8 +6,10 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ import numpy as np
 from bunryu import console
 from bunryu.cells import pad, shorten, width
 from bunryu.data.decode import Source
+from bunryu.data.loading import Batch, load_batches
 from bunryu.errors import ConfigError, count, some
+from bunryu.models.record import Sealed, read_sealed
 from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
 from bunryu.run import model_file
 from bunryu.ship.gathering import gather
@@ -30,6 +34,8 @@ Reason = tuple[str, str]
 _ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
 _BEGINNINGS = (b"path,pred,conf,", b"path\tpred\tconf\t", b'{"path": ', BYTE_ORDER_MARK.encode() + b"path,pred,conf,")
 _NAME_WIDTH = 40
+_READ_AHEAD = 2**26
+"""Bytes of pixels that wait for the model, at most."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +94,36 @@ def predict(
     gathered = gather(inputs, image_root)
     for note in gathered.notes:
         console.say(note)
-    if isinstance(model, Path):
-        from bunryu.inference import Model
+    sealed = read_sealed(model) if isinstance(model, Path) else model.sealed
+    with _reading(gathered.files, sealed, batch_size) as batches:
+        if isinstance(model, Path):
+            from bunryu.inference import Model
 
-        model = Model.open(model, device=device)
-    rows = np.arange(len(gathered.files))
-    kept, probs, failed = model.infer(gathered.files.__getitem__, rows, batch_size=batch_size, label="Predicting")
+            model = Model.open(model, device=device)
+        kept, probs, failed = model.infer_batches(
+            batches, len(gathered.files), batch_size=batch_size, label="Predicting"
+        )
     found = Predicted(
         Predictions([gathered.names[row] for row in kept], model.classes, probs),
         [(gathered.names[row], failed[row]) for row in sorted(failed)],
-        len(rows),
+        len(gathered.files),
     )
     if out is not None:
         _write(found, out, written_as)
     return found
+
+
+@contextmanager
+def _reading(files: Sequence[Source], sealed: Sealed, batch_size: int) -> Iterator[Iterator[Batch]]:
+    """Begin to read the pictures at once: to import torch and to open the model takes seconds."""
+    rows = np.arange(len(files))
+    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    size = batch_size * sealed.input.height * sealed.input.width * sealed.input.depth
+    ahead = max(_READ_AHEAD // size, 3)
+    batches = load_batches(files.__getitem__, chunks, sealed.decode, sealed.input, ahead=ahead)
+    with closing(batches):
+        first = list(islice(batches, 1))
+        yield chain(first, batches)
 
 
 def format_of(out: Path, format: Format | None) -> Format:

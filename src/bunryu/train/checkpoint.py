@@ -12,7 +12,8 @@ import torch
 from torch import nn, optim
 
 from bunryu.errors import RunError
-from bunryu.models.sealed import Sealed, separate
+from bunryu.models.record import Sealed
+from bunryu.models.sealed import separate
 from bunryu.storage import write_atomic
 
 SCHEMA = 1

@@ -12,7 +12,7 @@ from torch import nn
 from bunryu.errors import DeviceError
 from bunryu.inference import is_out_of_memory
 from bunryu.models.build import has_depthwise
-from bunryu.models.sealed import Precision
+from bunryu.models.record import Precision
 from bunryu.train.settings import TrainSettings
 
 _LEAST_SIDE = 32

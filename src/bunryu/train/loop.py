@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from bunryu import console, ranks
-from bunryu.errors import Interrupted
+from bunryu.errors import Interrupted, typed
 from bunryu.inference import Model
 from bunryu.models.sealed import seal_state
 from bunryu.randomness import key_of
@@ -132,7 +132,7 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:
         state.ema.set(job.model.net)
-    return history_row(job, state, time.monotonic() - start)
+    return history_row(job, state, time.monotonic() - start) | {"lr": None, "head_lr": None}  # none was needed
 
 
 def history_row(job: Job, state: State, seconds: float) -> dict[str, Any]:
@@ -280,4 +280,4 @@ def save(job: Job, state: State) -> None:
 def stop_if_asked(job: Job) -> None:
     """Leave after a save, if the person asked to stop."""
     if ranks.agreed(job.stop()):
-        raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {job.folder}")
+        raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {typed(job.folder)}")

@@ -11,7 +11,10 @@ from bunryu.train.settings import Stage
 
 def header_line() -> str:
     """Return the names of the columns of `epoch_line`; its star marks the best epoch so far."""
-    return "* best so far\n   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left"
+    return (
+        "* best so far; train loss with augmentation, label smoothing and class weights, val loss plain\n"
+        "   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left"
+    )
 
 
 def epoch_line(row: dict[str, Any], stages: list[Stage], progress: Progress, seconds: float) -> str:

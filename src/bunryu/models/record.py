@@ -1,0 +1,112 @@
+"""What a sealed model says of itself, read without torch: predicting begins to decode while torch is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from bunryu.config import Settings
+from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.errors import RunError, typed
+
+SCHEMA = 1
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Architecture(Settings):
+    """The sealed record of a network's shape; `build` makes it again."""
+
+    name: str
+    """With its library: scratch_cnn, timm/NAME or torchvision/NAME."""
+    channels: int = 3
+    """Input channels: 3 or 1."""
+    dropout: float = 0.0
+    """In front of the last linear layer."""
+    arguments: dict[str, Any] = {}
+    """Further arguments of the library's constructor; no others than `size_arguments` and scratch_cnn know."""
+
+
+class Head(Settings):
+    """What one output of the network means."""
+
+    column: str
+    """The label column."""
+    kind: Literal["softmax"] = "softmax"
+    """How logits become probabilities."""
+    classes: list[str]
+    """Class names; output k is classes[k]."""
+    published: list[int] | None = None
+    """The source's own whole number of each class, where it had one."""
+
+
+class Member(Settings):
+    """One network of an ensemble."""
+
+    prefix: str = ""
+    """How the keys of its tensors begin."""
+    weight: float = 1.0
+    """Its share of the mean."""
+
+
+class Decision(Settings):
+    """What happens between logits and the answer."""
+
+    temperature: float | None = None
+    """Logits are divided by it; not when null."""
+    thresholds: dict[str, float] = {}
+    """Class -> least probability to answer with it."""
+
+
+class Sealed(Settings):
+    """Everything beside the weights. Every field is there from the first schema on."""
+
+    architecture: Architecture
+    heads: Annotated[list[Head], Field(min_length=1)]
+    members: list[Member] = [Member()]
+    decode: DecodeSpec
+    input: InputSpec
+    precision: Precision = "fp32"
+    decision: Decision = Decision()
+    provenance: dict[str, Any] = {}
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names of the first head, in the order of the outputs."""
+        return self.heads[0].classes
+
+
+def read_sealed(path: Path) -> Sealed:
+    """Read the record of a model file, without its weights.
+
+    Raises:
+        RunError: missing, damaged, not a bunryu model, or of a later schema.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise RunError(f"There is no model file {path}. A finished run has model.safetensors in its folder.")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is not a model that bunryu sealed, or it is damaged ({error}).") from None
+    if "schema" not in metadata or "architecture" not in metadata:
+        raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={typed(path)}")
+    try:
+        if int(metadata["schema"]) > SCHEMA:
+            raise RunError(
+                f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
+                "Update: pip install --upgrade bunryu"
+            )
+        return Sealed.model_validate({name: json.loads(metadata[name]) for name in Sealed.model_fields})
+    except KeyError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error}") from None
