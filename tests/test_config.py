@@ -503,10 +503,10 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         assert heavy == [], command
         assert found == code, (command, err)
         told_on = out if code == 0 else err
-        assert " ".join(expected.split()) in " ".join(told_on.split()), (typed, told_on)
-        assert "Traceback" not in err, typed
-        if code and typed:
-            assert out == "", typed
+        assert " ".join(expected.split()) in " ".join(told_on.split()), (command, told_on)
+        assert "Traceback" not in err, command
+        if code and command:
+            assert out == "", command
 
 
 @pytest.mark.parametrize(

@@ -271,9 +271,7 @@ def test_a_model_file_or_its_folder_opens(pictures: list[np.ndarray], tmp_path: 
         assert opened.classes == CLASSES
         assert np.array_equal(opened.probabilities(pictures), ours.probabilities(pictures))
     assert repr(opened) == "Model(timm/test_resnet, 3 classes, 32x40 rgb, fp32, cpu)"
-    with pytest.raises(
-        RunError, match=r"There is no model file .*modle\.safetensors\. Did you mean '.*/model\.s"
-    ):
+    with pytest.raises(RunError, match=r"There is no model file .*modle\.safetensors\. Did you mean '.*/model\.s"):
         Model.open(tmp_path / "modle.safetensors")
     with pytest.raises(RunError, match="There is no run folder"):
         Model.open(tmp_path / "nowhere")
