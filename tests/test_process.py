@@ -35,3 +35,12 @@ def test_freed_memory_is_kept_and_that_can_be_switched_off(monkeypatch: pytest.M
     own, given_back = faults(monkeypatch, "system")
     assert (how, own) == ("freed memory kept", "the system's")
     assert kept < given_back / 5
+
+
+def test_a_command_collects_garbage_seldom() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import gc; from bunryu.process import collect_seldom; collect_seldom(); "
+         "print(gc.get_threshold()[0], gc.isenabled())"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert told.split() == ["20000", "True"]

@@ -12,7 +12,7 @@ import typer
 from bunryu import __version__, console, ranks
 from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
 from bunryu.errors import BunryuError, ConfigError, Interrupted, typed
-from bunryu.process import keep_freed_memory, wait_patiently
+from bunryu.process import collect_seldom, keep_freed_memory, wait_patiently
 
 app = typer.Typer(
     cls=Commands,
@@ -300,6 +300,7 @@ def main() -> None:
     """Run the command; print an error of ours as one message, without a traceback."""
     wait_patiently()
     keep_freed_memory()
+    collect_seldom()
     console.use_utf8()
     try:
         app()
