@@ -11,6 +11,7 @@ SEEDS ?= 0 1 2 3 4
 
 demo: .venv/ready  ## the main job on real data, offline, in under a minute
 	$(BIN)/bunryu demo
+	@echo "to type bunryu yourself: . $(BIN)/activate"
 
 test: .venv/ready-dev check suite  ## everything that CI runs
 

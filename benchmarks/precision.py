@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -40,7 +41,7 @@ def rates(name: str, precision: str) -> tuple[float, float]:
     return training, rate(infer)
 
 
-def rate(step) -> float:
+def rate(step: Callable[[], None]) -> float:
     """Return images/s, the median of several steps."""
     step()
     seconds = []

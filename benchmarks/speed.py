@@ -1,4 +1,4 @@
-"""Speed against the plain way, in one run on one machine: ratios, medians of several, and docs/speed.md from them.
+"""Speed against the plain way, in one run on one machine: ratios, medians of several; docs/performance.md from them.
 
     python benchmarks/speed.py [--only train frozen predict] [--repeats 3]
 
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
@@ -29,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "data" / "ants_bees"
 WEIGHTS = ROOT.parent / "shared" / "weights" / "mobilenet_v2.pth"
 FIGURES = ROOT / "benchmarks" / "speed.json"
-PAGE = ROOT / "docs" / "speed.md"
+PAGE = ROOT / "docs" / "performance.md"
+NOTES = ROOT / "docs" / "performance.notes.md"
+DECODE = ROOT / "benchmarks" / "decode.json"
 NETS = ("resnet18", "efficientnet_b0", "mobilenet_v2")
 EPOCHS, FROZEN_EPOCHS = 3, 15
 
@@ -44,25 +46,39 @@ def photos(folder: Path) -> Path:
     return folder
 
 
-def timed(command: list[str], cache: Path) -> tuple[float, str]:
-    """Return the seconds of a whole process, and what it printed."""
+class Done(NamedTuple):
+    """A process that has ended: seconds from start to end, what it printed, its peak memory in MB."""
+
+    seconds: float
+    text: str
+    peak_mb: float
+
+
+def timed(command: list[str], cache: Path) -> Done:
+    """Run a process to its end; of its peak memory, that of its own largest process counts."""
     start = time.perf_counter()
     environment = {**os.environ, "BUNRYU_CACHE": str(cache)}
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=environment)
-    return time.perf_counter() - start, done.stdout
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as run:
+        assert run.stdout is not None
+        text = run.stdout.read().decode()
+        _, status, usage = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
+    return Done(time.perf_counter() - start, text, usage.ru_maxrss / 1024)
 
 
-def plain(what: str, *arguments: object, cache: Path) -> tuple[float, dict[str, Any]]:
-    seconds, text = timed([sys.executable, "benchmarks/plain.py", what, *map(str, arguments)], cache)
-    return seconds, json.loads(text)
+def plain(what: str, *arguments: object, cache: Path) -> tuple[Done, dict[str, Any]]:
+    done = timed([sys.executable, "benchmarks/plain.py", what, *map(str, arguments)], cache)
+    return done, json.loads(done.text)
 
 
-def ours(data: Path, out: Path, cache: Path, *pairs: str) -> tuple[float, list[dict[str, Any]], dict[str, Any]]:
-    """Train with bunryu; return the seconds of the process, its history and its validation figures."""
+def ours(data: Path, out: Path, cache: Path, *pairs: str) -> tuple[Done, list[dict[str, Any]], dict[str, Any]]:
+    """Train with bunryu; return the process, its history and its validation figures."""
     shutil.rmtree(out, ignore_errors=True)
-    seconds, _ = timed([sys.executable, "-m", "bunryu", "train", str(data), *pairs, "--out", str(out), "-q"], cache)
+    done = timed([sys.executable, "-m", "bunryu", "train", str(data), *pairs, "--out", str(out), "-q"], cache)
     history = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-    return seconds, history, json.loads((out / "metrics.json").read_text(encoding="utf-8"))["val"]
+    return done, history, json.loads((out / "metrics.json").read_text(encoding="utf-8"))["val"]
 
 
 def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
@@ -79,10 +95,10 @@ def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
         for i in range(repeats):
             rival, _ = plain("train", data, net, 1, cache=folder)
             own, _, _ = ours(data, folder / "run", folder / f"cache{net}{i}", *pairs, "train.epochs=1")
-            whole.append((rival, own))
-        _, found = plain("train", data, net, EPOCHS, cache=folder)
+            whole.append((rival.seconds, own.seconds))
+        rival, found = plain("train", data, net, EPOCHS, cache=folder)
         rival_rate = found["images"] / statistics.median(found["train"][1:])
-        _, history, _ = ours(data, folder / "run", folder / f"cache{net}0", *pairs, f"train.epochs={EPOCHS}")
+        own, history, _ = ours(data, folder / "run", folder / f"cache{net}0", *pairs, f"train.epochs={EPOCHS}")
         own_rate = statistics.median(row["images_per_second"] for row in history[1:])
         precision = json.loads((folder / "run" / "environment.json").read_text(encoding="utf-8"))["precision"]
         limit, _ = rates(f"torchvision/{net}", precision)
@@ -98,39 +114,40 @@ def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
                 "rate_ratio": own_rate / rival_rate,
                 "pure_step": limit,
                 "of_pure_step": own_rate / limit,
+                "plain_peak_mb": rival.peak_mb,
+                "own_peak_mb": own.peak_mb,
             }
         )
         print(rows[-1], flush=True)
     return rows
 
 
-def frozen_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
-    """Fifteen epochs of a head on a frozen mobilenet_v2: the plain way, ours without cache, with it, and again."""
+def frozen_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
+    """Fifteen epochs of a head on a frozen net: the plain way, ours without cache, with it, and again.
+
+    Without ImageNet weights for the first two nets only their times mean something.
+    """
     rows = []
-    stage = "name: head, freeze: backbone"
-    pairs = (
-        "model.name=torchvision/mobilenet_v2",
-        f"model.weights={WEIGHTS}",
-        f"train.epochs={FROZEN_EPOCHS}",
-        "optim.head_lr=1e-3",
-        "evaluate.bootstrap=0",
-    )
-    for i in range(repeats):
-        process, rival = plain("frozen", data, "mobilenet_v2", FROZEN_EPOCHS, WEIGHTS, cache=folder)
-        cache = folder / f"frozen{i}"
-        loop = sum(rival["train"]) + sum(rival["val"])
-        row: dict[str, Any] = {"plain": {"process_s": process, "epochs_s": loop, "accuracy": rival["accuracy"]}}
-        for name, views in (
-            ("uncached", ""),
-            ("cached", ", views: 0"),
-            ("again", ", views: 0"),
-            ("two views", ", views: 2"),
-        ):
+    for net, weights in (("resnet18", None), ("efficientnet_b0", None), ("mobilenet_v2", WEIGHTS)):
+        pairs = (
+            f"model.name=torchvision/{net}",
+            f"model.weights={weights or 'none'}",
+            *(("input.normalize=imagenet",) if weights is None else ()),
+            f"train.epochs={FROZEN_EPOCHS}",
+            "optim.head_lr=1e-3",
+            "evaluate.bootstrap=0",
+        )
+        given = [weights] if weights else []
+        rival, found = plain("frozen", data, net, FROZEN_EPOCHS, *given, cache=folder)
+        row: dict[str, Any] = {"net": net, "weights": weights is not None}
+        epochs = sum(found["train"]) + sum(found["val"])
+        row["plain"] = {"process_s": rival.seconds, "epochs_s": epochs, "accuracy": found["accuracy"]}
+        for name, views in (("uncached", ""), ("cached", "views: 0"), ("again", "views: 0"), ("two views", "views: 2")):
             rate = ("optim.head_lr=2e-3",) if name == "again" else ()
-            stages = f"train.stages=[{{{stage}{views}}}]"
-            seconds, history, metrics = ours(data, folder / "run", cache, *pairs, *rate, stages)
-            loop = sum(epoch["seconds"] for epoch in history)
-            row[name] = {"process_s": seconds, "epochs_s": loop, "accuracy": metrics["accuracy"]}
+            stage = f"train.stages=[{{name: head, freeze: backbone{views and ', ' + views}}}]"
+            own, history, metrics = ours(data, folder / "run", folder / f"frozen{net}", *pairs, *rate, stage)
+            epochs = sum(epoch["seconds"] for epoch in history)
+            row[name] = {"process_s": own.seconds, "epochs_s": epochs, "accuracy": metrics["accuracy"]}
         rows.append(row)
         print(row, flush=True)
     return rows
@@ -150,8 +167,11 @@ def predict_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]
         for _ in range(repeats):
             rival, inside = plain("predict", new, net, folder / "plain.csv", cache=folder)
             command = [sys.executable, "-m", "bunryu", "predict", str(folder / "run"), str(new)]
-            own, _ = timed([*command, "--out", str(folder / "own.csv"), "-q"], folder / "cache")
-            found.append((rival, own, inside["seconds"]))
+            own = timed([*command, "--out", str(folder / "own.csv"), "-q"], folder / "cache")
+            found.append((rival.seconds, own.seconds, inside["seconds"]))
+        sealed = json.loads((folder / "run" / "environment.json").read_text(encoding="utf-8"))["precision"]
+        limit = 300 / rates(f"torchvision/{net}", sealed)[1]
+        start = statistics.median(timed([sys.executable, "-c", "import torch"], folder).seconds for _ in range(repeats))
         rows.append(
             {
                 "net": net,
@@ -159,6 +179,8 @@ def predict_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]
                 "own_process_s": statistics.median(b for _, b, _ in found),
                 "process_ratio": statistics.median(a / b for a, b, _ in found),
                 "plain_loop_s": statistics.median(c for _, _, c in found),
+                "forward_s": limit,
+                "import_torch_s": start,
             }
         )
         print(rows[-1], flush=True)
@@ -166,50 +188,77 @@ def predict_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]
 
 
 def write_page(found: dict[str, Any]) -> None:
-    """Write docs/speed.md from the figures."""
+    """Write docs/performance.md from the figures."""
     lines = [
-        "# Speed",
+        "# Performance",
         "",
-        "Written by `python benchmarks/speed.py`, in one run on one machine:",
+        "Written by `python benchmarks/speed.py` (`make bench`), in one run on one machine:",
         f"{found['machine']}.",
         "The rival is `benchmarks/plain.py`: ImageFolder, DataLoader with two workers, PIL, fp32, as tutorials do it.",
         "Only the ratios carry over to other machines. 320 photos to train on, 80 to validate, 224 px, batches of 32.",
     ]
-    if "train" in found:
-        lines += ["", "## Training", ""]
-        lines += [
-            "| net | precision | one epoch, whole process: plain, ours | ratio | later epochs, images/s: plain, ours |"
-        ]
-        lines[-1] += " ratio | pure step | of the pure step |"
-        lines += ["|---|---|---|---|---|---|---|---|"]
-        for r in found["train"]:
-            lines.append(
-                f"| {r['net']} | {r['precision']} | {r['plain_process_s']:.0f} s, {r['own_process_s']:.0f} s | "
-                f"**{r['process_ratio']:.1f}** | {r['plain_rate']:.1f}, {r['own_rate']:.1f} | "
-                f"**{r['rate_ratio']:.1f}** | {r['pure_step']:.1f} | {r['of_pure_step']:.2f} |"
-            )
-    if "frozen" in found:
-        lines += ["", f"## A frozen stage of {FROZEN_EPOCHS} epochs (mobilenet_v2, head only)", ""]
-        lines += [
-            "| way | whole process | against plain | epochs alone | validation accuracy |",
-            "|---|---|---|---|---|",
-        ]
-        for name in ("plain", "uncached", "cached", "two views", "again"):
-            process = statistics.median(row[name]["process_s"] for row in found["frozen"])
-            plain_s = statistics.median(row["plain"]["process_s"] for row in found["frozen"])
-            loop = statistics.median(row[name]["epochs_s"] for row in found["frozen"])
-            accuracy = statistics.median(row[name]["accuracy"] for row in found["frozen"])
-            lines.append(f"| {name} | {process:.1f} s | {plain_s / process:.1f} | {loop:.2f} s | {accuracy:.3f} |")
-        lines += ["", "`again` is the same stage with another rate, in a new process: its features are kept."]
-    if "predict" in found:
-        lines += ["", "## 300 JPEGs of a folder to predictions.csv, whole process", ""]
-        lines += ["| net | plain | ours | ratio |", "|---|---|---|---|"]
-        for r in found["predict"]:
-            lines.append(
-                f"| {r['net']} | {r['plain_process_s']:.1f} s | {r['own_process_s']:.1f} s | "
-                f"**{r['process_ratio']:.1f}** |"
-            )
+    for key, section in (("train", _training), ("frozen", _frozen), ("predict", _prediction)):
+        lines += ["", *section(found[key])] if key in found else []
+    lines += ["", *_decoding()] if DECODE.exists() else []
+    lines += ["", NOTES.read_text(encoding="utf-8").rstrip()] if NOTES.exists() else []
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _training(rows: list[dict[str, Any]]) -> list[str]:
+    head = "| net | precision | one epoch, whole process: plain, ours | ratio | later epochs, images/s: plain, ours | ratio |"
+    lines = [
+        "## Training",
+        "",
+        f"{head} pure step | of the pure step | peak memory, MB: plain, ours |",
+        f"|{'---|' * 9}",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r['net']} | {r['precision']} | {r['plain_process_s']:.0f} s, {r['own_process_s']:.0f} s | "
+            f"**{r['process_ratio']:.1f}** | {r['plain_rate']:.1f}, {r['own_rate']:.1f} | "
+            f"**{r['rate_ratio']:.1f}** | {r['pure_step']:.1f} | {r['of_pure_step']:.2f} | "
+            f"{r['plain_peak_mb']:.0f}, {r['own_peak_mb']:.0f} |"
+        )
+    return lines
+
+
+def _frozen(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [f"## A frozen stage of {FROZEN_EPOCHS} epochs", ""]
+    lines += ["| net | way | whole process | against plain | epochs alone | against plain | validation accuracy |"]
+    lines += [f"|{'---|' * 7}"]
+    for row in rows:
+        for name in ("plain", "uncached", "cached", "two views", "again"):
+            way, rival = row[name], row["plain"]
+            accuracy = f"{way['accuracy']:.3f}" if row["weights"] else "-"
+            lines.append(
+                f"| {row['net']} | {name} | {way['process_s']:.1f} s | {rival['process_s'] / way['process_s']:.1f} | "
+                f"{way['epochs_s']:.3f} s | {rival['epochs_s'] / way['epochs_s']:.0f} | {accuracy} |"
+            )
+    return [*lines, "", "`again` is the same stage with another rate, in a new process: its features are kept."]
+
+
+def _prediction(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["## 300 JPEGs of a folder to predictions.csv, whole process", ""]
+    lines += ["| net | plain | ours | ratio | of ours: import of torch, pure forward |", f"|{'---|' * 5}"]
+    for r in rows:
+        lines.append(
+            f"| {r['net']} | {r['plain_process_s']:.1f} s | {r['own_process_s']:.1f} s | "
+            f"**{r['process_ratio']:.1f}** | {r['import_torch_s']:.1f} s, {r['forward_s']:.1f} s |"
+        )
+    return lines
+
+
+def _decoding() -> list[str]:
+    found = json.loads(DECODE.read_text(encoding="utf-8"))
+    lines = ["## Decoding and fitting one photo (`python benchmarks/decode.py`)", ""]
+    lines += ["| photos | threads | tutorial, ms | full, ms | scaled, ms | tutorial / scaled |", f"|{'---|' * 6}"]
+    for row in found["rows"]:
+        ms = row["ms"]
+        lines.append(
+            f"| {row['photos']} | {row['threads']} | {ms['tutorial']:.1f} | {ms['full']:.1f} | {ms['scaled']:.1f} | "
+            f"**{ms['tutorial'] / ms['scaled']:.1f}** |"
+        )
+    return lines
 
 
 def main() -> None:

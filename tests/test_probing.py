@@ -53,8 +53,14 @@ def test_a_run_as_weights(bunryu: Command, photos: Path, tiny_run: Tiny) -> None
     assert sorted(line.split()[:2] for line in lines[1:-1]) == [["scratch_cnn", "balanced"], ["scratch_cnn", "plain"]]
     assert lines[1].endswith("best")
     assert sorted(path.name for path in Path("found").iterdir()) == [
-        *("predictions_oof.csv", "probe.json", "recipe.yaml", "report.txt", "settings.yaml")
+        *("predictions_oof.csv", "probe.json", "recipe.yaml", "report.txt", "review.csv", "review.png", "settings.yaml")
     ]
+    look = table(Path("found/review.csv").read_text(encoding="utf-8"))
+    assert {row["kind"] for row in look} <= {"near-duplicate", "outlier", "label"}
+    pairs = [row for row in look if row["kind"] == "near-duplicate"]
+    assert pairs, "bars in nearly the same places"
+    assert all((photos / row[name]).exists() for row in pairs for name in ("path", "other"))
+    assert f"{len(pairs)} pairs of images look like copies of each other" in ended.err
     found = read_json(Path("found/probe.json"))
     assert (found["folds"], found["rare"]) == (5, ["가"])
     rows = table(Path("found/predictions_oof.csv").read_text(encoding="utf-8"))

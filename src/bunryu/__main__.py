@@ -1,6 +1,6 @@
 """``python -m bunryu``."""
 
-from bunryu.cli import main
+from bunryu.cli import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

@@ -12,7 +12,7 @@ import typer
 from bunryu import __version__, console, ranks
 from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
 from bunryu.errors import BunryuError, ConfigError, Interrupted, typed
-from bunryu.process import collect_seldom, keep_freed_memory, wait_patiently
+from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 
 app = typer.Typer(
     cls=Commands,
@@ -133,9 +133,10 @@ def probe(
 
     found = probing.probe(pairs, backbone or [], values, out=out)
     console.result(repr(found))
-    for line in probing.advice(found):
+    for line in (*probing.advice(found), *found.look):
         console.say(line)
-    console.say(f"probe: {found.path} (report.txt, probe.json, predictions_oof.csv)")
+    files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
+    console.say(f"probe: {found.path} ({files})")
     given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss.class_weights="))]
     console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
 
@@ -294,6 +295,16 @@ def options(
             f"{ranks.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work among "
             f"several. Start it once: bunryu {ctx.invoked_subcommand} ..."
         )
+
+
+def entry() -> None:
+    """Be the command: run it, and end the process."""
+    try:
+        main()
+    except SystemExit as ended:
+        if ranks.world() == 1 and isinstance(ended.code, int | None):
+            end_at_once(ended.code or 0)
+        raise
 
 
 def main() -> None:

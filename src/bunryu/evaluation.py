@@ -26,6 +26,7 @@ from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
 from bunryu.ship import predict as ship
 from bunryu.storage import read_json, write_atomic
+from bunryu.train.showing import loss_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,8 @@ def evaluate(
     run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
     write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
     if data is None:
-        plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name)
+        note = loss_note(folder.settings()) if folder.config.exists() else ""
+        plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
 

@@ -39,6 +39,7 @@ from bunryu.train.feeding import pictures
 from bunryu.train.loop import fit
 from bunryu.train.losses import class_weights
 from bunryu.train.parallel import same_as_first
+from bunryu.train.showing import loss_note
 from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
 from bunryu.train.state import Job
 
@@ -207,7 +208,7 @@ def finish(
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
     seal(folder.model, best.net, best.sealed.model_copy(update={"provenance": provenance}))
-    plot_curves(history, folder.plots / "curves.png", folder.path.name)
+    plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [
         measure_rows(
             name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers, cache=cache

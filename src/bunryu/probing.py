@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bunryu import console
 from bunryu.cells import pad, width
 from bunryu.config import dump_yaml, value_text
+from bunryu.data.decode import load
 from bunryu.data.splits import folds
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
 from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import figure
+from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.predictions import Predictions
@@ -57,6 +61,23 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One backbone with every loss, and what else was found on the way."""
+
+    tried: list[Tried]
+    plan: Plan
+    rows: NDArray[np.int64]
+    """Of the plan's table."""
+    fold_N: NDArray[np.int64]
+    x_NF: NDArray[np.float32]
+
+    @property
+    def best(self) -> Tried:
+        """The loss with the highest macro-F1."""
+        return max(self.tried, key=lambda one: float(one.metrics["macro_f1"]))
+
+
+@dataclass(frozen=True)
 class Probed:
     """What a probe found, the best first."""
 
@@ -65,6 +86,8 @@ class Probed:
     rows: int
     rare: list[str] = field(default_factory=list)
     """The rarest third of the classes; empty where all are about the same size."""
+    look: list[str] = field(default_factory=list)
+    """What deserves a look, in sentences; the images are in review.csv."""
 
     @property
     def best(self) -> Tried:
@@ -92,17 +115,20 @@ def probe(
         BunryuError: with one message.
     """
     tried: list[Tried] = []
+    best: Attempt | None = None
     for number, pairs in enumerate([_pairs(text) for text in backbones] or [()]):
         plan = _plan(load_settings([*overrides, *pairs], values=values), frame, quiet=number > 0)
-        tried += _try(plan)
+        attempt = _try(plan)
+        tried += attempt.tried
+        best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics["macro_f1"])
+    assert best is not None
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
     folder = new_folder(f"{plan.settings.label}-probe", out)
     per_class = tried[0].metrics["per_class"]
     sizes = [row["support"] for row in per_class.values()]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
-    found = Probed(
-        [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])], folder, tried[0].metrics["n"], rare
-    )
+    compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
+    found = Probed(compared, folder, tried[0].metrics["n"], rare, _review(best, folder))
     _write(found, plan)
     return found
 
@@ -127,7 +153,7 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
     return plan
 
 
-def _try(plan: Plan) -> list[Tried]:
+def _try(plan: Plan) -> Attempt:
     """Compute the features of one backbone, and solve a head on them with each loss, fold by fold."""
     table, classes = plan.table, plan.classes
     rows = np.sort(np.concatenate([table.split("train"), table.split("val")]))
@@ -151,7 +177,23 @@ def _try(plan: Plan) -> list[Tried]:
                 Tried(plan.sealed.architecture.name, weights, name, metrics, predictions, float(np.mean(recalls)))
             )
             task.advance()
-    return found
+    return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
+
+
+def _review(best: Attempt, folder: Path) -> list[str]:
+    """Write what deserves a look, as a table and as a picture; say it in sentences."""
+    predictions, table, sealed = best.best.predictions, best.plan.table, best.plan.sealed
+    true_N = predictions.true_N
+    assert true_N is not None
+    found = review(best.x_NF, predictions.probs_NK, true_N)
+    told = review_told(found, true_N, best.fold_N)
+    if told:
+        write_atomic(folder / "review.csv", review_lines(found, predictions))
+        rows, titles = review_examples(found, predictions)
+        images = [load(table.file(int(best.rows[row])), sealed.decode, sealed.input) for row in rows]
+        note = "a likelier label, images like copies, images unlike all others"
+        plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
+    return told
 
 
 def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
@@ -236,6 +278,7 @@ def _write(found: Probed, plan: Plan) -> None:
         *table_lines(found),
         "",
         *advice(found),
+        *found.look,
     ]
     write_atomic(folder / "report.txt", "\n".join(lines) + "\n")
     write_atomic(folder / "predictions_oof.csv", best.predictions.lines())

@@ -303,7 +303,7 @@ def test_learning_rates_are_linear_from_zero(tmp_path, drawn):
 
 
 def test_curves_say_how_train_and_validation_were_measured(tmp_path, drawn):
-    plot_curves(epochs(3), tmp_path / "a.png", "run-1")
+    plot_curves(epochs(3), tmp_path / "a.png", "run-1", "with augmentation")
     plot_curves(epochs(3, **VALIDATION), tmp_path / "b.png", "run-1")
     both, train = ([text.get_text() for text in figure.texts] for figure in drawn)
     assert both[0] == "run-1 · train and val · curves"

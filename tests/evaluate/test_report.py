@@ -38,7 +38,7 @@ def test_headline_has_the_figures_and_their_intervals():
 def test_dead_weak_and_absent_classes_come_first_in_words():
     text = text_report("bunryu", {"model": "resnet18"}, {"test": measured()[0]}, next_steps=[])
     top = text[: text.index("  model")]
-    assert "class 'contempt' is never predicted right (0 of 7): no image was given this class." in top
+    assert "class 'contempt' is never predicted right (0 of 7): it is the answer for no image." in top
     assert "class '놀람 (surprise)' is far below the others: F1 0.667, median" not in top  # 0.667 is near it
     assert "1 class has no image in the truth (the model knows 5): 없음." in top
     assert "absent from the truth, not in the macro averages: 없음" in text

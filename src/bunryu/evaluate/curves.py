@@ -15,11 +15,10 @@ from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, inches, lege
 from bunryu.evaluate.fonts import drawable
 
 _WIDE = 13.0
-_TRAIN = "train: while learning, with the run's augmentation, label smoothing and class weights"
 _VALIDATION = "validation: after the epoch, plain pictures, plain cross-entropy"
 
 
-def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str) -> None:
+def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str, note: str = "") -> None:
     """Draw loss, accuracy with macro-F1, and learning rates over the epochs.
 
     Args:
@@ -29,13 +28,15 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str) -> None
             where each stage begins if there are several.
         path: the PNG to write.
         run: name of the run, which begins the title.
+        note: what the training figures were computed with.
 
     Raises:
         TrainingError: the disk is full.
     """
     validated = any(row.get("val_loss") is not None for row in history)
-    splits, note = ("train and val", f"{_TRAIN}  |  {_VALIDATION}") if validated else ("train", _TRAIN)
-    figure = sheet(_WIDE, 4.1, f"{run} · {splits}", "curves", note)
+    train = ", ".join(part for part in ("train: while learning", note) if part)
+    splits, told = ("train and val", f"{train}  |  {_VALIDATION}") if validated else ("train", train)
+    figure = sheet(_WIDE, 4.1, f"{run} · {splits}", "curves", told)
     loss, score, rate = figure.subplots(1, 3)
     _line(loss, history, "train_loss", "train (while learning)", BLUE)
     _line(loss, history, "val_loss", "validation", ORANGE)

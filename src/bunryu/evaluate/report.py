@@ -93,7 +93,7 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
 
 def _dead(name: str, row: dict[str, Any]) -> str:
     answers = row["predicted"]
-    given = f"all {answers} answers of this class are wrong" if answers else "no image was given this class"
+    given = f"all {answers} answers of this class are wrong" if answers else "it is the answer for no image"
     return f"class '{shorten(name, _NAME_WIDTH)}' is never predicted right (0 of {row['support']}): {given}."
 
 

@@ -140,7 +140,8 @@ def _plot_examples(path: Path, result: Measured, of: str) -> None:
     images = [result.picture(row) for row in rows]
     note = "no answer is wrong"
     if wrong := int((~right_N).sum()):
-        note = f"{wrong:,} of {len(right_N):,} answers are wrong; the surest mistakes first"
+        some = "" if len(mistakes) == wrong else f" {len(mistakes)} of them"
+        note = f"{wrong:,} of {len(right_N):,} answers are wrong; the surest{some or ' mistakes'} first"
     plots.plot_examples(images, titles, [bool(right_N[row]) for row in rows], path, of=of, note=note)
 
 

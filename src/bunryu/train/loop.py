@@ -25,7 +25,7 @@ from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
 from bunryu.train.settings import LOWER_IS_BETTER
-from bunryu.train.showing import epoch_line, header_line
+from bunryu.train.showing import epoch_line, header_line, loss_note
 from bunryu.train.stages import epoch_batches, freeze, training_mode
 from bunryu.train.state import Job, State
 
@@ -39,7 +39,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
     """
     state = begin(job, checkpoint)
     progress = state.progress
-    console.say(header_line())
+    console.say(header_line(loss_note(job.settings)))
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
         freeze(job.model.net, stage)

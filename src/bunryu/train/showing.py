@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from bunryu.console import duration
+from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress
+from bunryu.train.feeding import NO_AUGMENT
 from bunryu.train.settings import Stage
 
 
-def header_line() -> str:
-    """Return the names of the columns of `epoch_line`; its star marks the best epoch so far."""
+def loss_note(settings: RunSettings) -> str:
+    """Say what makes the training loss and accuracy another figure than those of validation."""
+    plain = [stage.name for stage in settings.train.stages if stage.views == 0]
+    augmented = "augmentation" + (f" (not in {' and '.join(plain)})" if plain else "")
+    used = [augmented] if settings.augment != NO_AUGMENT else []
+    used += ["label smoothing"] if settings.loss.label_smoothing else []
+    used += ["class weights"] if settings.loss.class_weights else []
+    return "with " + " and ".join([", ".join(used[:-1])] * bool(used[1:]) + used[-1:]) if used else "on plain pictures"
+
+
+def header_line(note: str) -> str:
+    """Return the names of the columns of `epoch_line`; its star marks the best epoch so far. See `loss_note`."""
     return (
-        "* best so far; train loss with augmentation, label smoothing and class weights, val loss plain\n"
+        f"* best so far; train loss {note}, val loss plain\n"
         "   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left"
     )
 
