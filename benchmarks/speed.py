@@ -205,13 +205,9 @@ def write_page(found: dict[str, Any]) -> None:
 
 
 def _training(rows: list[dict[str, Any]]) -> list[str]:
-    head = "| net | precision | one epoch, whole process: plain, ours | ratio | later epochs, images/s: plain, ours | ratio |"
-    lines = [
-        "## Training",
-        "",
-        f"{head} pure step | of the pure step | peak memory, MB: plain, ours |",
-        f"|{'---|' * 9}",
-    ]
+    columns = ["net", "precision", "one epoch, whole process: plain, ours", "ratio"]
+    columns += ["later epochs, images/s: plain, ours", "ratio", "pure step", "of the pure step", "peak MB: plain, ours"]
+    lines = ["## Training", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for r in rows:
         lines.append(
             f"| {r['net']} | {r['precision']} | {r['plain_process_s']:.0f} s, {r['own_process_s']:.0f} s | "
