@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
 
+from bunryu.process import keep_freed_memory
 from bunryu.run import processor_name
 from precision import rates
 
@@ -88,6 +89,7 @@ def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
         pairs = (
             f"model.name=torchvision/{net}",
             "model.weights=none",
+            "input.normalize=imagenet",
             "train.stages=[{name: all}]",
             "evaluate.bootstrap=0",
         )
@@ -264,6 +266,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does: the pure step is the limit that it could reach
     if not PHOTOS.is_dir():
         sys.exit(f"needs the development images in {PHOTOS}")
     found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}

@@ -157,13 +157,23 @@ def _two_class(
     row = per_class[positive]
     auc: float | None = None
     if len(np.unique(true_N)) == 2:
-        from sklearn.metrics import roc_auc_score
-
-        auc = float(roc_auc_score(true_N == index, probs_NK[:, index]))
+        auc = roc_auc(true_N == index, probs_NK[:, index])
     else:
         notes.append("There is no ROC AUC: it needs images of both classes.")
     figures = {f"positive_{name}": row[name] for name in ("precision", "recall", "f1")}
     return {"positive": positive, **figures, "roc_auc": auc}
+
+
+def roc_auc(positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]]) -> float:
+    """Return the area under the ROC curve: how often a positive row has a higher score than another, ties as half.
+
+    That is the Mann-Whitney statistic (Hanley & McNeil 1982). Scikit-learn's gives the same, but takes 0.9 s to import.
+    """
+    _, place_N, times = np.unique(score_N, return_inverse=True, return_counts=True)
+    rank_N = (np.cumsum(times) - (times - 1) / 2)[place_N]
+    positives, n = int(positive_N.sum()), len(positive_N)
+    above = rank_N[positive_N].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * (n - positives)))
 
 
 class Units(NamedTuple):

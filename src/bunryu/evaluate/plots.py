@@ -196,6 +196,7 @@ def plot_examples(
     figure = sheet(1.9 * columns, (1.75 + 0.17 * lines) * rows, of, "examples", note)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])  # not drawn, but the layout looks at each of them
         axes.set_axis_off()
         axes.set_anchor("N")
     if not shown:
