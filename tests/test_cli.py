@@ -135,7 +135,7 @@ def test_a_very_long_setting_is_a_setting(
 ERRORS = [
     (["train", "photos", "model.weights=gone.pth"], ["model.weights: there is no file", "gone.pth"]),
     (["train", "photos", "model.name=resnet19", "model.weights=none"], ["no model 'resnet19'", "Did you mean"]),
-    (["train", "photos", "model.name=keras/vgg"], ["expected timm/NAME, torchvision/NAME or scratch_cnn"]),
+    (["train", "photos", "model.name=keras/vgg"], ["torchvision/NAME or scratch_cnn, base_cnn, mlp"]),
     (["train", "one", "model.name=scratch_cnn"], ["only one class, 'a'"]),
     (["train", "fin.csv", "model.name=scratch_cnn"], ["There is no file or folder fin.csv", "mean 'fine.csv'"]),
     (["train", "away.csv", "model.name=scratch_cnn"], ["Did you mean data.image_root=", "/photos?"]),

@@ -27,9 +27,9 @@ FLOORS: list[set[str]] = [
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning", "pacing", "recording"},
-    {"experiment", "evaluation", "probing", "benching"},
+    {"experiment", "evaluation", "probing", "benching", "scoring"},
     {"resuming", "api", "demo", "usage"},
-    {"commands"},
+    {"commands", "reference"},
     {"cli"},
 ]
 OUTSIDE = {"__init__": {"api", "errors", "process"}, "__main__": {"cli"}}  # the two doors

@@ -50,7 +50,9 @@ def test_a_run_as_weights(bunryu: Command, photos: Path, tiny_run: Tiny) -> None
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
     assert lines[0].split() == ["backbone", "loss", "macro-F1", "accuracy", "rare", "recall"]
-    assert sorted(line.split()[:2] for line in lines[1:-1]) == [["scratch_cnn", "balanced"], ["scratch_cnn", "plain"]]
+    assert sorted(line.split()[:2] for line in lines[1:-1]) == [
+        ["scratch_cnn", first] for first in ("balanced", "class-balanced", "logit-adjusted", "plain")
+    ]
     assert lines[1].endswith("best")
     assert sorted(path.name for path in Path("found").iterdir()) == [
         *("predictions_oof.csv", "probe.json", "recipe.yaml", "report.txt", "review.csv", "review.png", "settings.yaml")
@@ -220,7 +222,10 @@ def test_what_is_within_noise_is_said(found: Probed) -> None:
     told = [line.split("  ")[-1].strip() for line in table_lines(found)[1:-1]]
     assert told == ["best", "within noise of the best", "worse", "worse"]
     assert advice(found)[0] == "Noise does not tell these apart: A, B. Take the quickest."
-    assert advice(found)[1].endswith("by +0.000, macro-F1 by +0.100.")
+    assert advice(found)[1] == (
+        "Against plain, the loss balanced changes macro-F1 by +0.100 (beyond noise), the recall of the rare classes by "
+        "+0.000."
+    )
     assert repr(found) == "\n".join(table_lines(found))
 
 
@@ -229,7 +234,7 @@ def test_where_nothing_is_rare_nothing_is_said_of_it(found: Probed) -> None:
     even = Probed(found.tried, found.path, found.rows, [])
     assert not any("rare" in line for line in [*table_lines(even), *advice(even)])
     assert [line.split("  ")[-1].strip() for line in table_lines(even)[1:]][2] == "equal to the best"
-    assert advice(even)[1] == "The classes are about the same size: class weights have nothing to mend."
+    assert advice(even)[1] == "The classes are about the same size: losses for rare ones have nothing to mend."
 
 
 @pytest.mark.parametrize(("behind", "weighted"), [((-0.2, -0.05), True), ((-0.2, 0.01), False)])

@@ -508,3 +508,29 @@ def test_guarded_cells_come_back() -> None:
         assert guard(text)[:1] not in ("=", "+", "-", "@", "\t", "\r") or text == ""
         assert unguard(guard(text)) == text or text.startswith("'")
     assert guard(-1.5) == -1.5
+
+
+def test_a_tau_is_chosen_sealed_and_used_everywhere(tmp_path: Path, make_images: Any, tiny_settings: list[str]) -> None:
+    make_images(tmp_path / "photos", {"a": 30, "b": 8, "c": 6})
+    run = bunryu.train(
+        tmp_path / "photos", *tiny_settings, "decision.tau=auto", "split.val=0.3", out=tmp_path / "run", quiet=True
+    )
+    kept = run.model.sealed.decision.logit_offsets
+    assert kept is not None
+    assert "decision  " in (tmp_path / "run/report.txt").read_text(encoding="utf-8")
+    again = run.evaluate(out=tmp_path / "r")
+    assert again.metrics["val"]["macro_f1"] == run.metrics["val"]["macro_f1"]
+    best = bunryu.Model.open(tmp_path / "run/checkpoints/best.safetensors")
+    assert best.sealed.decision.logit_offsets is None
+    rows = read_table(tmp_path / "run/predictions_val.csv")
+    files = [tmp_path / "photos" / row["path"] for row in rows]
+    plain, used = best.probabilities(files), run.model.probabilities(files)
+    odds = plain * np.exp(kept)
+    np.testing.assert_allclose(used, odds / odds.sum(1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(used[:, 0], [float(row["p_a"]) for row in rows], atol=1e-5)
+    set_by_hand = bunryu.train(
+        tmp_path / "photos", *tiny_settings, "decision.tau=1", "split.val=0.3", out=tmp_path / "one", quiet=True
+    )
+    labels = [row["label"] for row in read_table(tmp_path / "one/split.csv") if row["split"] == "train"]
+    prior = np.array([labels.count(name) for name in "abc"]) / len(labels)
+    np.testing.assert_allclose(set_by_hand.model.sealed.decision.logit_offsets, -np.log(prior), rtol=1e-6)

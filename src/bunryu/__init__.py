@@ -29,7 +29,7 @@ from bunryu.errors import (
 from bunryu.process import wait_patiently
 
 if TYPE_CHECKING:
-    from bunryu.api import Evaluation, Model, Run, evaluate, open_run, predict, resume, train
+    from bunryu.api import Evaluation, Model, Run, Scored, evaluate, open_run, predict, resume, score, train
 
 __version__ = "0.1.0"
 
@@ -46,15 +46,17 @@ __all__ = [
     "ModelError",
     "Run",
     "RunError",
+    "Scored",
     "TrainingError",
     "evaluate",
     "open_run",
     "predict",
     "resume",
+    "score",
     "train",
 ]
 
-_LATE = ("Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train")
+_LATE = ("Evaluation", "Model", "Run", "Scored", "evaluate", "open_run", "predict", "resume", "score", "train")
 
 
 class _Face(ModuleType):

@@ -163,6 +163,7 @@ def predict(
     *,
     out: str | os.PathLike[str] | None = None,
     format: Format | None = None,
+    submission: str | os.PathLike[str] | None = None,
     batch_size: int = BATCH,
     image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
@@ -177,6 +178,7 @@ def predict(
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (with a byte-order mark, so that Excel shows Hangul), tsv or jsonl; by the ending of
             `out` when None.
+        submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
@@ -202,6 +204,7 @@ def predict(
             image_root=None if image_root is None else os.fspath(image_root),
             out=None if out is None else Path(out),
             format=format,
+            submission=None if submission is None else Path(submission),
             device=device,
         )
         if found.unreadable:
@@ -250,4 +253,7 @@ def evaluate(
     return found
 
 
-__all__: list[str] = ["Evaluation", "Model", "Run", "evaluate", "open_run", "predict", "resume", "train"]
+__all__: list[str] = [
+    *("Evaluation", "Model", "Run", "Scored"),
+    *("evaluate", "open_run", "predict", "resume", "score", "train"),
+]

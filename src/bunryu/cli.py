@@ -13,6 +13,7 @@ from bunryu import __version__, console, ranks
 from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
 from bunryu.errors import BunryuError, ConfigError, Interrupted, typed
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
+from bunryu.reference import recipes, settings
 
 app = typer.Typer(
     cls=Commands,
@@ -137,7 +138,7 @@ def probe(
         console.say(line)
     files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
     console.say(f"probe: {found.path} ({files})")
-    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss.class_weights="))]
+    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss."))]
     console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
 
 
@@ -222,6 +223,10 @@ def predict(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
     image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to. [its folder]")] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in."),
+    ] = None,
     device: Device = DeviceName.auto,
     quiet: Quiet = False,
 ) -> None:
@@ -235,8 +240,17 @@ def predict(
         from bunryu.ship import predict as ship
 
         found = ship.predict(
-            run, inputs, batch_size=batch_size, image_root=image_root, out=file, format=format, device=device.value
+            run,
+            inputs,
+            batch_size=batch_size,
+            image_root=image_root,
+            out=file,
+            format=format,
+            submission=submission,
+            device=device.value,
         )
+    if submission is not None:
+        return
     if out is None and format is None and found.predictions.paths == inputs[:1] == inputs:
         console.result(ship.top_k(found.predictions))
     elif file is None:
@@ -247,34 +261,23 @@ def predict(
 
 
 @app.command()
-def settings(
-    word: Annotated[str | None, typer.Argument(help="Show settings with this word only.")] = None,
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A table of images and answers.", show_default=False)],
+    truth: Annotated[Path, typer.Argument(help="A table of the same images and the truth.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Explain every setting of a run: key, type, default, meaning."""
-    from bunryu.config import keys
-    from bunryu.errors import nearest
-    from bunryu.settings import RunSettings, defaults
-    from bunryu.train.settings import Stage
+    """Score a table of answers against the truth; rows are joined by file name."""
+    console.set_quiet(quiet)
+    from bunryu import scoring
 
-    every = [*keys(RunSettings), *keys(Stage, "train.stages[].")]
-    found = [key for key in every if not word or word in key.name or word in key.help]
-    if not found and word:
-        raise ConfigError(f"No setting has {word!r} in its name or help.{nearest(word, [k.name for k in every])}")
-    for key in found:
-        print(f"{key.name}  ({key.type}; {defaults(key)})\n    {' '.join(key.help.split())}")
+    found = scoring.score(predictions, truth, out=out)
+    console.say(found.report.rstrip())
+    console.result(repr(found))
 
 
-@app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Show this recipe whole.")] = None) -> None:
-    """List the recipes that come with bunryu, or show one."""
-    from bunryu.settings import recipe_names, recipe_text
-
-    if name is not None:
-        print(recipe_text(name), end="")
-        return
-    for known in recipe_names():
-        print(f"{known:<12}{recipe_text(known).splitlines()[0].lstrip('# ')}")
-    print("\nOne of them whole: bunryu recipes NAME. To change one: save it as FILE.yaml, then --recipe FILE.yaml.")
+app.command()(settings)
+app.command()(recipes)
 
 
 def version(show: bool) -> None:

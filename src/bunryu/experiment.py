@@ -18,13 +18,13 @@ import torch
 from bunryu import console, ranks
 from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.table import Table
-from bunryu.errors import Interrupted, count, typed
+from bunryu.errors import ConfigError, Interrupted, count, typed
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.inference import Model, choose_device
-from bunryu.measuring import measure_rows, note_chosen, scorer, targets
+from bunryu.measuring import decide, measure_rows, note_chosen, scorer, targets
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
 from bunryu.models.sealed import seal
@@ -37,7 +37,7 @@ from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
 from bunryu.train.loop import fit
-from bunryu.train.losses import class_weights
+from bunryu.train.losses import Loss
 from bunryu.train.parallel import same_as_first
 from bunryu.train.showing import loss_note
 from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
@@ -106,6 +106,8 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
     ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
     plan = make_plan(settings, frame)
     if ranks.world() > 1:
+        if settings.loss.name == "soft_f1":
+            raise ConfigError("loss.name=soft_f1 is a figure of the whole batch, of which each process has a part.")
         told = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
     if minutes is not None:
@@ -180,7 +182,7 @@ def learn(
             model=model,
             settings=settings,
             stages=whole_stages(settings),
-            weights_K=class_weights(settings.loss, counts, model.classes),
+            loss=Loss.of(settings.loss, counts, model.classes, model.device),
             table=table,
             cache=cache,
             target=target,
@@ -207,7 +209,9 @@ def finish(
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
-    seal(folder.model, best.net, best.sealed.model_copy(update={"provenance": provenance}))
+    decision, told = decide(settings.decision.tau, best, table, workers=settings.data.workers, cache=cache)
+    best.sealed = best.sealed.model_copy(update={"provenance": provenance, "decision": decision})
+    seal(folder.model, best.net, best.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [
         measure_rows(
@@ -223,9 +227,11 @@ def finish(
     )
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    facts = facts | {"training": ended}
+    facts = facts | {"training": ended} | ({"decision": told} if told else {})
     write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {typed(folder.path)}")
     console.say(ended)
+    if told:
+        console.say(f"decision: {told}")
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")

@@ -105,8 +105,11 @@ def forward(
 
 
 def probabilities(logits_BK: torch.Tensor, decision: Decision) -> torch.Tensor:
-    """Return softmax(logits / temperature), float32 (B, K)."""
-    return torch.softmax(logits_BK / (decision.temperature or 1.0), dim=1)
+    """Return softmax(logits / temperature + offsets), float32 (B, K)."""
+    logits_BK = logits_BK / (decision.temperature or 1.0)
+    if decision.logit_offsets is not None:
+        logits_BK = logits_BK + torch.tensor(decision.logit_offsets, device=logits_BK.device)
+    return torch.softmax(logits_BK, dim=1)
 
 
 class Model:

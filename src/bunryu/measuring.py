@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from bunryu.data.decode import load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
+from bunryu.evaluate.deciding import choose_tau, offsets
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.inference import Model
+from bunryu.models.record import Decision
 from bunryu.predictions import Predictions
 
 EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall")
@@ -61,6 +64,36 @@ def measure_rows(
         return load(table.file(int(kept[i])), model.sealed.decode, model.sealed.input)
 
     return measured(name, predictions, settings, picture, skipped)
+
+
+def decide(
+    tau: float | Literal["auto"] | None, model: Model, table: Table, *, workers: int | None, cache: PixelCache | None
+) -> tuple[Decision, str]:
+    """Return what the model shall do with its logits, and that in words ("" for nothing).
+
+    Args:
+        tau: of logit adjustment; auto for the best on the validation rows.
+        model: trained, its decision still plain.
+        table: with the splits.
+        workers: threads that decode.
+        cache: where the table's pictures are kept.
+
+    Raises:
+        DataError: auto, without validation rows.
+    """
+    if tau is None:
+        return model.sealed.decision, ""
+    target = targets(table, model.classes)
+    counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
+    told = "as set"
+    if tau == "auto":
+        rows = table.split("val")
+        if not len(rows):
+            raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
+        kept, probs, _ = model.infer(table.file, rows, workers=workers, label="choosing tau", cache=cache)
+        tau, told = choose_tau(probs, target[kept], counts_K), "the best for macro-F1 on the validation rows"
+    decision = model.sealed.decision.model_copy(update={"logit_offsets": offsets(counts_K, tau)})
+    return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
 def note_chosen(results: list[Measured], monitor: str) -> None:

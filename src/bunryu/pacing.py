@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu import console
@@ -23,9 +24,7 @@ from bunryu.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
-from bunryu.settings import RunSettings
 from bunryu.train.feeding import Pictures, pictures
-from bunryu.train.losses import row_losses
 from bunryu.train.settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
 
@@ -138,12 +137,12 @@ def measure_pace(plan: Plan, sizes: list[Size]) -> Pace:
         task.advance()
         learn = {}
         for size in sizes:
-            learn[size] = _seconds_to_learn(feed, settings, batches, size)
+            learn[size] = _seconds_to_learn(feed, batches, size)
             task.advance()
     return Pace(look, learn)
 
 
-def _seconds_to_learn(feed: Pictures, settings: RunSettings, batches: list[NDArray[np.int64]], size: Size) -> float:
+def _seconds_to_learn(feed: Pictures, batches: list[NDArray[np.int64]], size: Size) -> float:
     """Return seconds a picture, forward and backward; the first batch warms up and does not count."""
     spec = feed.input.model_copy(update={"height": size[0], "width": size[1]})
     sized = Pictures(**{**vars(feed), "input": spec})
@@ -153,7 +152,7 @@ def _seconds_to_learn(feed: Pictures, settings: RunSettings, batches: list[NDArr
     for number, (x, batch) in enumerate(sized.batches(batches, 0)):
         logits_BK = sized.logits(x)
         target_B = torch.zeros(len(batch), dtype=torch.int64, device=x.device)
-        row_losses(settings.loss, logits_BK, target_B, None).mean().backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(logits_BK.float(), target_B).backward()  # type: ignore[no-untyped-call]
         net.zero_grad(set_to_none=True)
         if x.device.type == "cuda":
             torch.cuda.synchronize()

@@ -27,6 +27,7 @@ from bunryu.evaluate.metrics import positive_class
 from bunryu.inference import choose_device
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expected, expected_input, require_fit
 from bunryu.models.record import Architecture, Head, Sealed
+from bunryu.models.settings import SCRATCH
 from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.run import versions
 from bunryu.settings import RunSettings
@@ -179,7 +180,7 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
     model = {
         "name": architecture.name,
-        "weights": settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet"),
+        "weights": settings.model.weights or ("none" if architecture.name in SCRATCH else "imagenet"),
         "batch_norm": architecture.arguments.get("batch_norm", False),
     }
     chosen = {
@@ -241,7 +242,7 @@ def choose_input(
     )
     if wanted.mean is not None:
         return spec, "mean and std as given"
-    scratch = donor is None and (settings.model.weights == "none" or architecture.name == "scratch_cnn")
+    scratch = donor is None and (settings.model.weights == "none" or architecture.name in SCRATCH)
     source = wanted.normalize if wanted.normalize != "auto" else "train" if scratch else "weights"
     if source == "weights" and scratch:
         raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
@@ -262,7 +263,7 @@ def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected |
     if donor is not None:
         spec = donor.input
         return Expected((spec.height, spec.width), spec.crop_pct, spec.interpolation, spec.mean, spec.std)
-    return None if architecture.name == "scratch_cnn" else expected_input(architecture.name)
+    return None if architecture.name in SCRATCH else expected_input(architecture.name)
 
 
 def _indices(published: dict[str, int] | None, classes: list[str]) -> list[int] | None:

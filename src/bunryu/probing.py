@@ -5,6 +5,7 @@ It tells what to train next: which backbone, whether the rare classes need weigh
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +21,20 @@ from bunryu.data.decode import load
 from bunryu.data.splits import folds
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
+from bunryu.evaluate.deciding import adjusted_out_of_fold
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import figure
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
+from bunryu.models.settings import SCRATCH
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.predictions import Predictions
 from bunryu.run import new_folder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import write_atomic, write_json
 from bunryu.train.feeding import plain_features
-from bunryu.train.losses import class_weights
+from bunryu.train.losses import Loss
 from bunryu.train.probe import out_of_fold
 from bunryu.train.settings import LossSettings
 
@@ -39,8 +42,12 @@ FOLDS = 5
 LOSSES = {
     "plain": LossSettings(),
     "balanced": LossSettings(class_weights="balanced"),
+    "class-balanced focal": LossSettings(name="focal", class_weights="effective"),
+    "logit-adjusted": LossSettings(name="logit_adjusted"),
 }
 """What each probe tries; the names are those of the table."""
+ADJUSTED = "plain, adjusted"
+"""The plain head with its logits adjusted after training."""
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""
 
@@ -141,7 +148,7 @@ def _pairs(backbone: str) -> tuple[str, ...]:
 
 def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
     """Decide everything for one backbone; what there is to say of the data is said once."""
-    if settings.model.weights == "none" or (settings.model.name == "scratch_cnn" and settings.model.weights is None):
+    if settings.model.weights == "none" or (settings.model.name in SCRATCH and settings.model.weights is None):
         raise ConfigError(
             f"probe needs pretrained weights, and {settings.model.name} has none. Leave model.name out, or give "
             "model.weights=FILE or a run."
@@ -168,16 +175,32 @@ def _try(plan: Plan) -> Attempt:
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
         for name, loss in LOSSES.items():
-            probs = out_of_fold(x_NF, target, fold_N, len(classes), loss, class_weights(loss, counts, classes))
-            metrics = measure(probs, target, classes, groups=groups, bootstrap=plan.settings.evaluate.bootstrap)
-            predictions = Predictions([str(path) for path in own.paths], classes, probs, target, groups)
-            recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
-            weights = str(plan.settings.model.weights)
-            found.append(
-                Tried(plan.sealed.architecture.name, weights, name, metrics, predictions, float(np.mean(recalls)))
-            )
+            probs = out_of_fold(x_NF, target, fold_N, len(classes), Loss.of(loss, counts, classes, x_NF.device))
+            found.append(_measured(name, Predictions(list(map(str, own.paths)), classes, probs, target, groups), plan))
             task.advance()
+    found.append(_adjusted(found[0], fold_N, plan))
     return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
+
+
+def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
+    metrics = measure(
+        predictions.probs_NK,
+        predictions.true_N,
+        predictions.classes,
+        groups=predictions.groups,
+        bootstrap=plan.settings.evaluate.bootstrap,
+    )
+    recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
+    weights = str(plan.settings.model.weights)
+    return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
+
+
+def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
+    """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
+    before = plain.predictions
+    assert before.true_N is not None
+    probs, _ = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N)
+    return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
 def _review(best: Attempt, folder: Path) -> list[str]:
@@ -251,21 +274,28 @@ def advice(found: Probed) -> list[str]:
         lines.append(f"Noise does not tell these apart: {', '.join(same)}. Take the quickest.")
     elif len(plain) > 1:
         lines.append(f"{same[0]} is the best, beyond noise.")
-    best = found.best.backbone
-    balanced = next(one for one in found.tried if one.backbone == best and one.loss == "balanced")
-    gain = balanced.rare_recall - plain[best].rare_recall
-    change = balanced.metrics["macro_f1"] - plain[best].metrics["macro_f1"]
-    if found.rare:
-        lines.append(
-            f"Balanced class weights change the recall of the rare classes by {gain:+.3f}, macro-F1 by {change:+.3f}."
-        )
-    else:
-        lines.append("The classes are about the same size: class weights have nothing to mend.")
+    lines.append(_of_the_losses(found))
     lines.append(
         f"Fine-tuning usually beats this. Mind the intervals: this figure is of all {found.rows:,} images, a run's of "
         "its validation rows alone."
     )
     return lines
+
+
+def _of_the_losses(found: Probed) -> str:
+    """Say what the best loss other than plain changes on the best backbone, and whether noise explains it."""
+    if not found.rare:
+        return "The classes are about the same size: losses for rare ones have nothing to mend."
+    own = [one for one in found.tried if one.backbone == found.best.backbone]
+    plain = next(one for one in own if one.loss == "plain")
+    other = next(one for one in own if one.loss != "plain")
+    behind = plain.behind if other.behind is None else other.behind  # one of the two is the best of all
+    change = other.metrics["macro_f1"] - plain.metrics["macro_f1"]
+    return (
+        f"Against plain, the loss {other.loss} changes macro-F1 by {change:+.3f} "
+        f"({'beyond' if behind is not None and behind.clear else 'within'} noise), the recall of the rare classes by "
+        f"{other.rare_recall - plain.rare_recall:+.3f}."
+    )
 
 
 def _write(found: Probed, plan: Plan) -> None:
@@ -299,7 +329,7 @@ def _write(found: Probed, plan: Plan) -> None:
 
 
 def recipe(found: Probed) -> str:
-    """Return the recipe to train next: the best backbone, and class weights where they are clearly better."""
+    """Return the recipe to train next: the best backbone, and the best loss where it is clearly better than plain."""
     best = found.best
     lines = [
         f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, macro-F1 {figure(best.metrics, 'macro_f1')}",
@@ -308,6 +338,10 @@ def recipe(found: Probed) -> str:
         f"  weights: {value_text(best.weights)}",
     ]
     plain = next((one for one in found.tried if one.backbone == best.backbone and one.loss == "plain"), None)
-    if best.loss == "balanced" and plain is not None and plain.behind is not None and plain.behind.clear:
-        lines += ["loss:", "  class_weights: balanced"]
+    if plain is not None and plain.behind is not None and plain.behind.clear:
+        if best.loss == ADJUSTED:
+            lines += ["decision:", "  tau: auto"]
+        else:
+            chosen = LOSSES[best.loss].model_dump(exclude_defaults=True)
+            lines += ["loss:", *(f"  {key}: {value_text(value)}" for key, value in chosen.items())]
     return "\n".join(lines) + "\n"

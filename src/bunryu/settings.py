@@ -12,10 +12,11 @@ from pydantic import model_validator
 from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
 from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
 from bunryu.errors import ConfigError, nearest, some, typed
-from bunryu.evaluate.settings import EvaluateSettings
-from bunryu.models.settings import ModelSettings
+from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
+from bunryu.models.settings import SCRATCH, ModelSettings
 from bunryu.train.settings import (
     LossSettings,
+    MixSettings,
     OptimSettings,
     ScheduleSettings,
     TrainSettings,
@@ -38,7 +39,9 @@ class RunSettings(Settings):
     optim: OptimSettings = OptimSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = LossSettings()
+    mix: MixSettings = MixSettings()
     augment: AugmentSettings = AugmentSettings()
+    decision: DecisionSettings = DecisionSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
     @model_validator(mode="after")
@@ -47,11 +50,19 @@ class RunSettings(Settings):
             raise ValueError(
                 "augment.saturation and augment.hue change colours; with input.channels=grey set them to 0"
             )
-        scratch = self.model.name == "scratch_cnn"
-        if self.model.batch_norm and not scratch:
+        scratch = self.model.name in SCRATCH
+        if self.model.batch_norm and self.model.name != "scratch_cnn":
             raise ValueError(f"model.batch_norm is an option of scratch_cnn, not of {self.model.name}")
         if scratch and self.model.weights == "imagenet":
-            raise ValueError("scratch_cnn has no imagenet weights; leave model.weights out, or name a run or a file")
+            raise ValueError(f"{self.model.name} has no imagenet weights; leave them out, or name a run or a file")
+        if self.loss.name == "soft_f1" and self.train.accumulate > 1:
+            raise ValueError("loss.name=soft_f1 is a figure of the whole batch; set train.accumulate=1")
+        cached = [stage.name for stage in self.train.stages if stage.views is not None and not stage.solve]
+        if cached and self.mix.name in ("cutmix", "both"):
+            raise ValueError(
+                f"mix.name={self.mix.name}: the stage '{cached[0]}' learns from cached features, which CutMix cannot "
+                "mix; leave its views out, or use mix.name=mixup"
+            )
         if self.data.source is not None and self.data.train is not None:
             raise ValueError(
                 f"data came twice: data.source={self.data.source} and data.train={self.data.train}; give one"
@@ -213,5 +224,5 @@ def _suitable_recipe(layers: Sequence[Layer]) -> str:
     for layer in layers:
         section = layer.values.get("model")
         model |= section if isinstance(section, dict) else {}
-    scratch = model.get("name") == "scratch_cnn" and model.get("weights") in (None, "none")
+    scratch = model.get("name") in SCRATCH and model.get("weights") in (None, "none")
     return "scratch" if scratch or model.get("weights") == "none" else "default"

@@ -77,6 +77,8 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 SMALL: list[tuple[str, tuple[int, int]]] = [
     ("scratch_cnn", (20, 30)),
+    ("base_cnn", (20, 30)),
+    ("mlp", (20, 30)),
     *((f"timm/{name}", pair(size)) for name, size in TIMM.items()),
     *((f"torchvision/{name}", pair(size)) for name, size in TORCHVISION.items()),
 ]

@@ -23,6 +23,7 @@ from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train import checkpoint, loop
 from bunryu.train.checkpoint import load_checkpoint
 from bunryu.train.device import memory_advice
+from bunryu.train.losses import Loss
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -84,14 +85,14 @@ class TestNotFinite:
     ):
         run = tmp_path / "run"
         seen: list[list[str]] = []
-        losses, backward = loop.row_losses, loop.backward
+        losses, backward = Loss.rows, loop.backward
 
         def watch(job: Any, state: Any, feed: Any, x: Any, rows: Any, *rest: Any) -> None:
             seen.append([job.file(int(row)) for row in rows])
             backward(job, state, feed, x, rows, *rest)
 
         monkeypatch.setattr(loop, "backward", watch)
-        monkeypatch.setattr(loop, "row_losses", lambda *a: losses(*a) * (math.inf if len(seen) == 5 else 1))
+        monkeypatch.setattr(Loss, "rows", lambda *a: losses(*a) * (math.inf if len(seen) == 5 else 1))
         with pytest.raises(TrainingError, match="The loss is not finite") as caught:
             api.train(photos, *TWO, out=run, quiet=True)
         assert len(seen) == 5, "it stops at once"
@@ -459,7 +460,7 @@ class TestMemory:
         def fail() -> None:
             raise error
 
-        on_call(monkeypatch, loop, "row_losses", 2, fail)
+        on_call(monkeypatch, Loss, "rows", 2, fail)
         with pytest.raises(DeviceError, match=r"Out of memory with train\.batch_size=8\.") as caught:
             api.train(photos, *TWO, "train.accumulate=3", out=tmp_path / "run", quiet=True)
         assert "train.batch_size=4 train.accumulate=6" in str(caught.value)

@@ -24,7 +24,7 @@ from bunryu.models.record import Architecture
 from bunryu.storage import read_json, read_jsonl
 from bunryu.train import device, loop
 from bunryu.train.feeding import Pictures
-from bunryu.train.losses import class_weights, row_losses
+from bunryu.train.losses import Loss, class_weights
 from bunryu.train.optim import create_optimizer
 from bunryu.train.settings import LossSettings, OptimSettings, Stage
 from bunryu.train.stages import epoch_batches, freeze, training_mode
@@ -283,16 +283,16 @@ class TestLosses:
         for share in (0.0, 0.1, 0.5):
             wanted = torch.full((3, 3), share / 3)
             wanted[torch.arange(3), self.target] += 1 - share
-            found = row_losses(LossSettings(label_smoothing=share), self.logits, self.target, None)
+            found = Loss(LossSettings(label_smoothing=share), None, torch.ones(3)).rows(self.logits, self.target)
             torch.testing.assert_close(found, -(wanted * log_p).sum(dim=1))
 
     def test_class_weights_multiply_each_row(self):
-        plain = row_losses(LossSettings(), self.logits, self.target, None)
-        weighted = row_losses(LossSettings(), self.logits, self.target, torch.tensor([2.0, 9.0, 0.5]))
+        plain = Loss(LossSettings(), None, torch.ones(3)).rows(self.logits, self.target)
+        weighted = Loss(LossSettings(), torch.tensor([2.0, 9.0, 0.5]), torch.ones(3)).rows(self.logits, self.target)
         torch.testing.assert_close(weighted, plain * torch.tensor([2.0, 0.5, 2.0]))
 
     def test_half_precision_logits_are_computed_in_full(self):
-        found = row_losses(LossSettings(), self.logits.bfloat16(), self.target, None)
+        found = Loss(LossSettings(), None, torch.ones(3)).rows(self.logits.bfloat16(), self.target)
         assert found.dtype == torch.float32
 
     def test_balanced_weights_give_each_class_the_same_sum_and_the_mean_row_1(self):

@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from bunryu.errors import ConfigError
-from bunryu.train.losses import class_weights, cross_entropy, row_losses
+from bunryu.train.losses import Loss, class_weights, cross_entropy, focal, smoothed, soft_f1
 from bunryu.train.settings import LossSettings
 
 quick = settings(max_examples=40, deadline=None)
 SMOOTHING = [0.0, 0.1, 0.9]
+
+
+def row_losses(
+    loss: LossSettings, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None
+) -> torch.Tensor:
+    return Loss(loss, weights, torch.ones(logits.shape[1])).rows(logits, target)
 
 
 def case(rows: int, classes: int, seed: int = 0, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,3 +168,120 @@ def test_an_unknown_class_suggests_the_nearest() -> None:
 def test_a_class_without_a_weight_is_named() -> None:
     with pytest.raises(ConfigError, match=r"no weight for class bee, wasp. Give one for each class"):
         class_weights(LossSettings(class_weights={"ant": 1}), [3, 4, 5], ["ant", "bee", "wasp"])
+
+
+# The other losses
+
+EVERY = {
+    "cross_entropy": LossSettings(),
+    "smoothed": LossSettings(label_smoothing=0.1),
+    "weighted": LossSettings(class_weights="balanced"),
+    "focal": LossSettings(name="focal"),
+    "focal smoothed": LossSettings(name="focal", label_smoothing=0.1),
+    "class-balanced focal": LossSettings(name="focal", class_weights="effective"),
+    "logit_adjusted": LossSettings(name="logit_adjusted"),
+    "soft_f1": LossSettings(name="soft_f1"),
+}
+
+
+def of(loss: LossSettings, classes: int) -> Loss:
+    return Loss.of(loss, [3 * k + 1 for k in range(classes)], [f"c{k}" for k in range(classes)])
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("classes", [2, 1000])
+@pytest.mark.parametrize("soft", [False, True])
+def test_every_loss_keeps_the_contract(name: str, classes: int, soft: bool) -> None:
+    """One float32 value a row, of indices or shares, in half precision too; gradients; finite at extremes."""
+    loss = of(EVERY[name], classes)
+    logits, target = case(16, classes)
+    shares = smoothed(target, classes, 0.3)
+    given = shares if soft else target
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for size in (1.0, 1e3):
+            z = (logits * size).to(dtype).requires_grad_()
+            value = loss.rows(z, given)
+            assert value.shape == (16,)
+            assert value.dtype == torch.float32
+            assert torch.isfinite(value).all()
+            assert (value >= -1e-6).all()
+            value.sum().backward()
+            assert z.grad is not None
+            assert torch.isfinite(z.grad).all()
+    torch.testing.assert_close(loss.rows(logits, smoothed(target, classes, 0.0)), loss.rows(logits, target))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [LossSettings(name="focal", gamma=0.0), LossSettings(name="logit_adjusted", tau=0.0)],
+    ids=["gamma 0", "tau 0"],
+)
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+def test_they_are_cross_entropy_where_their_parameter_says_so(loss: LossSettings, smoothing: float) -> None:
+    logits, target = case(30, 5)
+    loss = loss.model_copy(update={"label_smoothing": smoothing})
+    expected = F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(of(loss, 5).rows(logits, target), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
+def test_focal_is_its_paper(gamma: float) -> None:
+    """Lin et al. 2017, equation 4: -(1 - p_t)^gamma log p_t; for two classes that of torchvision (sigmoid)."""
+    from torchvision.ops import sigmoid_focal_loss
+
+    logits, target = case(20, 4)
+    p_B = logits.softmax(1)[torch.arange(20), target]
+    torch.testing.assert_close(focal(logits, target, gamma), -((1 - p_B) ** gamma) * p_B.log())
+    two, right = case(20, 2)
+    theirs = sigmoid_focal_loss(two[:, 1] - two[:, 0], right.float(), alpha=-1, gamma=gamma)
+    torch.testing.assert_close(focal(two, right, gamma), theirs, rtol=1e-4, atol=1e-6)
+    mixed = smoothed(target, 4, 0.2)
+    each = torch.stack([focal(logits, torch.full((20,), k), gamma) for k in range(4)], dim=1)
+    torch.testing.assert_close(focal(logits, mixed, gamma), (mixed * each).sum(1))
+
+
+def test_focal_has_gradients() -> None:
+    logits, target = case(4, 3)
+    wanted = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: focal(z, target, 2.0, 0.1), (wanted,))
+
+
+def test_logit_adjustment_is_its_paper() -> None:
+    """Menon et al. 2021, equation 10: -log (e^(f_y + tau log pi_y) / sum_k e^(f_k + tau log pi_k))."""
+    logits, target = case(20, 3)
+    counts, tau = [100, 10, 1], 1.5
+    z = logits.double().numpy() + tau * np.log(np.array(counts) / 111)
+    expected = -(z[np.arange(20), target.numpy()] - np.log(np.exp(z).sum(1)))
+    loss = Loss.of(LossSettings(name="logit_adjusted", tau=tau), counts, ["a", "b", "c"])
+    np.testing.assert_allclose(loss.rows(logits, target).numpy(), expected, rtol=1e-5)
+
+
+def test_soft_f1_of_sure_answers_is_one_minus_macro_f1() -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    true, said = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
+    logits = torch.full((60, 4), -100.0)
+    logits[torch.arange(60), torch.from_numpy(said)] = 100.0
+    loss = soft_f1(logits, torch.from_numpy(true))
+    torch.testing.assert_close(loss, torch.full((60,), 1 - float(f1_score(true, said, average="macro"))))
+    only = torch.from_numpy(np.where(true == 3, 0, true))  # class 3 is said, but not in the truth
+    absent = f1_score(only, said, average="macro", labels=[0, 1, 2])
+    torch.testing.assert_close(soft_f1(logits, only)[0], torch.tensor(1 - float(absent)))
+
+
+@quick
+@given(st.lists(st.integers(1, 5000), min_size=2, max_size=8), st.sampled_from([0.0, 0.9, 0.999, 0.9999]))
+def test_effective_weights_are_their_paper(counts: list[int], beta: float) -> None:
+    """Cui et al. 2019, equation 2: E_n = (1 - beta^n) / (1 - beta); weights are proportional to 1 / E_n."""
+    names = [f"c{k}" for k in range(len(counts))]
+    weights = class_weights(LossSettings(class_weights="effective", beta=beta), counts, names)
+    effective = np.array([sum(beta**i for i in range(count)) for count in counts])
+    np.testing.assert_allclose(np.array(weights) / weights[0], effective[0] / effective, rtol=1e-6)
+    assert np.dot(weights, counts) / sum(counts) == pytest.approx(1)
+
+
+def test_soft_f1_takes_no_weights_and_no_smoothing() -> None:
+    for wrong in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
+        with pytest.raises(ValueError, match="soft_f1 has no rows to weight or smooth"):
+            LossSettings(name="soft_f1", **wrong)

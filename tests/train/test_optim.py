@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 import warnings
 from itertools import pairwise
 from typing import Any, get_args
@@ -166,6 +167,46 @@ def test_multistep_is_torchs(milestones: list[int]) -> None:
     expected = torchs(lambda o: optim.lr_scheduler.MultiStepLR(o, milestones, gamma=0.3), 4 * 10, every=4)
     settings = ScheduleSettings(name="multistep", milestones=milestones, gamma=0.3)
     assert ours(settings, 4, 10) == pytest.approx(expected)
+
+
+def test_exponential_is_torchs() -> None:
+    expected = torchs(lambda o: optim.lr_scheduler.ExponentialLR(o, gamma=0.8), 4 * 6, every=4)
+    assert ours(ScheduleSettings(name="exponential", gamma=0.8), 4, 6) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("per_epoch", "epochs"), [(5, 4), (7, 3), (1, 30), (10, 1)])
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_one_cycle_is_torchs_and_warms_up_by_itself(per_epoch: int, epochs: int, warmup: float) -> None:
+    total = per_epoch * epochs
+    expected = torchs(
+        lambda o: optim.lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=total, cycle_momentum=False), total
+    )
+    found = ours(ScheduleSettings(name="one_cycle", warmup_epochs=warmup), per_epoch, epochs)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 4])
+def test_one_cycle_of_a_handful_of_updates_stays_within_its_bounds(updates: int) -> None:
+    assert all(0 < factor <= 1 for factor in ours(ScheduleSettings(name="one_cycle"), 1, updates))
+
+
+OPTIMIZERS = typing.get_args(OptimSettings.model_fields["name"].annotation)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_learns_with_two_rates(net: Classifier, name: str) -> None:
+    optimizer = create_optimizer(net, OptimSettings(name=name, lr=1e-4, head_lr=1e-3), ALL)
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = {key: value.clone() for key, value in net.named_parameters()}
+    for _ in range(2):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net.eval()(x), torch.tensor([0, 1, 2, 0])).backward()
+        optimizer.step()
+    moved = [key for key, value in net.named_parameters() if not torch.equal(value, before[key])]
+    assert all(torch.isfinite(value).all() for value in net.parameters())
+    assert any(key.startswith("head") for key in moved)
+    assert any(key.startswith("backbone") for key in moved)
+    assert {group["name"] for group in optimizer.param_groups} == {"head", "backbone"}
 
 
 def test_plateau_drops_by_gamma() -> None:

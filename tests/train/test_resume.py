@@ -208,6 +208,9 @@ def stopped_and_straight(nursery: Nursery, photos: Path, folder: Path, pairs: Se
         ("sgd", "bf16", ("model.name=timm/test_resnet", "model.weights=none", "input.size=32")),
         ("rmsprop", "fp32", ("schedule.name=constant", "input.channels=grey")),
         ("nadam", "fp32", ("schedule.warmup_epochs=1.5", "augment.crop_scale=null")),
+        ("lion", "fp32", ("schedule.name=exponential", "mix.name=both", "mix.remix=true", "train.sampler=class_aware")),
+        ("lamb", "fp32", ("schedule.name=one_cycle", "mix.name=mixup", "mix.end_epoch=2", "loss.name=focal")),
+        ("adan", "fp32", ("loss.name=logit_adjusted", "mix.name=cutmix", "mix.probability=0.5")),
     ],
 )
 def test_every_optimizer_and_precision_resumes(
@@ -219,7 +222,7 @@ def test_every_optimizer_and_precision_resumes(
     assert len(history(run)) == 2
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "nadam"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "nadam", "lamb", "lion", "adan"])
 def test_an_optimizer_comes_back_in_the_memory_format_of_its_parameters(name: str, tmp_path: Path):
     """Else kernels round differently at the ends of rows, which shows on some processors and sizes alone."""
     import torch

@@ -21,6 +21,7 @@ PLAIN = ("augment.crop_scale=null", "augment.hflip=0", "loss.label_smoothing=0",
             "with augmentation, label smoothing and class weights",
         ),
         ((), "with augmentation (not in head) and label smoothing"),
+        ((*PLAIN, "loss.name=logit_adjusted", "mix.name=mixup"), "with logit-adjusted loss and mixing"),
     ],
 )
 def test_only_what_is_used_is_named(pairs: tuple[str, ...], told: str) -> None:

@@ -128,8 +128,9 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
         "weighted F1": figure(metrics, "weighted_f1"),
         "macro precision": figure(metrics, "macro_precision"),
         "macro recall": figure(metrics, "macro_recall"),
-        "loss": figure(metrics, "loss"),
     }
+    if "loss" in metrics:
+        figures["loss"] = figure(metrics, "loss")
     if "positive" in metrics:
         name = shorten(metrics["positive"], _NAME_WIDTH)
         for part, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):

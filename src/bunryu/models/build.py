@@ -1,4 +1,4 @@
-"""A network by its name: scratch_cnn, or any classification model of timm or torchvision, with a new head."""
+"""A network by its name: one of our own, or any classification model of timm or torchvision, with a new head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from bunryu.errors import ModelError, nearest, some
 from bunryu.models.hub import fetched, first_line
 from bunryu.models.libraries import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
-from bunryu.models.scratch import scratch_cnn
+from bunryu.models.scratch import scratch_net
+from bunryu.models.settings import SCRATCH
 
 Library = Literal["scratch", "timm", "torchvision"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
@@ -71,11 +72,11 @@ def find(name: str) -> tuple[Library, str]:
     Raises:
         ModelError: no library knows the name; the nearest ones are named.
     """
-    if name == "scratch_cnn":
+    if name in SCRATCH:
         return "scratch", name
     library, _, bare = name.rpartition("/")
     if library not in ("", "timm", "torchvision"):
-        raise ModelError(f"model.name: expected timm/NAME, torchvision/NAME or scratch_cnn, received {name!r}.")
+        raise ModelError(f"model.name: expected timm/NAME, torchvision/NAME or {some(SCRATCH)}, received {name!r}.")
     if library in ("", "timm") and _in_timm(bare):
         _require_tag(bare)
         return "timm", bare
@@ -112,7 +113,7 @@ def build(architecture: Architecture, classes: int, *, pretrained: bool = False)
     if unknown := set(architecture.arguments) - set(_ARGUMENTS):
         raise ModelError(f"{architecture.name}: there is no argument {some(sorted(unknown))}; known: {_ARGUMENTS}.")
     if library == "scratch":
-        backbone, features = scratch_cnn(architecture.channels, **architecture.arguments)
+        backbone, features = scratch_net(bare, architecture.channels, **architecture.arguments)
         return Classifier(backbone, features, classes, architecture.dropout, repeat=False)
     make = partial(_timm_net if library == "timm" else _torchvision_net, bare, architecture.arguments, pretrained)
     try:
@@ -181,7 +182,7 @@ def require_fit(net: Classifier, architecture: Architecture, size: tuple[int, in
         with torch.no_grad():
             shape = tuple(net.eval().features(torch.zeros(1, architecture.channels, *size, device=device)).shape)
     except Exception as error:
-        known = None if architecture.name == "scratch_cnn" else expected_input(architecture.name).size
+        known = None if architecture.name in SCRATCH else expected_input(architecture.name).size
         mend = f" It is made for {known[0]}x{known[1]}; leave sizes out, or set others." if known else ""
         raise ModelError(f"{architecture.name} cannot take pictures of {told}: {first_line(error)}.{mend}") from error
     finally:
@@ -269,7 +270,7 @@ def _nearest_name(library: str, bare: str) -> str:
     """Name the models that have the wanted name in theirs (whatever its case and dashes), else the one most alike."""
     timm = import_timm()
 
-    choices = [] if library else ["scratch_cnn"]
+    choices = [] if library else list(SCRATCH)
     if library in ("", "timm"):
         choices += [f"timm/{name}" for name in timm.list_models()]
     if library in ("", "torchvision"):

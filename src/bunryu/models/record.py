@@ -56,6 +56,8 @@ class Decision(Settings):
 
     temperature: float | None = None
     """Logits are divided by it; not when null."""
+    logit_offsets: list[float] | None = None
+    """Added to the logits, a number a class: -tau log(prior) of logit adjustment; nothing when null."""
     thresholds: dict[str, float] = {}
     """Class -> least probability to answer with it."""
 

@@ -8,15 +8,18 @@ from pydantic import Field
 
 from bunryu.config import Settings
 
+SCRATCH = ("scratch_cnn", "base_cnn", "mlp")
+"""Networks of our own, without pretrained weights; see `scratch`."""
+
 
 class ModelSettings(Settings):
     """Which network, and where its weights come from."""
 
     name: str = "timm/tf_efficientnetv2_b0"
-    """scratch_cnn, timm/NAME or torchvision/NAME; a bare NAME is looked up in timm first."""
+    """scratch_cnn, base_cnn, mlp, timm/NAME or torchvision/NAME; a bare NAME is looked up in timm first."""
     weights: str | None = None
     """imagenet (fetched from the hub), a .safetensors or .pth file, a run folder, or none (from scratch).
-    When null: imagenet for timm and torchvision names, none for scratch_cnn."""
+    When null: imagenet for timm and torchvision names, none for the first three."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Dropout in front of the last linear layer."""
     batch_norm: bool = False

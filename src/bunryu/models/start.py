@@ -13,6 +13,7 @@ from bunryu.models.build import Classifier, build, expected_input, find, librari
 from bunryu.models.hub import weights_name
 from bunryu.models.record import Architecture, Sealed, read_sealed
 from bunryu.models.sealed import open_sealed
+from bunryu.models.settings import SCRATCH
 from bunryu.models.weights import Loaded, choose_library, load_file_into
 from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
@@ -50,7 +51,7 @@ def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | N
         name = choose_library(name, Path(str(settings.model.weights)))
     library, bare = find(name)
     full = bare if library == "scratch" else f"{library}/{bare}"
-    arguments: dict[str, Any] = {"batch_norm": settings.model.batch_norm}
+    arguments: dict[str, Any] = {"batch_norm": settings.model.batch_norm} if full == "scratch_cnn" else {}
     if library != "scratch":
         arguments = size_arguments(full, settings.input.size or expected_input(full).size)
     return Architecture(
@@ -68,7 +69,7 @@ def network(settings: RunSettings, architecture: Architecture, donor: Sealed | N
         ModelError: weights that cannot be had, or that do not fit.
     """
     torch.manual_seed(key_of(settings.train.seed, "init"))
-    weights = settings.model.weights or ("none" if architecture.name == "scratch_cnn" else "imagenet")
+    weights = settings.model.weights or ("none" if architecture.name in SCRATCH else "imagenet")
     if donor is not None:
         path = _model_file(Path(weights))
         net, _ = open_sealed(path)
@@ -131,7 +132,7 @@ def _donors_architecture(settings: RunSettings, donor: Sealed) -> Architecture:
             f"model.weights: the run {run} has model.batch_norm={str(batch_norm).lower()}. Leave the setting out."
         )
     size = settings.input.size
-    if size and own.name != "scratch_cnn" and size_arguments(own.name, size) != own.arguments:
+    if size and own.name not in SCRATCH and size_arguments(own.name, size) != own.arguments:
         raise ModelError(
             f"model.weights: the run {run} has weights for {donor.input.height}x{donor.input.width} alone, not for "
             f"{size[0]}x{size[1]}. Leave input.size out."

@@ -19,11 +19,12 @@ from bunryu import console
 from bunryu.cells import pad, shorten, width
 from bunryu.data.decode import Source
 from bunryu.data.loading import Batch, load_batches
-from bunryu.errors import ConfigError, count, some
+from bunryu.errors import ConfigError, DataError, count, some
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
 from bunryu.run import model_file
 from bunryu.ship.gathering import gather
+from bunryu.ship.submission import fill
 from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
@@ -67,6 +68,7 @@ def predict(
     image_root: str | None = None,
     out: Path | None = None,
     format: Format | None = None,
+    submission: Path | None = None,
     device: Any = "auto",
 ) -> Predicted:
     """Predict every input that can be read; everything that can be refused is, before the model is opened.
@@ -78,6 +80,7 @@ def predict(
         image_root: what a table's paths are relative to; its own folder when None.
         out: also write the predictions there, and beside them FILE.skipped.csv where some inputs cannot be read.
         format: of `out`; by its ending, else csv, when None.
+        submission: a competition's sample file, whose rows and columns `out` gets instead.
         device: where to compute, for a model that is not open yet.
 
     Raises:
@@ -88,6 +91,8 @@ def predict(
     """
     if isinstance(model, Path):
         model = model_file(model)
+    if submission is not None:
+        require_submission(submission, out, format)
     written_as: Format = "csv" if out is None else format_of(out, format)
     if out is not None:
         require_writable(out)
@@ -108,7 +113,12 @@ def predict(
         [(gathered.names[row], failed[row]) for row in sorted(failed)],
         len(gathered.files),
     )
-    if out is not None:
+    if submission is not None and out is not None:
+        if found.unreadable:
+            raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
+        write_atomic(out, fill(submission, found.predictions, model.sealed))
+        console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
+    elif out is not None:
         _write(found, out, written_as)
     return found
 
@@ -124,6 +134,20 @@ def _reading(files: Sequence[Source], sealed: Sealed, batch_size: int) -> Iterat
     with closing(batches):
         first = list(islice(batches, 1))
         yield chain(first, batches)
+
+
+def require_submission(sample: Path, out: Path | None, format: Format | None) -> None:
+    """Refuse a sample that is not there, and a submission without a file or in another format.
+
+    Raises:
+        ConfigError: saying what is missing.
+    """
+    if not sample.is_file():
+        raise ConfigError(f"--submission: there is no file {sample}.")
+    if out is None or format is not None or out.suffix.lower() != ".csv":
+        raise ConfigError("--submission: name the file to write, a CSV, and no --format: --out submission.csv")
+    if out.exists():
+        raise ConfigError(f"--out: {out} is there already, and a submission replaces nothing. Name another file.")
 
 
 def format_of(out: Path, format: Format | None) -> Format:

@@ -29,6 +29,7 @@ from bunryu.kept import kept, key_of_facts
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.parallel import block
+from bunryu.train.sampling import plain
 from bunryu.train.settings import Stage, size_at
 
 Rows = NDArray[np.int64]
@@ -75,13 +76,15 @@ class Pictures:
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
         spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
-        for batch in load_batches(self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache):
+        asked = map(plain, batches)
+        read = load_batches(self.table.file, asked, decode, spec, workers=self.workers, cache=self.cache)
+        for keys, batch in zip(batches, read, strict=True):
             require_read(batch.failed, self.table.file)
             pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
             if not len(batch.rows):  # a process without a part of a short batch
                 yield pixels, batch.rows
                 continue
-            parameters = draw(self.augment, self.seed, epoch, batch.rows)
+            parameters = draw(self.augment, self.seed, epoch, keys)
             yield apply(pixels, parameters, self.augment, self.input), batch.rows
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -120,7 +123,7 @@ class Features:
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield features (B, F) of the epoch's view."""
         view_NF = self.views_VNF[epoch % len(self.views_VNF)]
-        for rows in batches:
+        for rows in map(plain, batches):
             yield view_NF[torch.from_numpy(self.place[rows]).to(view_NF.device)], rows
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:

@@ -20,13 +20,14 @@ from bunryu.storage import read_jsonl, write_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
-from bunryu.train.losses import row_losses
+from bunryu.train.mixing import mix
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
+from bunryu.train.sampling import epoch_rows, plain
 from bunryu.train.settings import LOWER_IS_BETTER
 from bunryu.train.showing import epoch_line, header_line, loss_note
-from bunryu.train.stages import epoch_batches, freeze, training_mode
+from bunryu.train.stages import freeze, in_batches, training_mode
 from bunryu.train.state import Job, State
 
 
@@ -98,7 +99,8 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
     """Train for (the rest of) one epoch; return its row of the history."""
     settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
     assert state.optimizer is not None
-    batches = epoch_batches(job.rows, settings.batch_size, settings.seed, progress.total_epochs)
+    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs)
+    batches = in_batches(order, settings.batch_size)
     updates = -(-len(batches) // settings.accumulate)
     training_mode(job.model.net, stage)
     start = saved = time.monotonic()
@@ -108,7 +110,7 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
         for x, rows in feed.batches(mine, progress.total_epochs):
             group = progress.step // settings.accumulate
             last_of_group = progress.step + 1 == min((group + 1) * settings.accumulate, len(batches))
-            group_rows = np.concatenate(batches[group * settings.accumulate : (group + 1) * settings.accumulate])
+            group_rows = plain(np.concatenate(batches[group * settings.accumulate : (group + 1) * settings.accumulate]))
             set_lr(state.optimizer, factor(job, progress, updates, group))
             backward(job, state, feed, x, rows, len(group_rows))
             progress.step += 1
@@ -126,8 +128,7 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     """Solve the head on the features (a linear probe) instead of an epoch; return its row of the history."""
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
-    weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=job.model.device)
-    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.settings.loss, weights_K, job.settings.train.seed)
+    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, job.settings.train.seed)
     state.progress.sums = ranks.from_first(sums)
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:
@@ -167,15 +168,25 @@ def learn_from(
     job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[np.int64], group_rows: int
 ) -> tuple[float, float]:
     """Go forward and backward; return the sum of the losses, and how many answers were right."""
-    target_B = torch.from_numpy(job.target[rows]).to(x.device)
-    weights_K = None if job.weights_K is None else torch.tensor(job.weights_K, device=x.device)
+    x, target = mixed(job, state, x, torch.from_numpy(job.target[rows]).to(x.device))
     logits_BK = feed.logits(x)
-    loss_B = row_losses(job.settings.loss, logits_BK, target_B, weights_K)
+    loss_B = job.loss.rows(logits_BK, target)
     loss = loss_B.sum()
     if not torch.isfinite(loss):
         raise not_finite(job.folder, job.file, rows, "loss")
     state.scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
-    return loss.item(), (logits_BK.argmax(dim=1) == target_B).sum().item()
+    answer_B = target if target.ndim == 1 else target.argmax(dim=1)  # of a mixed row, the label with the larger share
+    return loss.item(), (logits_BK.argmax(dim=1) == answer_B).sum().item()
+
+
+def mixed(job: Job, state: State, x: torch.Tensor, target_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a batch and its target, mixed where the settings want it and until the epoch that they say."""
+    settings, progress = job.settings.mix, state.progress
+    if settings.name == "none" or progress.total_epochs >= (settings.end_epoch or progress.total_epochs + 1):
+        return x, target_B
+    process = (ranks.rank(),) if ranks.world() > 1 else ()
+    key = (progress.total_epochs, progress.step, *process)
+    return mix(x, target_B, job.loss.counts_K, settings, job.settings.train.seed, *key)
 
 
 def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:

@@ -1,6 +1,9 @@
-"""Losses. Each returns one value a row; the loop reduces."""
+"""Losses. Each returns one value a row, of class indices or of mixed (soft) targets; the loop reduces."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,33 +12,111 @@ from bunryu.errors import ConfigError, nearest, some
 from bunryu.train.settings import LossSettings
 
 
-def row_losses(
-    settings: LossSettings, logits_BK: torch.Tensor, target_B: torch.Tensor, weights_K: torch.Tensor | None
-) -> torch.Tensor:
-    """Return the loss of each row, shape (B,), float32.
+@dataclass(frozen=True)
+class Loss:
+    """A loss with what it knows of the training rows.
 
-    Args:
+    Attributes:
         settings: which loss.
-        logits_BK: shape (B, K), any float dtype; computed in float32.
-        target_B: class indices, shape (B,).
-        weights_K: class weights, shape (K,), or None.
+        weights_K: the weight of each class, or None where all are equal.
+        counts_K: training rows of each class.
     """
-    match settings.name:
-        case "cross_entropy":
-            loss_B = cross_entropy(logits_BK.float(), target_B, settings.label_smoothing)
-    return loss_B if weights_K is None else loss_B * weights_K[target_B]
+
+    settings: LossSettings
+    weights_K: torch.Tensor | None
+    counts_K: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        settings: LossSettings,
+        counts: Sequence[int],
+        classes: Sequence[str],
+        device: torch.device | str = "cpu",
+    ) -> Loss:
+        """Prepare a loss for training rows with so many of each class.
+
+        Raises:
+            ConfigError: see `class_weights`.
+        """
+        weights = class_weights(settings, counts, classes)
+        weights_K = None if weights is None else torch.tensor(weights, device=device)
+        return cls(settings, weights_K, torch.tensor(counts, dtype=torch.float32, device=device))
+
+    def rows(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, shape (B,), float32.
+
+        Args:
+            logits_BK: shape (B, K), any float dtype; computed in float32.
+            target: class indices (B,), or the share of each class (B, K), rows that sum to 1.
+        """
+        z_BK = logits_BK.float()
+        smoothing = self.settings.label_smoothing
+        match self.settings.name:
+            case "cross_entropy":
+                loss_B = cross_entropy(z_BK, target, smoothing)
+            case "focal":
+                loss_B = focal(z_BK, target, self.settings.gamma, smoothing)
+            case "logit_adjusted":
+                # Menon et al. 2021, "Long-tail learning via logit adjustment", equation 10
+                prior_K = self.counts_K / self.counts_K.sum()
+                loss_B = cross_entropy(z_BK + self.settings.tau * prior_K.log(), target, smoothing)
+            case "soft_f1":
+                loss_B = soft_f1(z_BK, target)
+        if self.weights_K is None:
+            return loss_B
+        return loss_B * (self.weights_K[target] if target.ndim == 1 else target.float() @ self.weights_K)
 
 
-def cross_entropy(logits_BK: torch.Tensor, target_B: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+def cross_entropy(logits_BK: torch.Tensor, target: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy, with label smoothing as Szegedy et al. 2016 ("Rethinking the Inception architecture")."""
-    return F.cross_entropy(logits_BK, target_B, reduction="none", label_smoothing=label_smoothing)
+    target = target if target.ndim == 1 else target.to(logits_BK.dtype)
+    return F.cross_entropy(logits_BK, target, reduction="none", label_smoothing=label_smoothing)
 
 
-def class_weights(settings: LossSettings, counts: list[int], classes: list[str]) -> list[float] | None:
+def focal(logits_BK: torch.Tensor, target: torch.Tensor, gamma: float, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Focal loss, Lin et al. 2017 ("Focal loss for dense object detection", equation 4): -(1 - p)^gamma log p.
+
+    Over softmax probabilities. Of a soft target each class counts with its share; `class_weights` is its alpha, and
+    with class_weights=effective it is the class-balanced focal loss of Cui et al. 2019.
+    """
+    log_p_BK = F.log_softmax(logits_BK, dim=1)
+    wrong_BK = (-torch.expm1(log_p_BK)).clamp_min(torch.finfo(log_p_BK.dtype).eps)  # at 0 a root has no gradient
+    losses_BK = -(wrong_BK**gamma) * log_p_BK
+    if target.ndim == 1 and not label_smoothing:
+        return losses_BK.gather(1, target[:, None])[:, 0]
+    share_BK = smoothed(target, logits_BK.shape[1], label_smoothing).to(logits_BK.dtype)
+    return torch.where(share_BK > 0, share_BK * losses_BK, 0.0).sum(dim=1)
+
+
+def soft_f1(logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 - macro-F1 of the batch with probabilities for counts: the same value for each row, shape (B,).
+
+    F1 of class k is 2 sum(p_k y_k) / (sum(p_k) + sum(y_k)); see Bénédict et al. 2022, "sigmoidF1" (section 3), for
+    such surrogates. The mean is over the classes that the batch has: the F1 of the others is 0 whatever is done, but
+    their probability lowers that of those.
+    """
+    p_BK, y_BK = logits_BK.softmax(dim=1), smoothed(target, logits_BK.shape[1], 0.0).to(logits_BK.dtype)
+    true_K = y_BK.sum(dim=0)
+    f1_K = 2 * (p_BK * y_BK).sum(dim=0) / (p_BK.sum(dim=0) + true_K).clamp_min(torch.finfo(p_BK.dtype).tiny)
+    there_K = true_K > 0
+    loss = 1 - torch.where(there_K, f1_K, 0.0).sum() / there_K.sum().clamp_min(1)
+    return loss.expand(len(logits_BK))
+
+
+def smoothed(target: torch.Tensor, classes: int, label_smoothing: float) -> torch.Tensor:
+    """Return the share of each class, float32 (B, K), of indices (B,) or shares (B, K), smoothed."""
+    share_BK = F.one_hot(target, classes).float() if target.ndim == 1 else target.float()
+    return share_BK * (1 - label_smoothing) + label_smoothing / classes
+
+
+def class_weights(settings: LossSettings, counts: Sequence[int], classes: Sequence[str]) -> list[float] | None:
     """Return the weight of each class, scaled so that the mean weight of a training row is 1.
 
     Args:
-        settings: balanced (n / (K n_k), as scikit-learn's), given numbers, or none.
+        settings: balanced (n / (K n_k), as scikit-learn's); effective: (1 - beta) / (1 - beta^n_k), by the effective
+            number of samples (Cui et al. 2019, "Class-balanced loss based on effective number of samples",
+            equation 2); given numbers; or none.
         counts: training rows of each class.
         classes: class names.
 
@@ -47,6 +128,8 @@ def class_weights(settings: LossSettings, counts: list[int], classes: list[str])
         return None
     if given == "balanced":
         weights = [1.0 / count for count in counts]
+    elif given == "effective":
+        weights = [(1 - settings.beta) / (1 - settings.beta**count) for count in counts]
     else:
         unknown = [name for name in given if name not in classes]
         missing = [name for name in classes if name not in given]

@@ -91,7 +91,22 @@ def lr_factor(
             return rise * settings.gamma ** (epoch // settings.step_epochs)
         case "multistep":
             return rise * settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
+        case "exponential":
+            return rise * settings.gamma**epoch
+        case "one_cycle":  # Smith & Topin 2019 ("Super-convergence"), annealed by cosines as torch's OneCycleLR
+            return _one_cycle(update, epochs * updates_per_epoch)
         case "plateau":
             return rise * settings.gamma**plateau_drops
         case "constant":
             return rise
+
+
+def _one_cycle(update: int, updates: int) -> float:
+    """Return the factor of an update, with the defaults of torch's OneCycleLR."""
+    rising, start, end = 0.3, 1 / 25, 1 / 250_000
+    top = max(rising * updates - 1, 0)
+    if update < top:
+        low, share = start, update / top
+    else:
+        low, share = end, 1 - (update - top) / max(updates - 1 - top, 1)
+    return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * share))

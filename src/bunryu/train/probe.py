@@ -6,7 +6,6 @@ weight decay alone. A few numbers of weight decay are tried on rows that are hel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,8 +16,7 @@ from torch import nn
 
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
-from bunryu.train.losses import row_losses
-from bunryu.train.settings import LossSettings
+from bunryu.train.losses import Loss
 
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)
 _STEPS = 100
@@ -49,8 +47,7 @@ def solve(
     x_NF: torch.Tensor,
     target_N: torch.Tensor,
     classes: int,
-    loss: LossSettings,
-    weights_K: torch.Tensor | None,
+    loss: Loss,
     weight_decay: float,
     start: LinearHead | None = None,
 ) -> LinearHead:
@@ -64,7 +61,6 @@ def solve(
         target_N: class indices.
         classes: K.
         loss: which loss.
-        weights_K: class weights, or None.
         weight_decay: of the weights, not of the bias.
         start: begin there (for a row of weight decays); at zero when None.
     """
@@ -78,7 +74,7 @@ def solve(
 
     def objective() -> torch.Tensor:
         solver.zero_grad()
-        rows_N = row_losses(loss, z_NF @ weight.T + bias, target_N, weights_K)
+        rows_N = loss.rows(z_NF @ weight.T + bias, target_N)
         value = rows_N.mean() + weight_decay / 2 * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
@@ -91,26 +87,24 @@ def solve_best(
     x_NF: torch.Tensor,
     target_N: torch.Tensor,
     classes: int,
-    loss: LossSettings,
-    weights_K: torch.Tensor | None,
+    loss: Loss,
     judge_N: torch.Tensor,
 ) -> LinearHead:
     """Return the head on all rows, with the weight decay that does best on those of `judge_N` (a mask) unseen."""
     scores: list[tuple[float, float]] = []
     head = None
     for decay in WEIGHT_DECAYS:
-        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, weights_K, decay, head)
-        judged = row_losses(loss, head.logits(x_NF[judge_N]), target_N[judge_N], weights_K)
+        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay, head)
+        judged = loss.rows(head.logits(x_NF[judge_N]), target_N[judge_N])
         scores.append((float(judged.mean()), decay))
-    return solve(x_NF, target_N, classes, loss, weights_K, min(scores)[1], head)
+    return solve(x_NF, target_N, classes, loss, min(scores)[1], head)
 
 
 def solve_into(
     net: Classifier,
     views_VNF: torch.Tensor,
     target_N: torch.Tensor,
-    loss: LossSettings,
-    weights_K: torch.Tensor | None,
+    loss: Loss,
     seed: int,
 ) -> dict[str, float]:
     """Give the network the head that is best on these features; return the sums of loss, correct and rows.
@@ -120,7 +114,6 @@ def solve_into(
         views_VNF: features of V views of N pictures.
         target_N: class indices.
         loss: which loss.
-        weights_K: class weights, or None.
         seed: names the fifth of the rows that chooses the weight decay.
     """
     views, n, _ = views_VNF.shape
@@ -128,12 +121,12 @@ def solve_into(
     order_N = generator(seed, "judge").permutation(n)
     judge_N = torch.from_numpy(order_N < max(1, round(_JUDGE * n))).to(target_N.device)
     every = views_VNF.flatten(0, 1), target_N.repeat(views)
-    head = solve_best(*every, linear.out_features, loss, weights_K, judge_N.repeat(views))
+    head = solve_best(*every, linear.out_features, loss, judge_N.repeat(views))
     with torch.no_grad():
         for parameter, value in zip((linear.weight, linear.bias), head.linear(), strict=True):
             parameter.copy_(value)
         logits_NK = head.logits(views_VNF[0])
-        losses_N = row_losses(loss, logits_NK, target_N, weights_K)
+        losses_N = loss.rows(logits_NK, target_N)
     correct = float((logits_NK.argmax(dim=1) == target_N).sum())
     return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
 
@@ -143,8 +136,7 @@ def out_of_fold(
     target_N: NDArray[np.int64],
     fold_N: NDArray[np.int64],
     classes: int,
-    loss: LossSettings,
-    weights_K: Sequence[float] | None,
+    loss: Loss,
 ) -> NDArray[np.float32]:
     """Return probabilities (N, K) of each row by a head that was solved without the row's fold.
 
@@ -152,13 +144,12 @@ def out_of_fold(
     has a say in what answers for it. Three folds at least.
     """
     truth = torch.from_numpy(target_N).to(x_NF.device)
-    weights = None if weights_K is None else torch.tensor(weights_K, device=x_NF.device)
     probs = np.zeros((len(target_N), classes), np.float32)
     k = int(fold_N.max()) + 1
     for fold in range(k):
         rest = fold_N != fold
         judge = torch.from_numpy((fold_N == (fold + 1) % k)[rest])
         seen, unseen = torch.from_numpy(rest), torch.from_numpy(~rest)
-        head = solve_best(x_NF[seen], truth[seen], classes, loss, weights, judge)
+        head = solve_best(x_NF[seen], truth[seen], classes, loss, judge)
         probs[~rest] = torch.softmax(head.logits(x_NF[unseen]), dim=1).cpu().numpy()
     return probs

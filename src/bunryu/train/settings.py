@@ -89,6 +89,11 @@ class TrainSettings(Settings):
     monitor: Monitor = "macro_f1"
     """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
     roc_auc and positive_* for two classes. Of epochs with the same figure the one with the lower loss is best."""
+    sampler: Literal["shuffle", "class_aware"] = "shuffle"
+    """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
+    power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew."""
+    sampler_power: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Of class_aware: 0 for classes equally often, 1 for as often as they are, 0.5 between (Mahajan et al. 2018)."""
     patience: Count | None = None
     """Stop a stage after so many epochs without improvement; never when null."""
     min_improvement: NotNegative = 0.0
@@ -162,8 +167,12 @@ def size_at(sizes: list[Size], epoch: int, epochs: int) -> Size:
 class OptimSettings(Settings):
     """The optimiser, from timm's factory."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop", "nadam"] = "adamw"
-    """adamw, adam, sgd (Nesterov momentum), rmsprop or nadam."""
+    name: Literal[
+        "adamw", "adam", "sgd", "rmsprop", "nadam", "nadamw", "radam", "adamp", "adabelief", "adan", "adopt",
+        "lamb", "lars", "lion", "novograd", "sgdp", "madgrad", "adafactor",
+    ] = "adamw"  # fmt: skip
+    """The optimisers of timm's factory: adamw, adam, sgd (Nesterov momentum), rmsprop, nadam, lamb (for large batches),
+    lion, adan and so on."""
     lr: Positive = 1e-3
     """Learning rate of everything but the head, at its peak."""
     head_lr: Positive | None = None
@@ -180,14 +189,15 @@ class OptimSettings(Settings):
 class ScheduleSettings(Settings):
     """How the learning rate moves within a stage."""
 
-    name: Literal["cosine", "step", "multistep", "plateau", "constant"] = "cosine"
-    """cosine to nearly 0; step: times gamma every step_epochs; multistep: times gamma at milestones;
+    name: Literal["cosine", "step", "multistep", "exponential", "one_cycle", "plateau", "constant"] = "cosine"
+    """cosine to nearly 0; step: times gamma every step_epochs; multistep: times gamma at milestones; exponential: times
+    gamma every epoch; one_cycle: from 1/25 up over 30 % of the stage and down to nearly 0, with no other warm-up;
     plateau: times gamma after plateau_patience epochs without improvement of train.monitor; constant."""
     warmup_epochs: NotNegative = 0.0
     """Epochs (or a part of one) of linear warm-up at the start of each stage: 4 updates at least, half of the stage
     at most; none when 0."""
     gamma: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Factor of step, multistep and plateau."""
+    """Factor of step, multistep, exponential and plateau."""
     step_epochs: Count = 10
     """Epochs between two drops of step."""
     milestones: list[Count] = []
@@ -202,13 +212,59 @@ class ScheduleSettings(Settings):
         return self
 
 
+class MixSettings(Settings):
+    """Two training rows of a batch made into one."""
+
+    name: Literal["none", "mixup", "cutmix", "both"] = "none"
+    """mixup (Zhang et al. 2018), cutmix (Yun et al. 2019), both: one or the other, batch by batch. On cached features
+    (a stage with views) mixup is manifold mixup (Verma et al. 2019), cutmix is refused. A solved head is not mixed."""
+    probability: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Chance that a batch is mixed."""
+    alpha: Positive = 0.2
+    """The share of the first row is drawn from Beta(alpha, alpha); this one of mixup."""
+    cutmix_alpha: Positive = 1.0
+    """The same of cutmix."""
+    cutmix_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Of both: the chance that it is cutmix."""
+    end_epoch: Count | None = None
+    """The last epoch of the run that is mixed; all are when null."""
+    remix: bool = False
+    """ReMix (Chou et al. 2020): the whole label goes to the second class where it is kappa times rarer and the first
+    row's share is below tau, and likewise the other way round."""
+    kappa: Annotated[float, Field(ge=1.0)] = 3.0
+    """Of remix."""
+    tau: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Of remix."""
+
+    @model_validator(mode="after")
+    def _used(self) -> MixSettings:
+        if self.remix and self.name == "none":
+            raise ValueError("mix.remix corrects the labels of mixed rows; give mix.name=mixup, cutmix or both")
+        return self
+
+
 class LossSettings(Settings):
     """What is minimised."""
 
-    name: Literal["cross_entropy"] = "cross_entropy"
-    """cross_entropy."""
+    name: Literal["cross_entropy", "focal", "logit_adjusted", "soft_f1"] = "cross_entropy"
+    """cross_entropy; focal (Lin et al. 2017; with class_weights=effective the class-balanced focal loss);
+    logit_adjusted: cross-entropy after adding tau log(prior) to the logits in training alone (Menon et al. 2021);
+    soft_f1: 1 - macro-F1 of the whole batch, with probabilities for counts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target spread evenly over all classes (Szegedy et al. 2016)."""
-    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
-    """balanced (by inverse counts in the training rows), or {class: weight}; all equal when null.
-    Scaled so that the mean weight of a training row is 1."""
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016). Not with soft_f1."""
+    class_weights: Literal["balanced", "effective"] | dict[str, Positive] | None = None
+    """balanced (by inverse counts in the training rows), effective (by the effective number of samples, Cui et al.
+    2019; see beta), or {class: weight}; all equal when null. Scaled so that the mean weight of a training row is 1.
+    Not with soft_f1."""
+    gamma: NotNegative = 2.0
+    """Of focal: how much less rows count that are answered well; 0 is cross-entropy."""
+    beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Of class_weights=effective: towards 1 the weights come near those of balanced, at 0 they are equal."""
+    tau: NotNegative = 1.0
+    """Of logit_adjusted: how much of log(prior) is added; 0 is cross-entropy."""
+
+    @model_validator(mode="after")
+    def _of_the_batch(self) -> LossSettings:
+        if self.name == "soft_f1" and (self.label_smoothing or self.class_weights is not None):
+            raise ValueError("loss.name=soft_f1 has no rows to weight or smooth; leave class_weights and smoothing out")
+        return self

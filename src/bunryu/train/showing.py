@@ -16,6 +16,8 @@ def loss_note(settings: RunSettings) -> str:
     plain = [stage.name for stage in settings.train.stages if stage.views == 0]
     augmented = "augmentation" + (f" (not in {' and '.join(plain)})" if plain else "")
     used = [augmented] if settings.augment != NO_AUGMENT else []
+    used += [] if settings.loss.name == "cross_entropy" else [f"{settings.loss.name.replace('_', '-')} loss"]
+    used += [] if settings.mix.name == "none" else ["mixing"]
     used += ["label smoothing"] if settings.loss.label_smoothing else []
     used += ["class weights"] if settings.loss.class_weights else []
     return "with " + " and ".join([", ".join(used[:-1])] * bool(used[1:]) + used[-1:]) if used else "on plain pictures"

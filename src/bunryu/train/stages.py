@@ -44,11 +44,15 @@ def stages_told(stages: list[Stage]) -> str:
 
 
 def epoch_batches(rows: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Return the epoch's batches in random order; a last single row joins the batch before it.
+    """Return an epoch's batches of rows in random order; see `in_batches`."""
+    return in_batches(rows[generator(seed, "order", epoch).permutation(len(rows))], batch_size)
+
+
+def in_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Return the rows in batches; a last single row joins the batch before it.
 
     BatchNorm cannot train on one row, and dropping the row would leave some pictures unseen.
     """
-    order = rows[generator(seed, "order", epoch).permutation(len(rows))]
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [np.concatenate(batches[-2:])]

@@ -18,6 +18,7 @@ from bunryu.data.table import Table
 from bunryu.inference import Model
 from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress
+from bunryu.train.losses import Loss
 from bunryu.train.settings import Stage
 
 
@@ -29,7 +30,7 @@ class Job:
     settings: RunSettings
     stages: list[Stage]
     """With whole numbers of epochs."""
-    weights_K: list[float] | None
+    loss: Loss
     table: Table
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""

@@ -1,0 +1,69 @@
+"""From probabilities to answers that do justice to rare classes: logit adjustment after training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.evaluate.metrics import averages
+
+_Floats = NDArray[np.floating[Any]]
+
+TAUS = tuple(round(0.05 * i, 2) for i in range(41))
+"""What `choose_tau` tries: 0 to 2."""
+
+
+def offsets(counts_K: NDArray[np.integer[Any]], tau: float) -> list[float]:
+    """Return what is added to the logits: -tau log(prior) of each class, up to a constant.
+
+    Menon et al. 2021, "Long-tail learning via logit adjustment", equation 9.
+
+    Args:
+        counts_K: training rows of each class.
+        tau: 0 changes nothing, 1 answers as if all classes were equally frequent.
+    """
+    prior_K = np.asarray(counts_K, np.float64) / np.sum(counts_K)
+    return [float(value) for value in -tau * np.log(prior_K)]
+
+
+def adjusted(probs_NK: _Floats, counts_K: NDArray[np.integer[Any]], tau: float) -> NDArray[np.float32]:
+    """Return the probabilities after the adjustment, float32 (N, K)."""
+    logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets(counts_K, tau)
+    odds_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    return (odds_NK / odds_NK.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: NDArray[np.integer[Any]]) -> float:
+    """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest."""
+    k = probs_NK.shape[1]
+    support_K = np.bincount(true_N, minlength=k)
+    found = []
+    for tau in TAUS:
+        pred_N = adjusted(probs_NK, counts_K, tau).argmax(axis=1)
+        right_K = np.bincount(true_N[pred_N == true_N], minlength=k)
+        predicted_K = np.bincount(pred_N, minlength=k)
+        found.append(float(averages(right_K, support_K, predicted_K)["macro_f1"]))
+    return TAUS[int(np.argmax(np.round(found, 12)))]
+
+
+def adjusted_out_of_fold(
+    probs_NK: _Floats, true_N: NDArray[np.int64], fold_N: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], float]:
+    """Adjust each fold with the tau that is best on the other folds, so that no row has a say in its own answer.
+
+    Args:
+        probs_NK: probabilities out of fold.
+        true_N: class indices.
+        fold_N: the fold of each row.
+
+    Returns:
+        The probabilities, and the tau that is best on all rows.
+    """
+    counts_K = np.bincount(true_N, minlength=probs_NK.shape[1])
+    found_NK = np.zeros(probs_NK.shape, np.float32)
+    for fold in np.unique(fold_N):
+        own = fold_N == fold
+        found_NK[own] = adjusted(probs_NK[own], counts_K, choose_tau(probs_NK[~own], true_N[~own], counts_K))
+    return found_NK, choose_tau(probs_NK, true_N, counts_K)

@@ -1,0 +1,92 @@
+"""Predictions in the shape of a competition's sample file: the same rows, order and columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from bunryu.data.columns import Columns, ends_like_an_image, read_csv
+from bunryu.errors import DataError, count, nearest, some
+from bunryu.models.record import Sealed
+from bunryu.predictions import Predictions
+
+ANSWERS = ("ans", "answer", "target", "label", "class", "pred", "prediction", "category")
+"""What a column to fill in is called; else it is the last one."""
+
+
+def fill(sample: Path, predictions: Predictions, sealed: Sealed) -> str:
+    """Return the sample file with its answers filled in, as CSV.
+
+    Rows are joined by path, or by file name where paths differ. An answer is the class's published index where the
+    sample has whole numbers (or nothing) there and the model knows such indices, else the class's name. A table
+    without a column to fill in, such as a list of images, becomes ``ID,image_path,target``, ID counting from 0.
+
+    Raises:
+        DataError: a row of the sample without a prediction, or a prediction without a row.
+    """
+    table = read_csv(sample)
+    name = image_column_of(table)
+    images = table.values[name]
+    answers = answers_for(images, table, predictions, sealed)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    target = _answer_column(table, name)
+    if target is None:
+        writer.writerow(["ID", "image_path", "target"])
+        writer.writerows(zip(range(len(images)), images, answers, strict=True))
+    else:
+        filled = {**table.values, target: answers}
+        writer.writerow(filled)
+        writer.writerows(zip(*filled.values(), strict=True))
+    return buffer.getvalue()
+
+
+def image_column_of(table: Columns) -> str:
+    """Return the column that names the images: the first whose cells end like it, else the first of all."""
+    found = (name for name, cells in table.values.items() if all(map(ends_like_an_image, cells)))
+    return next(found, next(iter(table.values)))
+
+
+def answers_for(images: Sequence[str], table: Columns, predictions: Predictions, sealed: Sealed) -> list[str]:
+    """Return the answer to each image of the sample."""
+    place = places(images, predictions.paths, table.where)
+    name = image_column_of(table)
+    target = _answer_column(table, name)
+    head = sealed.heads[0]
+    there = [] if target is None else [cell for cell in table.values[target] if cell]
+    as_number = head.published is not None and all(cell.lstrip("-").isdigit() for cell in there)
+    words = [str(number) for number in head.published or []] if as_number else head.classes
+    return [words[predictions.pred_N[at]] for at in place]
+
+
+def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]:
+    """Return where in `paths` each image is, by path or else by file name.
+
+    Raises:
+        DataError: an image that is not among them or twice, or one of them that is no image of the table.
+    """
+    keys = list(images) if set(images) <= set(paths) else [PurePath(image).name for image in images]
+    known = list(paths) if keys == list(images) else [PurePath(path).name for path in paths]
+    index = {key: at for at, key in enumerate(known)}
+    if len(index) < len(known):
+        twice = sorted({key for key in known if known.count(key) > 1}) if len(known) < 10_000 else ["some names"]
+        raise DataError(f"{where}: {some(twice)} stand in several folders, so file names do not tell them apart.")
+    missing = [image for image, key in zip(images, keys, strict=True) if key not in index]
+    if missing:
+        raise DataError(
+            f"{where}: {count(len(missing), 'row has', 'rows have')} no prediction: {some(missing)}."
+            f"{nearest(PurePath(missing[0]).name, known)} Every row needs one."
+        )
+    extra = sorted(set(known) - set(keys))
+    if extra:
+        raise DataError(
+            f"{where}: {count(len(extra), 'prediction has', 'predictions have')} no row there: {some(extra)}."
+        )
+    return [index[key] for key in keys]
+
+
+def _answer_column(table: Columns, images: str) -> str | None:
+    others = [name for name in table.values if name != images]
+    return next((name for name in others if name.lower() in ANSWERS), others[-1] if others else None)
