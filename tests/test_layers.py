@@ -27,9 +27,10 @@ FLOORS: list[set[str]] = [
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
     {"measuring", "planning", "pacing", "recording"},
-    {"experiment", "evaluation", "probing", "benching", "scoring"},
+    {"experiment", "evaluation", "probing", "benching", "scoring", "splitting"},
     {"resuming", "api", "demo", "usage"},
-    {"commands", "reference"},
+    {"commands"},
+    {"reference", "side_commands"},
     {"cli"},
 ]
 OUTSIDE = {"__init__": {"api", "errors", "process"}, "__main__": {"cli"}}  # the two doors

@@ -29,7 +29,7 @@ from bunryu.errors import (
 from bunryu.process import wait_patiently
 
 if TYPE_CHECKING:
-    from bunryu.api import Evaluation, Model, Run, Scored, evaluate, open_run, predict, resume, score, train
+    from bunryu.api import Evaluation, Model, Run, Scored, evaluate, open_run, predict, resume, score, split, train
 
 __version__ = "0.1.0"
 
@@ -53,10 +53,11 @@ __all__ = [
     "predict",
     "resume",
     "score",
+    "split",
     "train",
 ]
 
-_LATE = ("Evaluation", "Model", "Run", "Scored", "evaluate", "open_run", "predict", "resume", "score", "train")
+_LATE = ("Evaluation", "Model", "Run", "Scored", "evaluate", "open_run", "predict", "resume", "score", "split", "train")
 
 
 class _Face(ModuleType):

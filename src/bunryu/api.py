@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import console, evaluation, experiment, resuming
+from bunryu import console, evaluation, experiment, resuming, splitting
 from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
@@ -148,6 +148,39 @@ def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = F
     return Run(folder)
 
 
+def split(
+    data: str | os.PathLike[str] | pd.DataFrame,
+    *overrides: str,
+    out: str | os.PathLike[str],
+    link: Literal["copy", "hard", "symlink"] = "copy",
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Lay the split of the data out as folders, OUT/train/CLASS/FILE, without training anything.
+
+    Args:
+        data: as for `train`.
+        overrides: ``data.key=value`` and ``split.key=value`` pairs.
+        out: a new or empty folder; it also gets split.csv.
+        link: copy the files, or link to them.
+        quiet: print nothing.
+
+    Returns:
+        path, label, split (and group) of every row.
+
+    Raises:
+        BunryuError: with one message that says what, where and how to mend.
+    """
+    import pandas as pd
+
+    frame = None if isinstance(data, (str, os.PathLike)) else data
+    values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    settings = load_settings(overrides, values=values)
+    require_there(settings.data, frame)
+    with console.quietly(quiet):
+        table = splitting.split(settings, Path(out), frame=frame, link=link)
+    return pd.DataFrame(table.named_columns()).drop(columns="digest", errors="ignore")
+
+
 def open_run(path: str | os.PathLike[str]) -> Run:
     """Open a run folder.
 
@@ -255,5 +288,5 @@ def evaluate(
 
 __all__: list[str] = [
     *("Evaluation", "Model", "Run", "Scored"),
-    *("evaluate", "open_run", "predict", "resume", "score", "train"),
+    *("evaluate", "open_run", "predict", "resume", "score", "split", "train"),
 ]

@@ -10,10 +10,21 @@ from typing import Annotated
 import typer
 
 from bunryu import __version__, console, ranks
-from bunryu.commands import Commands, Device, DeviceName, Format, Quiet, TrainCommand, data_and_pairs, nothing_written
-from bunryu.errors import BunryuError, ConfigError, Interrupted, typed
+from bunryu.commands import (
+    ORIGIN,
+    Commands,
+    Device,
+    DeviceName,
+    Format,
+    Quiet,
+    TrainCommand,
+    data_and_pairs,
+    nothing_written,
+)
+from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 from bunryu.reference import recipes, settings
+from bunryu.side_commands import bench, probe, score, split
 
 app = typer.Typer(
     cls=Commands,
@@ -26,7 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_ORIGIN = "the command line"
 _BEGAN = time.monotonic()
 
 
@@ -87,7 +97,7 @@ def train(
     with nothing_written():
         from bunryu.settings import load_settings
 
-        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes, origin=_ORIGIN)
+        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes, origin=ORIGIN)
         from bunryu.data.sources import require_there
         from bunryu.run import require_new
 
@@ -100,80 +110,6 @@ def train(
             return
         folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
-
-
-@app.command()
-def probe(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
-    ] = None,
-    backbone: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[=WEIGHTS]", help="A backbone to try; give it several times to compare. [model.name]"
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N]")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Tell in a minute what frozen weights reach.
-
-    Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
-    """
-    console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args or [])
-    values = {"data": {} if data is None else {"source": data}}
-    from bunryu.data.sources import require_there
-    from bunryu.run import require_new
-    from bunryu.settings import load_settings
-
-    require_there(load_settings(pairs, values=values, origin=_ORIGIN).data)
-    require_new(out)
-    from bunryu import probing
-
-    found = probing.probe(pairs, backbone or [], values, out=out)
-    console.result(repr(found))
-    for line in (*probing.advice(found), *found.look):
-        console.say(line)
-    files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
-    console.say(f"probe: {found.path} ({files})")
-    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss."))]
-    console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
-
-
-@app.command()
-def bench(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
-    ] = None,
-    tune: Annotated[bool, typer.Option("--tune", help="Time other precisions and thread counts too.")] = False,
-    out: Annotated[Path, typer.Option(help="With --tune: where the fastest settings go.")] = Path("tuned.yaml"),
-    quiet: Quiet = False,
-) -> None:
-    """Time a few steps of a run on this machine.
-
-    The pure step on a batch in memory, training from files, and prediction; with --tune, other ways to compute.
-    """
-    console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args or [])
-    from bunryu.data.sources import require_there
-    from bunryu.settings import load_settings
-
-    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=_ORIGIN)
-    require_there(settings.data)
-    if tune and out.exists():
-        raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
-    from bunryu import benching
-
-    found, plan = benching.bench(settings, tune=tune)
-    console.result("\n".join([benching.HEADER, *(way.line() for way in found)]))
-    if tune:
-        best = benching.fastest(found)
-        benching.write_tuned(out, best, plan)
-        console.say(f"fastest: {best.precision}, {best.threads} threads: {out}")
-        console.say(f"next: bunryu train {typed(data) if data else 'DATA'} --recipe {typed(out)}")
 
 
 @app.command()
@@ -199,7 +135,7 @@ def evaluate(
 
     console.set_quiet(quiet)
     folder = open_folder(run)
-    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], _ORIGIN)
+    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], ORIGIN)
     if data is not None:
         require_path(data)
     from bunryu import evaluation
@@ -260,24 +196,8 @@ def predict(
         raise typer.Exit(2)
 
 
-@app.command()
-def score(
-    predictions: Annotated[Path, typer.Argument(help="A table of images and answers.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(help="A table of the same images and the truth.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Score a table of answers against the truth; rows are joined by file name."""
-    console.set_quiet(quiet)
-    from bunryu import scoring
-
-    found = scoring.score(predictions, truth, out=out)
-    console.say(found.report.rstrip())
-    console.result(repr(found))
-
-
-app.command()(settings)
-app.command()(recipes)
+for command in (probe, bench, split, score, settings, recipes):
+    app.command()(command)
 
 
 def version(show: bool) -> None:

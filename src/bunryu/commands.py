@@ -17,6 +17,8 @@ from bunryu.errors import ConfigError, Interrupted
 from bunryu.usage import told_plainly
 
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
+ORIGIN = "the command line"
+"""Where settings come from, for messages."""
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
 
@@ -28,6 +30,14 @@ class DeviceName(StrEnum):
     cuda = "cuda"
     mps = "mps"
     cpu = "cpu"
+
+
+class LinkName(StrEnum):
+    """How a file is laid out anew."""
+
+    copy = "copy"
+    hard = "hard"
+    symlink = "symlink"
 
 
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]

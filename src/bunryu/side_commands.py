@@ -1,0 +1,123 @@
+"""The commands beside training and using a model: probe, bench, split, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bunryu import console
+from bunryu.commands import ORIGIN, LinkName, Quiet, data_and_pairs, nothing_written
+from bunryu.errors import ConfigError, typed
+
+
+def probe(
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WEIGHTS]", help="A backbone to try; give it several times to compare. [model.name]"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N]")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell in a minute what frozen weights reach.
+
+    Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
+    """
+    console.set_quiet(quiet)
+    data, pairs = data_and_pairs(args or [])
+    values = {"data": {} if data is None else {"source": data}}
+    from bunryu.data.sources import require_there
+    from bunryu.run import require_new
+    from bunryu.settings import load_settings
+
+    require_there(load_settings(pairs, values=values, origin=ORIGIN).data)
+    require_new(out)
+    from bunryu import probing
+
+    found = probing.probe(pairs, backbone or [], values, out=out)
+    console.result(repr(found))
+    for line in (*probing.advice(found), *found.look):
+        console.say(line)
+    files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
+    console.say(f"probe: {found.path} ({files})")
+    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss."))]
+    console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
+
+
+def bench(
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
+    ] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Time other precisions and thread counts too.")] = False,
+    out: Annotated[Path, typer.Option(help="With --tune: where the fastest settings go.")] = Path("tuned.yaml"),
+    quiet: Quiet = False,
+) -> None:
+    """Time a few steps of a run on this machine.
+
+    The pure step on a batch in memory, training from files, and prediction; with --tune, other ways to compute.
+    """
+    console.set_quiet(quiet)
+    data, pairs = data_and_pairs(args or [])
+    from bunryu.data.sources import require_there
+    from bunryu.settings import load_settings
+
+    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=ORIGIN)
+    require_there(settings.data)
+    if tune and out.exists():
+        raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
+    from bunryu import benching
+
+    found, plan = benching.bench(settings, tune=tune)
+    console.result("\n".join([benching.HEADER, *(way.line() for way in found)]))
+    if tune:
+        best = benching.fastest(found)
+        benching.write_tuned(out, best, plan)
+        console.say(f"fastest: {best.precision}, {best.threads} threads: {out}")
+        console.say(f"next: bunryu train {typed(data) if data else 'DATA'} --recipe {typed(out)}")
+
+
+def split(
+    args: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train: data.* and split.* count.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    link: Annotated[LinkName, typer.Option(help="Copy the files, or link to them.")] = LinkName.copy,
+    quiet: Quiet = False,
+) -> None:
+    """Lay the split out as folders: OUT/train/CLASS/FILE, and so on."""
+    console.set_quiet(quiet)
+    data, pairs = data_and_pairs(args)
+    from bunryu.data.sources import require_there
+    from bunryu.settings import load_settings
+
+    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=ORIGIN)
+    require_there(settings.data)
+    from bunryu import splitting
+
+    with nothing_written():
+        splitting.split(settings, out, link=link.value)
+    console.say(f"next: bunryu train {typed(out)}")
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A table of images and answers.", show_default=False)],
+    truth: Annotated[Path, typer.Argument(help="A table of the same images and the truth.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a table of answers against the truth; rows are joined by file name."""
+    console.set_quiet(quiet)
+    from bunryu import scoring
+
+    found = scoring.score(predictions, truth, out=out)
+    console.say(found.report.rstrip())
+    console.result(repr(found))
