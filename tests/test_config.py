@@ -159,7 +159,7 @@ def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
         ("model.name=", ["model.name: expected text, received null"]),
         ("train.device=gpu", ["expected auto, cuda, mps or cpu, received 'gpu'", "Did you mean 'cuda'?"]),
         ("input.fit=cropp", ["expected crop, stretch or pad", "Did you mean 'crop'?"]),
-        ("loss.class_weights=balance", ["balanced, numbers by name (such as {cat: 2.0, dog: 1.0}) or null, ",
+        ("loss.class_weights=balance", ["balanced, effective, numbers by name (such as {cat: 2.0, dog: 1.0}) or null, ",
                                          "Did you mean 'balanced'?"]),
         ("loss.class_weights.a=-2", ["loss.class_weights.a: expected a number above 0, received '-2'"]),
         ("train.stages=3", ["train.stages: expected a list of stages (such as [{name: ...}]), received '3'"]),

@@ -19,6 +19,7 @@ from bunryu.inference import BATCH, Model
 from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.settings import RunSettings, load_settings
+from bunryu.scoring import Scored, score
 from bunryu.ship import predict as ship
 
 if TYPE_CHECKING:
@@ -287,6 +288,15 @@ def evaluate(
 
 
 __all__: list[str] = [
-    *("Evaluation", "Model", "Run", "Scored"),
-    *("evaluate", "open_run", "predict", "resume", "score", "split", "train"),
+    "Evaluation",
+    "Model",
+    "Run",
+    "Scored",
+    "evaluate",
+    "open_run",
+    "predict",
+    "resume",
+    "score",
+    "split",
+    "train",
 ]

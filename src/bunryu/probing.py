@@ -183,6 +183,7 @@ def _try(plan: Plan) -> Attempt:
 
 
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
+    assert predictions.true_N is not None
     metrics = measure(
         predictions.probs_NK,
         predictions.true_N,

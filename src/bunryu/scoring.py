@@ -83,10 +83,8 @@ def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     keys = [PurePath(unguard(cell)).name for cell in table.values[image]]
     found = dict(zip(keys, map(unguard, table.values[column]), strict=True))
     if len(found) < len(keys):
-        seen: set[str] = set()
-        key, line = next(
-            (key, line) for key, line in zip(keys, table.lines, strict=True) if key in seen or seen.add(key)
-        )
+        at = next(at for at, key in enumerate(keys) if key in keys[:at])
+        key, line = keys[at], table.lines[at]
         raise DataError(f"{path}, line {line}: {key} stands there twice. Each image needs one answer.")
     empty = next((line for line, cell in zip(table.lines, table.values[column], strict=True) if not cell.strip()), None)
     if empty is not None:

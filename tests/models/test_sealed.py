@@ -124,7 +124,7 @@ def test_the_record_has_every_field(sealed_file: Path) -> None:
     assert set(values["input"]) == {
         *("height", "width", "channels", "fit", "crop_pct", "pad_colour", "interpolation", "mean", "std"),
     }
-    assert values["decision"] == {"temperature": None, "thresholds": {}}
+    assert values["decision"] == {"temperature": None, "logit_offsets": None, "thresholds": {}}
 
 
 def test_the_record_comes_back_as_it_was(tmp_path: Path) -> None:

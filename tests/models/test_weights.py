@@ -26,7 +26,7 @@ from bunryu.models.sealed import separate
 from bunryu.models.weights import choose_library, load_file_into, read_state
 
 State = dict[str, torch.Tensor]
-OTHERS = [(name, size) for name, size in SMALL if name != "scratch_cnn"]
+OTHERS = [(name, size) for name, size in SMALL if "/" in name]
 
 
 def own_model(name: str, size: tuple[int, int] = (64, 64), **arguments: Any) -> nn.Module:

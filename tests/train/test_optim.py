@@ -244,6 +244,8 @@ def test_warm_up_is_torchs_linear_times_the_schedule(name: Any) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_schedule_goes_on_where_the_warm_up_ends(name: Any) -> None:
+    if name in ("exponential", "one_cycle"):
+        pytest.skip("falls from the first epoch on; has its own warm-up")
     settings = ScheduleSettings(name=name, warmup_epochs=2, step_epochs=4, milestones=[4])
     factors = ours(settings, 50, 6)
     assert factors[0] == pytest.approx(1 / 101)

@@ -32,18 +32,19 @@ def adjusted(probs_NK: _Floats, counts_K: NDArray[np.integer[Any]], tau: float) 
     """Return the probabilities after the adjustment, float32 (N, K)."""
     logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets(counts_K, tau)
     odds_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
-    return (odds_NK / odds_NK.sum(axis=1, keepdims=True)).astype(np.float32)
+    found_NK: NDArray[np.float32] = (odds_NK / odds_NK.sum(axis=1, keepdims=True)).astype(np.float32)
+    return found_NK
 
 
 def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: NDArray[np.integer[Any]]) -> float:
     """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest."""
     k = probs_NK.shape[1]
-    support_K = np.bincount(true_N, minlength=k)
+    support_K = np.bincount(true_N, minlength=k).astype(np.float64)
     found = []
     for tau in TAUS:
         pred_N = adjusted(probs_NK, counts_K, tau).argmax(axis=1)
-        right_K = np.bincount(true_N[pred_N == true_N], minlength=k)
-        predicted_K = np.bincount(pred_N, minlength=k)
+        right_K = np.bincount(true_N[pred_N == true_N], minlength=k).astype(np.float64)
+        predicted_K = np.bincount(pred_N, minlength=k).astype(np.float64)
         found.append(float(averages(right_K, support_K, predicted_K)["macro_f1"]))
     return TAUS[int(np.argmax(np.round(found, 12)))]
 

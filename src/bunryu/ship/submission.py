@@ -67,8 +67,9 @@ def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]
     Raises:
         DataError: an image that is not among them or twice, or one of them that is no image of the table.
     """
-    keys = list(images) if set(images) <= set(paths) else [PurePath(image).name for image in images]
-    known = list(paths) if keys == list(images) else [PurePath(path).name for path in paths]
+    whole = set(images) <= set(paths)
+    keys = list(images) if whole else [PurePath(image).name for image in images]
+    known = list(paths) if whole else [PurePath(path).name for path in paths]
     index = {key: at for at, key in enumerate(known)}
     if len(index) < len(known):
         twice = sorted({key for key in known if known.count(key) > 1}) if len(known) < 10_000 else ["some names"]

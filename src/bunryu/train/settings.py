@@ -168,7 +168,7 @@ class OptimSettings(Settings):
     """The optimiser, from timm's factory."""
 
     name: Literal[
-        "adamw", "adam", "sgd", "rmsprop", "nadam", "nadamw", "radam", "adamp", "adabelief", "adan", "adopt",
+        "adamw", "adam", "sgd", "rmsprop", "nadam", "nadamw", "radam", "adamp", "adabelief", "adan",
         "lamb", "lars", "lion", "novograd", "sgdp", "madgrad", "adafactor",
     ] = "adamw"  # fmt: skip
     """The optimisers of timm's factory: adamw, adam, sgd (Nesterov momentum), rmsprop, nadam, lamb (for large batches),
