@@ -14,7 +14,7 @@ from bunryu.config import keys
 from bunryu.settings import RunSettings, load_settings, recipe_names
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {"demo", "probe", "bench", "train", "evaluate", "predict", "settings", "recipes"}
+COMMANDS = {"demo", "probe", "bench", "train", "evaluate", "predict", "settings", "recipes", "score", "split"}
 
 
 def generated_page() -> str:

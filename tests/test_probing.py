@@ -142,8 +142,8 @@ def test_results_are_never_overwritten(bunryu: Command, photos: Path, resnet: st
 )
 def test_a_net_without_weights_is_refused(arguments: tuple[str, ...], bunryu: Command, photos: Path) -> None:
     told = refused(bunryu("probe", photos, *SMALL, *arguments, "--out", "found"))
-    assert "probe needs pretrained weights" in told
-    assert "give model.weights=FILE or a run" in told
+    assert "probe shows what pretrained weights know" in told
+    assert "give model.weights=" in told
     assert not Path("found").exists()
     assert not Path("runs").exists()
 

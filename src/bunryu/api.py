@@ -18,8 +18,8 @@ from bunryu.evaluation import Evaluation
 from bunryu.inference import BATCH, Model
 from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
-from bunryu.settings import RunSettings, load_settings
 from bunryu.scoring import Scored, score
+from bunryu.settings import RunSettings, load_settings
 from bunryu.ship import predict as ship
 
 if TYPE_CHECKING:

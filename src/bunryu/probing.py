@@ -148,10 +148,15 @@ def _pairs(backbone: str) -> tuple[str, ...]:
 
 def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
     """Decide everything for one backbone; what there is to say of the data is said once."""
-    if settings.model.weights == "none" or (settings.model.name in SCRATCH and settings.model.weights is None):
+    if settings.model.weights == "none":
         raise ConfigError(
-            f"probe needs pretrained weights, and {settings.model.name} has none. Leave model.name out, or give "
-            "model.weights=FILE or a run."
+            "model.weights=none: probe shows what pretrained weights know, so it needs some: leave the setting out, or "
+            "give model.weights=FILE or a run."
+        )
+    if settings.model.name in SCRATCH and settings.model.weights is None:
+        raise ConfigError(
+            f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
+            "give model.weights=RUN, a run of yours."
         )
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)

@@ -24,6 +24,7 @@ from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.settings import Stage
+from bunryu.train.stages import stages_told
 
 _TOLD = ("label changed", "group changed", "changed")
 
@@ -75,7 +76,8 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
         _say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
-        run_to_end(folder, settings, table, model, environment["facts"], checkpoint)
+        facts = environment["facts"] | {"stages": stages_told(whole_stages(settings))}
+        run_to_end(folder, settings, table, model, facts, checkpoint)
     return folder
 
 

@@ -120,9 +120,9 @@ def test_single_images_are_stratified_within_one(sizes: list[int], val: float, t
     bumped = 0
     for i, size in enumerate(sizes):
         train, n_val, n_test = counts(found, f"c{i}")
-        assert abs(n_val - size * val) < 1
-        assert abs(n_test - size * test) < 1
-        assert abs(train - size * (1 - val - test)) < (2 if test else 1)
+        assert abs(n_val - size * val) <= 1
+        assert abs(n_test - size * test) <= 1
+        assert abs(train - size * (1 - val - test)) <= (2 if test else 1)
         assert min(train, n_val) >= 1
         assert n_test >= 1 or not test or size < 3
         bumped += (size * val < 1) + (size * test < 1) + (size * (1 - val - test) < 1)

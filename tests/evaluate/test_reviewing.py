@@ -111,7 +111,7 @@ def test_the_table_and_the_sentences() -> None:
     assert (rows[0]["path"], rows[0]["label"], rows[0]["rather"]) == ("'=사진/9.png", "b", "가")
     assert {(row["path"], row["other"]) for row in rows[1:]} >= {("'=사진/2.png", "'=사진/3.png")}
     told = review_told(found, true_N, np.arange(50) % 5)
-    assert told[0] == "1 label looks wrong: another class is far likelier."
+    assert told[0] == "The frozen weights disagree with 1 label, and are sure of it."
     assert told[1].startswith("3 pairs of images look like copies of each other, 2 of them under two labels; 3 stood")
     shown, titles = reviewing.review_examples(found, predictions)
     assert shown[0] == 9

@@ -137,6 +137,7 @@ def test_more_epochs_are_at_the_full_size(never_stopped: Path, nursery: Nursery,
     run = tmp_path / "run"
     nursery.finish("train", photos, "--out", run, *EVERYTHING)
     nursery.finish("train", "--resume", run, "--more-epochs", 2)
+    assert ", then more1 (2 epochs" in (run / "report.txt").read_text(encoding="utf-8")
     assert [row["stage"] for row in history(run)][8:] == ["more1"] * 2
     assert RunFolder(run).settings().train.stages[-1].sizes == [(32, 32)]
     assert history(run)[:8] == history(never_stopped)

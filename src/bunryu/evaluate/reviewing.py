@@ -181,7 +181,7 @@ def review_told(found: Found, true_N: _Rows, fold_N: _Rows) -> list[str]:
     """Say in sentences what was found."""
     lines = []
     if len(found.labels):
-        lines.append(f"{count(len(found.labels), 'label looks', 'labels look')} wrong: another class is far likelier.")
+        lines.append(f"The frozen weights disagree with {count(len(found.labels), 'label')}, and are sure of it.")
     if found.pairs:
         two = sum(int(true_N[row] != true_N[other]) for row, other, _ in found.pairs)
         apart = sum(int(fold_N[row] != fold_N[other]) for row, other, _ in found.pairs)

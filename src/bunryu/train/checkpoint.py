@@ -95,7 +95,8 @@ def save_checkpoint(
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
-        plain = {"param_groups": state["param_groups"], "scalars": {}}
+        groups = [{name: _plain(value) for name, value in group.items()} for group in state["param_groups"]]
+        plain = {"param_groups": groups, "scalars": {}}
         for index, values in state["state"].items():
             for name, value in values.items():
                 if isinstance(value, torch.Tensor):
@@ -110,6 +111,18 @@ def save_checkpoint(
         "scaler": json.dumps(scaler),
     }
     write_atomic(path, save(tensors, metadata))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a parameter group for JSON; some optimisers (LAMB) count their steps there in a tensor."""
+    return {"tensor": value.item(), "dtype": str(value.dtype)} if isinstance(value, torch.Tensor) else value
+
+
+def _as_it_was(value: Any) -> Any:
+    """Take back what `_plain` did."""
+    if isinstance(value, dict) and "dtype" in value:
+        return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"].removeprefix("torch.")))
+    return value
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -161,7 +174,9 @@ def restore_optimizer(optimizer: optim.Optimizer, checkpoint: Checkpoint) -> Non
     for key, tensor in checkpoint.optimizer_tensors.items():
         _, index, name = key.split(".", 2)
         state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": checkpoint.optimizer["param_groups"]})
+    saved = checkpoint.optimizer["param_groups"]
+    groups = [{name: _as_it_was(value) for name, value in group.items()} for group in saved]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:

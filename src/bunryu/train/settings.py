@@ -232,9 +232,9 @@ class MixSettings(Settings):
     """ReMix (Chou et al. 2020): the whole label goes to the second class where it is kappa times rarer and the first
     row's share is below tau, and likewise the other way round."""
     kappa: Annotated[float, Field(ge=1.0)] = 3.0
-    """Of remix."""
+    """Of remix: how many times rarer a class must be to get the whole label."""
     tau: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    """Of remix."""
+    """Of remix: the share below which the more frequent class loses its part of the label."""
 
     @model_validator(mode="after")
     def _used(self) -> MixSettings:
