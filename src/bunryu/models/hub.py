@@ -158,8 +158,8 @@ def _refusal(name: str, place: str, error: Exception, silent: str) -> ModelError
         why = f"{silent}, and they are not in the local cache" if silent else first_line(error)
         return ModelError(
             f"The weights of {name} could not be fetched: {why}. Nothing was trained. Where there is a network, "
-            f"download {place} and give the file: model.weights=FILE. Training from scratch needs none: bunryu train DATA "
-            "model.weights=none (model.name=scratch_cnn is quicker)."
+            f"download {place} and give the file: model.weights=FILE. Training from scratch needs none: "
+            "bunryu train DATA model.weights=none (model.name=scratch_cnn is quicker)."
         )
     return ModelError(f"{name} cannot be made with its weights: {first_line(error)}")
 
