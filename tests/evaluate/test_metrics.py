@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from bunryu.errors import ConfigError, DataError
@@ -238,9 +239,11 @@ def test_groups_of_copies_widen_the_interval_by_the_root_of_their_size():
 def test_notes_say_where_intervals_mean_little():
     right = np.zeros(30, np.int64)
     perfect = measure(one_hot(right, 2), right, names(2))
-    for name in ("accuracy", "macro_f1", "weighted_f1"):  # not [1, 1]: 0.05 ** (1 / 30) is 0.905
-        assert perfect[f"{name}_ci"] == pytest.approx([0.905, 1.0], abs=5e-4)
-    assert any("Clopper-Pearson" in note for note in perfect["notes"])
+    exact = binomtest(30, 30).proportion_ci(0.95, method="exact")
+    for name in ("accuracy", "macro_f1", "weighted_f1"):  # not [1, 1]
+        assert perfect[f"{name}_ci"] == pytest.approx([exact.low, 1.0])
+    assert perfect["bootstrap"]["resamples"] == 0
+    assert any("Clopper and Pearson" in note for note in perfect["notes"])
     pred_N, true_N = random_answers(30, 3, 0.6, 0)
     few = measure(one_hot(pred_N, 3), true_N, names(3), groups=[str(i % 5) for i in range(30)])
     assert any("5 groups only" in note for note in few["notes"])

@@ -63,7 +63,8 @@ def measure(
         (0 to 1), ``loss`` (mean of -log p_true, nats), ``absent`` (classes without a row in the truth),
         ``per_class`` {class: precision, recall, f1, support, predicted} and ``notes`` (sentences to show).
         With groups also ``groups`` (how many). With resampling also ``accuracy_ci, macro_f1_ci,
-        weighted_f1_ci`` ([lo, hi]) and ``bootstrap`` {resamples, of: "rows" | "groups", units}. With two
+        weighted_f1_ci`` ([lo, hi]) and ``bootstrap`` {resamples, of: "rows" | "groups", units}; resamples is 0 where
+        every answer is right, and the intervals are then exact ones of the accuracy (Clopper-Pearson). With two
         classes also ``positive, positive_precision, positive_recall, positive_f1, roc_auc`` (null where
         the truth has one class only).
 
@@ -220,13 +221,14 @@ def _intervals(
     if groups is not None and n_units < _FEW_GROUPS:
         notes.append(f"The intervals come from {n_units} groups only, and are rather too narrow.")
     names = ("accuracy", "macro_f1", "weighted_f1")
-    drawn = {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
+    drawn: dict[str, Any] = {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
     if bool((pred_N == true_N).all()):
-        low = 0.05 ** (1 / n_units)  # Clopper-Pearson, one-sided, no error seen
+        low = 0.025 ** (1 / n_units)  # Clopper & Pearson 1934, two-sided, no error seen
         notes.append(
-            f"Every answer is right, so resampling finds no spread. The intervals begin where {n_units} independent "
-            f"{of} without an error put the accuracy (Clopper-Pearson, 95 %)."
+            f"Every answer is right, so resampling finds no spread. The intervals are those of Clopper and Pearson for "
+            f"the accuracy of {n_units} independent {of} without an error."
         )
+        drawn["bootstrap"]["resamples"] = 0
         return {f"{name}_ci": [low, 1.0] for name in names} | drawn
     chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}

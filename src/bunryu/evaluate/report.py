@@ -140,8 +140,9 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
     yield from _pairs(figures)
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
-        drawn = f"{how['resamples']:,} resamples of {how['units']:,} {how['of']}"
-        yield f"  [low, high]: 95 % interval, percentile bootstrap, {drawn}"
+        drawn = f"percentile bootstrap, {how['resamples']:,} resamples of {how['units']:,} {how['of']}"
+        exact = f"Clopper and Pearson for {how['units']:,} {how['of']} without an error"
+        yield f"  [low, high]: 95 % interval, {drawn if how['resamples'] else exact}"
     if metrics["absent"]:
         yield f"  absent from the truth, not in the macro averages: {_names(metrics['absent'], 50)}"
     yield ""
