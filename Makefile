@@ -30,6 +30,7 @@ suite: .venv/ready-dev
 bench: .venv/ready-dev  ## measured figures: needs ../shared
 	$(BIN)/python benchmarks/results.py --seeds $(SEEDS)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/minutes.py
 
 soak: .venv/ready-dev  ## long fault tests: a hundred kills at random
 	$(BIN)/python tests/soak/kill_at_random.py --count 100
