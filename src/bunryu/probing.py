@@ -260,7 +260,15 @@ def table_lines(found: Probed) -> list[str]:
     lines = ["  ".join(pad(cell, columns[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
     if found.rare:
         lines.append(f"rare recall: mean recall of the rarest third of the classes ({some(found.rare, 5)})")
-    return lines
+    return [*lines, "loss, as settings: " + "; ".join(f"{name} = {_pairs_of(name)}" for name in (*LOSSES, ADJUSTED))]
+
+
+def _pairs_of(loss: str) -> str:
+    """Return a row's loss as the settings that train takes."""
+    if loss == ADJUSTED:
+        return "decision.tau=auto, after training"
+    chosen = LOSSES[loss].model_dump(exclude_defaults=True)
+    return " ".join(f"loss.{key}={value}" for key, value in chosen.items()) or "loss.name=cross_entropy"
 
 
 def _verdict(behind: Difference | None) -> str:
