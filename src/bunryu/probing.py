@@ -205,7 +205,7 @@ def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    probs, _ = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N)
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 

@@ -51,7 +51,7 @@ def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: NDArray[n
 
 def adjusted_out_of_fold(
     probs_NK: _Floats, true_N: NDArray[np.int64], fold_N: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], float]:
+) -> NDArray[np.float32]:
     """Adjust each fold with the tau that is best on the other folds, so that no row has a say in its own answer.
 
     Args:
@@ -60,11 +60,11 @@ def adjusted_out_of_fold(
         fold_N: the fold of each row.
 
     Returns:
-        The probabilities, and the tau that is best on all rows.
+        The probabilities after the adjustment.
     """
     counts_K = np.bincount(true_N, minlength=probs_NK.shape[1])
     found_NK = np.zeros(probs_NK.shape, np.float32)
     for fold in np.unique(fold_N):
         own = fold_N == fold
         found_NK[own] = adjusted(probs_NK[own], counts_K, choose_tau(probs_NK[~own], true_N[~own], counts_K))
-    return found_NK, choose_tau(probs_NK, true_N, counts_K)
+    return found_NK
