@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"data", "models"},
     {"predictions", "inference", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"measuring", "planning", "pacing", "recording"},
+    {"measuring", "preparing", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting"},
     {"resuming", "api", "demo", "usage"},
     {"commands"},

@@ -99,7 +99,7 @@ def test_a_bare_name_is_sealed_with_its_library(photos: Path) -> None:
 def test_weights_are_settled_before_the_images_are_looked_at(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bunryu.planning.check_images", lambda *_, **__: pytest.fail("looked at images"))
+    monkeypatch.setattr("bunryu.preparing.check_images", lambda *_, **__: pytest.fail("looked at images"))
     with pytest.raises(DataError, match="There is no file or folder"):
         plan_of(tmp_path / "nowhere", f"model.weights={tmp_path / 'missing.pth'}")
     with pytest.raises(ModelError, match=r"there is no file or run folder .*missing.pth. Expected imagenet, none"):

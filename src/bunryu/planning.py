@@ -5,7 +5,6 @@ Nothing is written here, so that an error leaves no half-made run, and `--dry-ru
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bunryu import console, storage
-from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu import storage
+from bunryu.data.checks import Checked
 from bunryu.data.pixels import worth_keeping
-from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.data.sources import check_classes, read_source
-from bunryu.data.splits import assign, few_groups, read_split
+from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table, class_names
 from bunryu.errors import ConfigError, count, some
@@ -29,6 +26,7 @@ from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expecte
 from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.models.settings import SCRATCH
 from bunryu.models.start import choose_architecture, network, new_head
+from bunryu.preparing import decode_spec, find_data, read_data, say_poor_splits
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
@@ -61,48 +59,6 @@ class Plan:
     facts: dict[str, str]
 
 
-def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
-    """Find the data and its classes, without opening an image.
-
-    Raises:
-        DataError: the data do not allow a classifier; see `sources`.
-    """
-    table = read_source(settings.data, frame, root=root)
-    for note in table.notes:
-        console.say(f"data: {note}")
-    check_classes(table)
-    return table
-
-
-def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
-    """Check every image, and decide every row's split.
-
-    Raises:
-        DataError: too little can be read, leaks, or a class too small to split; see `checks` and `splits`.
-    """
-    checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
-    _say_checked(checked, len(table))
-    require_usable(checked, total=len(table))
-    require_no_leaks(checked, settings.data)
-    if settings.split.file:
-        table = read_split(Path(settings.split.file), checked.table)
-        check_classes(table)
-        require_no_leaks(dataclasses.replace(checked, table=table, copies=find_copies(table)), settings.data)
-        return table, checked
-    return assign(checked.table, settings.split), checked
-
-
-def _say_poor_splits(table: Table, classes: list[str]) -> None:
-    """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
-    for split in ("val", "test"):
-        rows = table.split(split)
-        absent = sorted(set(classes) - set(table.target_labels[rows])) if len(rows) else []
-        if absent:
-            console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
-        if warning := few_groups(table, split):
-            console.say(f"data: {warning}", style="yellow")
-
-
 def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Plan:
     """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
     then the images checked.
@@ -117,7 +73,7 @@ def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None
     table, checked = read_data(settings, found)
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
-    _say_poor_splits(table, classes)
+    say_poor_splits(table, classes)
     _require_measurable(settings, table, classes)
     new_head(net, len(classes), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
@@ -198,11 +154,6 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
     )
 
 
-def decode_spec(settings: RunSettings) -> DecodeSpec:
-    """Return the sealed decode record of the settings."""
-    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
-
-
 def absolute(settings: RunSettings) -> RunSettings:
     """Return the settings with every path absolute, so that the run can be resumed from anywhere."""
 
@@ -276,26 +227,6 @@ def _require_validation(settings: RunSettings, table: Table) -> None:
             f"There are no validation rows to compute train.monitor={settings.train.monitor} on. "
             "Set split.val above 0, give --val-dir, or use train.monitor=train_loss."
         )
-
-
-def _say_checked(checked: Checked, total: int) -> None:
-    known = f" ({checked.remembered:,} unchanged since last time)" if checked.remembered else ""
-    console.say(f"data: {count(total, 'image')} checked{known} in {console.duration(checked.seconds)}")
-    if checked.skipped:
-        told = some((f"{row.path} ({row.reason})" for row in checked.skipped), 5)
-        console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
-    if checked.animated:
-        console.say(f"data: {count(checked.animated, 'animated picture')}: only the first frame is used")
-    for kind, meaning in (
-        ("two labels", "under two labels"),
-        ("across splits", "in two splits"),
-        ("copies", "twice or more"),
-    ):
-        groups = [group for group in checked.copies if group.kind == kind]
-        if groups:
-            shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
-            many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
-            console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:

@@ -17,7 +17,8 @@ from bunryu.errors import DeviceError, RunError, count, some, typed
 from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
-from bunryu.planning import decode_spec, make_plan, whole_stages
+from bunryu.planning import make_plan, whole_stages
+from bunryu.preparing import decode_spec
 from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder, versions
 from bunryu.settings import RunSettings

@@ -12,7 +12,8 @@ from bunryu import console
 from bunryu.data.splits import write_split
 from bunryu.data.table import SPLITS, Table
 from bunryu.errors import DataError, count, some
-from bunryu.planning import absolute, find_data, read_data
+from bunryu.planning import absolute
+from bunryu.preparing import find_data, read_data
 from bunryu.run import require_new
 from bunryu.settings import RunSettings
 

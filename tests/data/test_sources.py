@@ -103,7 +103,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def plan_of(source: Path | str, *pairs: str) -> Any:
-    from bunryu.planning import find_data, read_data
+    from bunryu.preparing import find_data, read_data
     from bunryu.settings import load_settings
 
     settings = load_settings(["model.name=scratch_cnn", *pairs], values={"data": {"source": str(source)}})

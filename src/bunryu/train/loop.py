@@ -12,20 +12,18 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from bunryu import console, ranks
-from bunryu.errors import Interrupted, typed
-from bunryu.inference import Model
-from bunryu.models.sealed import seal_state
 from bunryu.randomness import key_of
-from bunryu.storage import read_jsonl, write_jsonl
-from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer, save_checkpoint
+from bunryu.storage import read_jsonl
+from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.mixing import mix
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
+from bunryu.train.remembering import answering, next_stage, remember
 from bunryu.train.sampling import epoch_rows, plain
-from bunryu.train.settings import LOWER_IS_BETTER
+from bunryu.train.saving import pause, save, stop_if_asked
 from bunryu.train.showing import epoch_line, header_line, loss_note
 from bunryu.train.stages import freeze, in_batches, training_mode
 from bunryu.train.state import Job, State
@@ -88,11 +86,6 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
         ema.module.load_state_dict(checkpoint.ema)
     history = read_jsonl(job.folder / "history.jsonl")[: checkpoint.progress.history]
     return State(checkpoint.progress, scaler, ema, history)
-
-
-def answering(job: Job, state: State) -> Model:
-    """Return the model that is validated and sealed: with the averaged weights where they are kept."""
-    return job.model if state.ema is None else Model(state.ema.module, job.model.sealed, job.model.device)
 
 
 def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
@@ -207,88 +200,7 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
         state.ema.update(job.model.net, state.progress.updates)
 
 
-def remember(job: Job, state: State, row: dict[str, Any]) -> str:
-    """Note the epoch, keep the best model, count patience; return why the stage should end, or ""."""
-    settings, progress = job.settings.train, state.progress
-    monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
-    value, loss = float(row[monitor]), float(row.get("val_loss", row["train_loss"]))
-    progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
-    progress.sums, progress.spent_seconds = {"loss": 0.0, "correct": 0.0, "rows": 0.0}, 0.0
-    tie = value == progress.best and progress.best_loss is not None and loss < progress.best_loss
-    row["best"] = tie or better(job, value, progress.best)
-    if row["best"]:
-        progress.best, progress.best_loss, progress.best_epoch = value, loss, progress.total_epochs
-        state.best = {name: value.clone() for name, value in answering(job, state).net.state_dict().items()}
-    if better(job, value, progress.stage_best):
-        progress.stage_best, progress.stale_epochs, progress.plateau_stale = value, 0, 0
-    else:
-        progress.stale_epochs, progress.plateau_stale = progress.stale_epochs + 1, progress.plateau_stale + 1
-    if progress.plateau_stale > job.settings.schedule.plateau_patience:
-        progress.plateau_drops, progress.plateau_stale = progress.plateau_drops + 1, 0
-    state.history.append(row)
-    progress.history = len(state.history)
-    if settings.patience is not None and progress.stale_epochs >= settings.patience:
-        return f"no better {monitor} for {progress.stale_epochs} epochs"
-    return ""
-
-
-def next_stage(job: Job, progress: Progress, *, why: str) -> None:
-    """Step over the border to the next stage, or end."""
-    if why:
-        console.say(f"stage '{job.stages[progress.stage].name}' ends after epoch {progress.total_epochs}: {why}")
-    progress.stage += 1
-    progress.epoch, progress.stage_best = 0, None
-    progress.stale_epochs = progress.plateau_stale = progress.plateau_drops = 0
-    if progress.stage == len(job.stages):
-        progress.ended_by = why or "all epochs done"
-
-
-def better(job: Job, value: float, best: float | None) -> bool:
-    """Return whether `value` improves on `best` by more than train.min_improvement."""
-    settings = job.settings.train
-    if best is None:
-        return True
-    gain = best - value if settings.monitor in LOWER_IS_BETTER else value - best
-    return gain > settings.min_improvement
-
-
 def factor(job: Job, progress: Progress, updates: int, group: int) -> float:
     """Return the schedule's factor for one update."""
     epochs = int(job.stages[progress.stage].epochs or 0)
     return lr_factor(job.settings.schedule, progress.epoch * updates + group, updates, epochs, progress.plateau_drops)
-
-
-def pause(job: Job, state: State, start: float) -> float:
-    """Save within an epoch; go on, or stop if asked. Returns the time of saving."""
-    now = time.monotonic()
-    state.progress.spent_seconds += now - start
-    save(job, state)
-    stop_if_asked(job)
-    return now
-
-
-def save(job: Job, state: State) -> None:
-    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last.
-
-    The first of several processes writes; all have the same state.
-    """
-    if not ranks.first():
-        state.written, state.best, state.saved = len(state.history), None, time.monotonic()
-        return
-    if len(state.history) > state.written:
-        write_jsonl(job.folder / "history.jsonl", state.history)
-        state.written = len(state.history)
-    if state.best is not None:
-        seal_state(job.folder / "checkpoints" / "best.safetensors", state.best, job.model.sealed)
-        state.best = None
-    path = job.folder / "checkpoints" / "last.safetensors"
-    ema = None if state.ema is None else state.ema.module
-    scaler = state.scaler.state_dict()
-    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema)
-    state.saved = time.monotonic()
-
-
-def stop_if_asked(job: Job) -> None:
-    """Leave after a save, if the person asked to stop."""
-    if ranks.agreed(job.stop()):
-        raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {typed(job.folder)}")

@@ -1,0 +1,83 @@
+"""The data of a run: found, checked, divided."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from bunryu import console
+from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.settings import DecodeSpec
+from bunryu.data.sources import check_classes, read_source
+from bunryu.data.splits import assign, few_groups, read_split
+from bunryu.data.table import Table
+from bunryu.errors import count, some
+from bunryu.settings import RunSettings
+
+
+def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
+    """Find the data and its classes, without opening an image.
+
+    Raises:
+        DataError: the data do not allow a classifier; see `sources`.
+    """
+    table = read_source(settings.data, frame, root=root)
+    for note in table.notes:
+        console.say(f"data: {note}")
+    check_classes(table)
+    return table
+
+
+def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
+    """Check every image, and decide every row's split.
+
+    Raises:
+        DataError: too little can be read, leaks, or a class too small to split; see `checks` and `splits`.
+    """
+    checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
+    _say_checked(checked, len(table))
+    require_usable(checked, total=len(table))
+    require_no_leaks(checked, settings.data)
+    if settings.split.file:
+        table = read_split(Path(settings.split.file), checked.table)
+        check_classes(table)
+        require_no_leaks(dataclasses.replace(checked, table=table, copies=find_copies(table)), settings.data)
+        return table, checked
+    return assign(checked.table, settings.split), checked
+
+
+def _say_checked(checked: Checked, total: int) -> None:
+    known = f" ({checked.remembered:,} unchanged since last time)" if checked.remembered else ""
+    console.say(f"data: {count(total, 'image')} checked{known} in {console.duration(checked.seconds)}")
+    if checked.skipped:
+        told = some((f"{row.path} ({row.reason})" for row in checked.skipped), 5)
+        console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
+    if checked.animated:
+        console.say(f"data: {count(checked.animated, 'animated picture')}: only the first frame is used")
+    for kind, meaning in (
+        ("two labels", "under two labels"),
+        ("across splits", "in two splits"),
+        ("copies", "twice or more"),
+    ):
+        groups = [group for group in checked.copies if group.kind == kind]
+        if groups:
+            shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
+            many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
+            console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
+
+
+def say_poor_splits(table: Table, classes: list[str]) -> None:
+    """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
+    for split in ("val", "test"):
+        rows = table.split(split)
+        absent = sorted(set(classes) - set(table.target_labels[rows])) if len(rows) else []
+        if absent:
+            console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
+        if warning := few_groups(table, split):
+            console.say(f"data: {warning}", style="yellow")
+
+
+def decode_spec(settings: RunSettings) -> DecodeSpec:
+    """Return the sealed decode record of the settings."""
+    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))

@@ -1,0 +1,48 @@
+"""Saving what the loop needs to go on from, and stopping there."""
+
+from __future__ import annotations
+
+import time
+
+from bunryu import ranks
+from bunryu.errors import Interrupted, typed
+from bunryu.models.sealed import seal_state
+from bunryu.storage import write_jsonl
+from bunryu.train.checkpoint import save_checkpoint
+from bunryu.train.state import Job, State
+
+
+def pause(job: Job, state: State, start: float) -> float:
+    """Save within an epoch; go on, or stop if asked. Returns the time of saving."""
+    now = time.monotonic()
+    state.progress.spent_seconds += now - start
+    save(job, state)
+    stop_if_asked(job)
+    return now
+
+
+def save(job: Job, state: State) -> None:
+    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last.
+
+    The first of several processes writes; all have the same state.
+    """
+    if not ranks.first():
+        state.written, state.best, state.saved = len(state.history), None, time.monotonic()
+        return
+    if len(state.history) > state.written:
+        write_jsonl(job.folder / "history.jsonl", state.history)
+        state.written = len(state.history)
+    if state.best is not None:
+        seal_state(job.folder / "checkpoints" / "best.safetensors", state.best, job.model.sealed)
+        state.best = None
+    path = job.folder / "checkpoints" / "last.safetensors"
+    ema = None if state.ema is None else state.ema.module
+    scaler = state.scaler.state_dict()
+    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema)
+    state.saved = time.monotonic()
+
+
+def stop_if_asked(job: Job) -> None:
+    """Leave after a save, if the person asked to stop."""
+    if ranks.agreed(job.stop()):
+        raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {typed(job.folder)}")
