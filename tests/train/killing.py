@@ -223,7 +223,7 @@ def arm(point: str, at: int) -> None:
     from bunryu import experiment, recording, resuming
     from bunryu.errors import TrainingError
     from bunryu.evaluate import results as written
-    from bunryu.train import feeding, loop
+    from bunryu.train import feeding, loop, saving
 
     def send(*numbers: signal.Signals) -> Callable[[], None]:
         return lambda: [os.kill(os.getpid(), number) for number in numbers] and None
@@ -246,9 +246,9 @@ def arm(point: str, at: int) -> None:
         case "half written":
             die_half_written(at)
         case "best":
-            on_call(loop, "seal_state", at, die)
+            on_call(saving, "seal_state", at, die)
         case "history":
-            on_call(loop, "write_jsonl", at, die)
+            on_call(saving, "write_jsonl", at, die)
         case "end of stage":
             on_call(loop, "next_stage", at, die)
         case "trained":
