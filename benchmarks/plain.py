@@ -1,7 +1,8 @@
 """The rival: the tutorial's way (ImageFolder, DataLoader, PIL, fp32), as people write it by hand.
 
-python benchmarks/plain.py train|frozen|predict FOLDER MODEL EPOCHS [WEIGHTS]
+python benchmarks/plain.py train|timm|frozen|predict FOLDER MODEL EPOCHS [WEIGHTS]
 
+`timm` is the loop of timm's own train.py at its defaults, with timm's datasets, loader, network, loss and optimiser.
 Prints one JSON line: the seconds of each epoch's training and validation, and the last validation accuracy.
 """
 
@@ -65,6 +66,36 @@ def train(folder: Path, name: str, epochs: int, weights: str | None, *, frozen: 
     return {**found, "images": len(data["train"]), "accuracy": accuracy}
 
 
+def train_timm(folder: Path, name: str, epochs: int) -> dict[str, object]:
+    from timm import create_model
+    from timm.data import create_dataset, create_loader
+    from timm.optim import create_optimizer_v2
+
+    shape = {"input_size": (3, 224, 224), "batch_size": 32, "num_workers": 2, "use_prefetcher": False}
+    data = {key: create_dataset("", str(folder / key), is_training=key == "train") for key in ("train", "val")}
+    loaders = {
+        key: create_loader(part, is_training=key == "train", device=torch.device("cpu"), **shape)
+        for key, part in data.items()
+    }
+    net = create_model(name, num_classes=2)
+    optimizer = create_optimizer_v2(net, opt="adamw", lr=1e-4)
+    found: dict[str, list[float]] = {"train": [], "val": []}
+    for _ in range(epochs):
+        start = time.perf_counter()
+        net.train()
+        for x, y in loaders["train"]:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+        found["train"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        net.eval()
+        with torch.no_grad():
+            right = sum(int((net(x).argmax(1) == y).sum()) for x, y in loaders["val"])
+        found["val"].append(time.perf_counter() - start)
+    return {**found, "images": len(data["train"]) // 32 * 32, "accuracy": right / len(data["val"])}
+
+
 def predict(folder: Path, name: str, out: Path) -> dict[str, object]:
     """Predict one file after the other, as the tutorials do."""
     net = network(name, 2, None).eval()
@@ -82,6 +113,8 @@ if __name__ == "__main__":
     what, where, model, count, *rest = sys.argv[1:]
     if what == "predict":
         print(json.dumps(predict(Path(where), model, Path(count))))
+    elif what == "timm":
+        print(json.dumps(train_timm(Path(where), model, int(count))))
     else:
         weights = rest[0] if rest else None
         print(json.dumps(train(Path(where), model, int(count), weights, frozen=what == "frozen")))

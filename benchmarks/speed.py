@@ -1,6 +1,6 @@
 """Speed against the plain way, in one run on one machine: ratios, medians of several; docs/performance.md from them.
 
-    python benchmarks/speed.py [--only train frozen predict] [--repeats 3]
+    python benchmarks/speed.py [--only train timm frozen predict] [--repeats 3]
 
 The rival is benchmarks/plain.py. Times of another machine, or of another hour, do not compare; ratios do.
 """
@@ -33,10 +33,15 @@ FIGURES = ROOT / "benchmarks" / "speed.json"
 PAGE = ROOT / "docs" / "performance.md"
 NOTES = ROOT / "docs" / "performance.notes.md"
 DECODE = ROOT / "benchmarks" / "decode.json"
+CHECKING = ROOT / "benchmarks" / "checking.json"
 NETS = ("resnet18", "efficientnet_b0", "mobilenet_v2")
+TIMM = {"resnet18": "resnet18", "efficientnet_b0": "efficientnet_b0", "mobilenet_v2": "mobilenetv2_100"}
 EPOCHS, FROZEN_EPOCHS = 3, 15
+RIVAL_EPOCHS = 5
+"""Epochs that the plain way of a frozen stage is timed for where there are no weights to look at the accuracy with;
+each costs the same, so that its fifteen cost three times as much."""
 FROZEN = (("resnet18", None), ("efficientnet_b0", None), ("mobilenet_v2", WEIGHTS))
-"""Nets of the frozen stage, each with its weights; the second one takes the plain way ten minutes."""
+"""Nets of the frozen stage, each with its weights."""
 
 
 def photos(folder: Path) -> Path:
@@ -126,6 +131,27 @@ def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def timm_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
+    """Train the same nets by timm's loop and by ours: images/s from the second epoch on."""
+    rows = []
+    for net, name in TIMM.items():
+        pairs = (f"model.name=timm/{name}", "model.weights=none", "input.normalize=imagenet", "evaluate.bootstrap=0")
+        rival, found = plain("timm", data, name, EPOCHS, cache=folder)
+        stage = ("train.stages=[{name: all}]", f"train.epochs={EPOCHS}", "input.size=224")
+        own, history, _ = ours(data, folder / "run", folder / f"timm{net}", *pairs, *stage)
+        rows.append(
+            {
+                "net": name,
+                "timm_process_s": rival.seconds,
+                "own_process_s": own.seconds,
+                "timm_rate": found["images"] / statistics.median(found["train"][1:]),
+                "own_rate": statistics.median(row["images_per_second"] for row in history[1:]),
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 def frozen_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
     """Fifteen epochs of a head on a frozen net: the plain way, ours without cache, with it, and again.
 
@@ -142,10 +168,16 @@ def frozen_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
             "evaluate.bootstrap=0",
         )
         given = [weights] if weights else []
-        rival, found = plain("frozen", data, net, FROZEN_EPOCHS, *given, cache=folder)
+        timed_epochs = FROZEN_EPOCHS if weights else RIVAL_EPOCHS
+        rival, found = plain("frozen", data, net, timed_epochs, *given, cache=folder)
         row: dict[str, Any] = {"net": net, "weights": weights is not None}
-        epochs = sum(found["train"]) + sum(found["val"])
-        row["plain"] = {"process_s": rival.seconds, "epochs_s": epochs, "accuracy": found["accuracy"]}
+        timed_s = sum(found["train"]) + sum(found["val"])
+        epochs = timed_s * FROZEN_EPOCHS / timed_epochs
+        row["plain"] = {
+            "process_s": rival.seconds - timed_s + epochs,
+            "epochs_s": epochs,
+            "accuracy": found["accuracy"],
+        }
         for name, views in (("uncached", ""), ("cached", "views: 0"), ("again", "views: 0"), ("two views", "views: 2")):
             rate = ("optim.head_lr=2e-3",) if name == "again" else ()
             stage = f"train.stages=[{{name: head, freeze: backbone{views and ', ' + views}}}]"
@@ -191,6 +223,9 @@ def predict_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]
     return rows
 
 
+JOBS = {"train": train_rows, "timm": timm_rows, "frozen": frozen_rows, "predict": predict_rows}
+
+
 def write_page(found: dict[str, Any]) -> None:
     """Write docs/performance.md from the figures."""
     lines = [
@@ -201,9 +236,10 @@ def write_page(found: dict[str, Any]) -> None:
         "The rival is `benchmarks/plain.py`: ImageFolder, DataLoader with two workers, PIL, fp32, as tutorials do it.",
         "Only the ratios carry over to other machines. 320 photos to train on, 80 to validate, 224 px, batches of 32.",
     ]
-    for key, section in (("train", _training), ("frozen", _frozen), ("predict", _prediction)):
+    for key, section in (("train", _training), ("timm", _timm), ("frozen", _frozen), ("predict", _prediction)):
         lines += ["", *section(found[key])] if key in found else []
     lines += ["", *_decoding()] if DECODE.exists() else []
+    lines += ["", *_checking()] if CHECKING.exists() else []
     lines += ["", NOTES.read_text(encoding="utf-8").rstrip()] if NOTES.exists() else []
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -220,6 +256,18 @@ def _training(rows: list[dict[str, Any]]) -> list[str]:
             f"{r['plain_peak_mb']:.0f}, {r['own_peak_mb']:.0f} |"
         )
     return lines
+
+
+def _timm(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Against timm's training loop", ""]
+    lines += ["| net | later epochs, images/s: timm, ours | ratio | whole process: timm, ours |", f"|{'---|' * 4}"]
+    for r in rows:
+        lines.append(
+            f"| timm/{r['net']} | {r['timm_rate']:.1f}, {r['own_rate']:.1f} | "
+            f"**{r['own_rate'] / r['timm_rate']:.1f}** | {r['timm_process_s']:.0f} s, {r['own_process_s']:.0f} s |"
+        )
+    told = f"{EPOCHS} epochs of both, in one process each; timm's datasets, loader, network and optimiser, at fp32."
+    return [*lines, "", told]
 
 
 def _frozen(rows: list[dict[str, Any]]) -> list[str]:
@@ -247,7 +295,8 @@ def _frozen(rows: list[dict[str, Any]]) -> list[str]:
     told = (
         "`again` is the same stage with another rate, in a new process: its features are kept. The stage alone is the"
     )
-    return [*lines, "", told, "whole process less what `again` takes beside its epochs; of plain, its epochs."]
+    scaled = f"Where no accuracy is shown, {RIVAL_EPOCHS} epochs of the plain way were timed and counted three times."
+    return [*lines, "", told, "whole process less what `again` takes beside its epochs; of plain, its epochs.", scaled]
 
 
 def _prediction(rows: list[dict[str, Any]]) -> list[str]:
@@ -274,11 +323,26 @@ def _decoding() -> list[str]:
     return lines
 
 
+def _checking() -> list[str]:
+    found = json.loads(CHECKING.read_text(encoding="utf-8"))
+    held, starts = found["decode"]["held_mb"], found["start_s"]
+    lines = ["## Many files, and starting (`python benchmarks/checking.py`)", ""]
+    lines += [f"| {found['files']:,} JPEGs of 32 px | listed | checked | memory before, after |", "|---|---|---|---|"]
+    for name in ("first", "second"):
+        r = found[name]
+        lines.append(
+            f"| the {name} time | {r['listed_s']:.1f} s | **{r['checked_s']:.1f} s** | "
+            f"{r['before_mb']:.0f}, {r['after_mb']:.0f} MB |"
+        )
+    lines += ["", f"Decoding {found['decoded']:,} of them in threads: {held[0]:.0f} MB held after the first tenth, "]
+    lines[-1] += f"{held[-1]:.0f} MB at the end."
+    told = ", ".join(f"`bunryu` with {name} {seconds:.2f} s" for name, seconds in starts.items())
+    return [*lines, f"Start to end: {told}."]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", nargs="+", choices=["train", "frozen", "predict"], default=["train", "frozen", "predict"]
-    )
+    parser.add_argument("--only", nargs="+", choices=list(JOBS), default=list(JOBS))
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     keep_freed_memory()  # as the command does: the pure step is the limit that it could reach
@@ -286,11 +350,10 @@ def main() -> None:
         sys.exit(f"needs the development images in {PHOTOS}")
     found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     found["machine"] = f"{processor_name()}, {os.cpu_count()} cores, no GPU, torch {torch.__version__}"
-    jobs = {"train": train_rows, "frozen": frozen_rows, "predict": predict_rows}
     with tempfile.TemporaryDirectory() as name:
         data = photos(Path(name) / "photos")
         for key in options.only:
-            found[key] = jobs[key](data, Path(name), options.repeats)
+            found[key] = JOBS[key](data, Path(name), options.repeats)
             FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             write_page(found)
 

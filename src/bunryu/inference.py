@@ -85,6 +85,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, _DTYPES.get(precision), enabled=precision != "fp32")
 
 
+def to_device(pixels_BHWC: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Return the pixels on the device; to a GPU by pinned memory, so that the copy waits for nothing."""
+    x = torch.from_numpy(pixels_BHWC)
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
 def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:
     """Turn uint8 pixels into the net's float32 input, (B, H, W, C) -> (B, C, H, W) in channels_last memory."""
     scale = torch.tensor([255.0 * value for value in input.std], device=x_BHWC.device)
@@ -181,7 +187,7 @@ class Model:
             for batch in console.tracked_rows(batches, label, total):
                 failed |= batch.failed
                 if len(batch.rows):
-                    pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
+                    pixels = to_device(batch.pixels_BHWC, self.device)
                     logits = forward(self.net, pixels, sealed.input, sealed.precision)
                     kept.append(batch.rows)
                     found.append(probabilities(logits, sealed.decision).cpu().numpy())

@@ -24,11 +24,12 @@ from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
-from bunryu.inference import BATCH, Model, autocast, normalize, probabilities
+from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
 from bunryu.kept import kept, key_of_facts
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.parallel import block
+from bunryu.train.prefetch import prefetched
 from bunryu.train.sampling import plain
 from bunryu.train.settings import Stage, size_at
 
@@ -75,12 +76,15 @@ class Pictures:
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
+        return prefetched(self._made(batches, epoch), self.model.device)
+
+    def _made(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
         asked = map(plain, batches)
         read = load_batches(self.table.file, asked, decode, spec, workers=self.workers, cache=self.cache)
         for keys, batch in zip(batches, read, strict=True):
             require_read(batch.failed, self.table.file)
-            pixels = torch.from_numpy(batch.pixels_BHWC).to(self.model.device)
+            pixels = to_device(batch.pixels_BHWC, self.model.device)
             if not len(batch.rows):  # a process without a part of a short batch
                 yield pixels, batch.rows
                 continue

@@ -17,6 +17,7 @@ from bunryu.models.blocks import blocks
 from bunryu.models.build import Classifier
 from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 
+_FUSED = ("adamw", "adam", "sgd")
 _LEAST_WARMUP = 4
 """Updates; fewer only in a stage of less than twice as many."""
 
@@ -38,11 +39,17 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
             lr = settings.lr * settings.layer_decay**depth
             groups += _groups([parameters[name] for name in names], "backbone", lr, settings.weight_decay)
     made: optim.Optimizer = timm.optim.create_optimizer_v2(
-        groups, opt=settings.name, lr=settings.lr, weight_decay=0.0, momentum=settings.momentum
+        groups, opt=settings.name, lr=settings.lr, weight_decay=0.0, momentum=settings.momentum, **_fused(net, settings)
     )
     for group in made.param_groups:
         group["base_lr"] = group["lr"]
     return made
+
+
+def _fused(net: Classifier, settings: OptimSettings) -> dict[str, bool]:
+    """Ask for one kernel over all parameters, where torch has it and it helps: on a GPU."""
+    on_gpu = next(net.parameters()).device.type == "cuda"
+    return {"fused": True} if on_gpu and settings.name in _FUSED else {}
 
 
 def _groups(parameters: Iterable[nn.Parameter], name: str, lr: float, weight_decay: float) -> list[dict[str, Any]]:
