@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -28,6 +28,7 @@ from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, t
 from bunryu.kept import kept, key_of_facts
 from bunryu.run import versions
 from bunryu.settings import RunSettings
+from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
 from bunryu.train.prefetch import prefetched
 from bunryu.train.sampling import plain
@@ -63,6 +64,8 @@ class Pictures:
     seconds_between_saves: ClassVar[float] = 0.0
 
     model: Model
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    """The model's network, or what torch.compile made of it."""
     input: InputSpec
     """The size that this stage trains at; validation is always at the sealed one."""
     augment: AugmentSettings
@@ -94,8 +97,7 @@ class Pictures:
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Run the whole network."""
         with autocast(self.model.device, self.model.sealed.precision):
-            logits: torch.Tensor = self.model.net(normalize(x, self.input))
-        return logits
+            return self.forward(normalize(x, self.input))
 
     def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
         """Run the one inference path."""
@@ -151,6 +153,7 @@ def pictures(
     """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
     return Pictures(
         model=model,
+        forward=compiled(model.net) if settings.train.compile else model.net,
         input=model.sealed.input,
         augment=settings.augment,
         seed=settings.train.seed,

@@ -107,6 +107,9 @@ class TrainSettings(Settings):
     """Where to train. auto: cuda, else mps, else cpu; said at the start."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass. auto, a fixed rule: see docs/training.md. Sealed in the model."""
+    compile: bool = False
+    """Have torch.compile write kernels for the forward and backward pass of pictures. The first step then takes a
+    minute or more, once for each size; it pays on a GPU in a long run. Needs a C++ compiler."""
     threads: Count | None = None
     """Threads of each operation on the CPU; torch's choice when null. Recorded, and obeyed on resume."""
     checkpoint_minutes: Positive = 5.0
