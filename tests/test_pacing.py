@@ -213,11 +213,29 @@ def test_the_plan_is_a_run_like_any_other(
     assert rows[0]["stage"] == "head"
     assert len(rows) > 2
     stage = api.open_run(one).folder.settings().train.stages[-1]
-    assert stage.sizes == [(32, 32), (64, 64)]
+    assert set(stage.sizes or []) == {(32, 32), (64, 64)}
     assert "the head solved on features and" in (one / "report.txt").read_text()
     two = api.train(recipe=str(one / "config.yaml"), out=tmp_path / "two", quiet=True).path
     first, second = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("bf16", "chosen"), [(0.1, "bf16"), (0.199, "fp32"), (0.4, "fp32")])
+def test_bf16_is_taken_where_it_is_clearly_faster(
+    bf16: float, chosen: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bunryu.train.device.cpu_has_bf16", lambda: True)
+    timed = {"fp32": 0.2, "bf16": bf16}
+    monkeypatch.setattr(
+        pacing, "measure_pace", lambda plan, sizes: Pace(0.01, dict.fromkeys(sizes, timed[plan.sealed.precision]))
+    )
+    net = ("model.name=timm/mobilenetv3_small_050", "model.weights=none", "train.device=cpu", "input.size=32")
+    found = paced(plan_of(photos, *net), 2, pacing.time.monotonic())
+    assert found.sealed.precision == chosen
+    assert found.settings.train.precision == ("bf16" if chosen == "bf16" else "auto")
+    assert ("timed" in found.facts["device"]) == (chosen == "bf16")
+    asked = paced(plan_of(photos, *net, "train.precision=fp32"), 2, pacing.time.monotonic())
+    assert asked.sealed.precision == "fp32", "what the user asked for stands"
 
 
 def test_timing_is_told_of_and_leaves_the_net_alone(photos: Path) -> None:

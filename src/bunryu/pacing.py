@@ -25,6 +25,7 @@ from bunryu.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
+from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
@@ -33,6 +34,8 @@ _SPARE = 0.92
 """Share of the time that is planned for: the clock of a busy machine varies."""
 _FINISH = 6.0
 """Seconds for sealing, plots and the report, beside measuring."""
+_CLEAR = 1.05
+"""A precision replaces the rule's where it is so many times as fast."""
 _MOST_EPOCHS = 40
 _FEW_EPOCHS = 6
 """With so few, the time is filled by choosing a size for each; with more, they go through the sizes in equal shares."""
@@ -63,6 +66,7 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     """
     pretrained = plan.settings.model.weights != "none"
     sizes = usable_sizes(plan)
+    plan = quickest(plan, sizes[-1])
     pace = measure_pace(plan, sizes)
     n = {name: len(plan.table.split(name)) for name in ("train", "val", "test")}
     spent = time.monotonic() - began
@@ -94,6 +98,25 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
         plan,
         settings=plan.settings.model_copy(update={"train": train}),
         facts=plan.facts | {"plan": f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"},
+    )
+
+
+def quickest(plan: Plan, size: Size) -> Plan:
+    """Return the plan in bf16 where that is clearly faster here, though the rule says fp32: of depthwise nets on a CPU.
+
+    Whether it is differs by net and CPU; with a time to keep, timing decides more than this anyway.
+    """
+    if plan.settings.train.precision != "auto" or not bf16_is_open(plan.sealed.precision, plan.device, min(size)):
+        return plan
+    rival = dataclasses.replace(plan, sealed=plan.sealed.model_copy(update={"precision": "bf16"}))
+    gain = measure_pace(plan, [size]).learn[size] / measure_pace(rival, [size]).learn[size]
+    if gain < _CLEAR:
+        return plan
+    train = plan.settings.train.model_copy(update={"precision": "bf16"})
+    return dataclasses.replace(
+        rival,
+        settings=plan.settings.model_copy(update={"train": train}),
+        facts=plan.facts | {"device": f"{plan.device}, bf16 (timed: {gain:.1f} times as fast as fp32)"},
     )
 
 

@@ -55,6 +55,11 @@ def choose_precision(setting: str, device: torch.device, net: nn.Module, side: i
     return "fp32", "the device has no fast bf16" if device.type == "cpu" else "the safe choice on mps"
 
 
+def bf16_is_open(chosen: Precision, device: torch.device, side: int) -> bool:
+    """Return whether bf16 is sound on this CPU where the rule chose fp32, so that timing may decide."""
+    return chosen == "fp32" and device.type == "cpu" and side >= _LEAST_SIDE and cpu_has_bf16()
+
+
 def cpu_has_bf16() -> bool:
     """Return whether this CPU multiplies matrices in bf16 (AMX, or AVX512-BF16)."""
     if not hasattr(torch.cpu, "get_capabilities"):  # an earlier torch
