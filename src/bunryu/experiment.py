@@ -112,7 +112,7 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
     if minutes is not None:
         plan = paced(plan, minutes, began)
-    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings))})
+    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
     for stage in whole_stages(plan.settings):

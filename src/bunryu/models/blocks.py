@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from bunryu.errors import ConfigError, count
+
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -23,13 +25,61 @@ def blocks(backbone: nn.Module) -> list[list[str]]:
         layer_of = group_parameters(backbone, matcher(coarse=False), reverse=True)
         for name, _ in backbone.named_parameters():
             grouped.setdefault(layer_of.get(name, max(layer_of.values())), []).append(name)
-        return [grouped[layer] for layer in sorted(grouped)]
+        return _without_lone_norms(backbone, [grouped[layer] for layer in sorted(grouped)])
     total = sum(p.numel() for p in backbone.parameters())
     found: list[list[str]] = []
     for starts, names in _blocks(backbone, "", total):
         if starts or not found:
             found.append([])
         found[-1] += names
+    return found
+
+
+def freeze_before(backbone: nn.Module, last: int) -> None:
+    """Take the gradients from all but the last so many blocks.
+
+    Raises:
+        ConfigError: the backbone has no more blocks than that.
+    """
+    rows = blocks(backbone)
+    if last >= len(rows):
+        raise ConfigError(
+            f"train_blocks: {last}: this backbone has {count(len(rows), 'block')}, so nothing would be frozen. "
+            f"Give {len(rows) - 1} or fewer, or leave train_blocks out to train all of it."
+        )
+    frozen = {name for row in rows[:-last] for name in row}
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def train_what_learns(module: nn.Module, before: bool = False) -> bool:
+    """Switch to training what learns, and wholly to eval mode what is frozen: BatchNorm, dropout, drop path.
+
+    What has no parameters goes with what stands before it. Returns whether the last part of `module` learns.
+
+    Args:
+        module: with parameters of which some require no gradient.
+        before: whether what stands before it learns.
+    """
+    learns = {parameter.requires_grad for parameter in module.parameters()} or {before}
+    if len(learns) == 1:
+        module.train(learns.pop())
+        return module.training
+    module.train()
+    for child in module.children():
+        before = train_what_learns(child, before)
+    return before
+
+
+def _without_lone_norms(backbone: nn.Module, rows: list[list[str]]) -> list[list[str]]:
+    """Join what is nothing but norms (a last one that timm leaves ungrouped) to the block before it."""
+    norms = {f"{name}.{key}" for name, m in backbone.named_modules() if isinstance(m, _NORMS) for key in m._parameters}
+    found: list[list[str]] = []
+    for row in rows:
+        if found and norms.issuperset(row):
+            found[-1] = found[-1] + row
+        else:
+            found.append(row)
     return found
 
 

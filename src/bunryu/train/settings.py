@@ -35,11 +35,15 @@ LOWER_IS_BETTER = ("loss", "train_loss")
 class Stage(Settings):
     """One stretch of training. A run is a list of them."""
 
-    name: str
-    """What the history and the curves call it."""
+    name: Annotated[str, Field(min_length=1)]
+    """What the history, the curves and the stage's checkpoint call it."""
     freeze: Literal["none", "statistics", "backbone"] = "none"
     """What does not learn. backbone: all of it, wholly in eval mode (BatchNorm, dropout, drop path). statistics: the
     running mean and variance of BatchNorm alone, which then trains with those it validates with."""
+    train_blocks: Count | None = None
+    """Train the last so many blocks of the backbone and the head, and freeze all before them, wholly in eval mode; with
+    freeze none or statistics. A block is a residual block, an encoder layer, ...: the units of optim.layer_decay. The
+    whole backbone when null."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Epochs; below 1, a share of train.epochs. When null, what the other stages leave of train.epochs."""
     views: Annotated[int, Field(ge=0)] | None = None
@@ -59,6 +63,8 @@ class Stage(Settings):
     def _views_of_a_frozen_backbone(self) -> Stage:
         if self.views is not None and self.freeze != "backbone":
             raise ValueError(f"stage '{self.name}': views needs freeze: backbone; features of a net that learns change")
+        if self.train_blocks is not None and self.freeze == "backbone":
+            raise ValueError(f"stage '{self.name}': freeze: backbone trains no block; leave out one of the two")
         if self.solve and (self.views is None or self.epochs not in (None, 1)):
             raise ValueError(f"stage '{self.name}': solve needs views: 0 (or more) and epochs: 1")
         if self.views is not None and self.sizes is not None:
