@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from bunryu.errors import ConfigError
-from bunryu.models.blocks import blocks
+from bunryu.models.blocks import whole_blocks
 from bunryu.models.build import Classifier, build
 from bunryu.train.settings import Stage
 from bunryu.train.stages import freeze, stages_told, training_mode
@@ -79,7 +79,7 @@ def test_only_the_last_blocks_and_the_head_learn(name: str) -> None:
     torch.manual_seed(0)
     size = FAMILIES[name]
     net = restless(build(architecture(name, (size, size)), 3))
-    last = {f"backbone.{key}" for row in blocks(net.backbone)[-2:] for key in row}
+    last = {f"backbone.{key}" for row in whole_blocks(net.backbone)[-2:] for key in row}
     learning = last | {"head.1.weight", "head.1.bias"}
     frozen = [key for key, m in net.named_modules() if len(list(m.parameters())) and not _any_in(learning, key)]
     x = torch.randn(3, 3, size, size)
@@ -116,10 +116,12 @@ def test_known_last_blocks() -> None:
         with torch.device("meta"):
             net = build(architecture(name, (size, size)), 3)
         freeze(net, Stage(name="last", train_blocks=k))
-        return {".".join(key.split(".")[1:4]) for key, p in net.backbone.named_parameters(prefix="b") if p.requires_grad}
+        return {".".join(key.split(".")[:3]) for key, p in net.backbone.named_parameters() if p.requires_grad}
 
-    assert {key.rpartition(".")[0] for key in learning("torchvision/resnet18", 3)} == {"layer3.1", "layer4.0", "layer4.1"}
-    assert {key.split(".")[1] for key in learning("timm/vit_tiny_patch16_224", 3)} == {"9", "10", "11", "weight", "bias"}
+    found = learning("torchvision/resnet18", 3)
+    assert {key.rpartition(".")[0] for key in found} == {"layer3.1", "layer4.0", "layer4.1"}
+    found = learning("timm/vit_tiny_patch16_224", 3)
+    assert {key.split(".")[1] for key in found} == {"9", "10", "11", "weight", "bias"}
     found = learning("timm/efficientnet_b0", 3)
     assert {key for key in found if key.startswith("blocks")} == {"blocks.5.2", "blocks.5.3", "blocks.6.0"}
     assert {key.split(".")[0] for key in found} == {"blocks", "conv_head", "bn2"}

@@ -25,7 +25,7 @@ def blocks(backbone: nn.Module) -> list[list[str]]:
         layer_of = group_parameters(backbone, matcher(coarse=False), reverse=True)
         for name, _ in backbone.named_parameters():
             grouped.setdefault(layer_of.get(name, max(layer_of.values())), []).append(name)
-        return _without_lone_norms(backbone, [grouped[layer] for layer in sorted(grouped)])
+        return [grouped[layer] for layer in sorted(grouped)]
     total = sum(p.numel() for p in backbone.parameters())
     found: list[list[str]] = []
     for starts, names in _blocks(backbone, "", total):
@@ -41,7 +41,7 @@ def freeze_before(backbone: nn.Module, last: int) -> None:
     Raises:
         ConfigError: the backbone has no more blocks than that.
     """
-    rows = blocks(backbone)
+    rows = whole_blocks(backbone)
     if last >= len(rows):
         raise ConfigError(
             f"train_blocks: {last}: this backbone has {count(len(rows), 'block')}, so nothing would be frozen. "
@@ -71,11 +71,11 @@ def train_what_learns(module: nn.Module, before: bool = False) -> bool:
     return before
 
 
-def _without_lone_norms(backbone: nn.Module, rows: list[list[str]]) -> list[list[str]]:
-    """Join what is nothing but norms (a last one that timm leaves ungrouped) to the block before it."""
+def whole_blocks(backbone: nn.Module) -> list[list[str]]:
+    """Return `blocks`, but what is nothing but a norm (timm counts the last one of some nets) with the block before."""
     norms = {f"{name}.{key}" for name, m in backbone.named_modules() if isinstance(m, _NORMS) for key in m._parameters}
     found: list[list[str]] = []
-    for row in rows:
+    for row in blocks(backbone):
         if found and norms.issuperset(row):
             found[-1] = found[-1] + row
         else:

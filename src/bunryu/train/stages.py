@@ -1,16 +1,21 @@
-"""What a stage freezes, and how its rows fall into batches."""
+"""What a stage freezes, which rows it learns from, and how they fall into batches."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu.errors import ConfigError, count
-from bunryu.models.blocks import blocks, freeze_before, train_what_learns
+from bunryu.errors import ConfigError, count, some
+from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
+from bunryu.settings import RunSettings
+from bunryu.train.losses import Loss
 from bunryu.train.settings import Stage
+from bunryu.train.state import Job
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
 
@@ -37,14 +42,55 @@ def training_mode(net: Classifier, stage: Stage) -> None:
                 module.eval()
 
 
+def on_rows(job: Job, stage: Stage) -> Job:
+    """Return the job with the rows that the stage learns from and validates on, and the class counts of the former."""
+    match stage.rows:
+        case "train":
+            return job
+        case "val":
+            rows, val_rows = job.val_rows, job.rows
+        case "all":
+            rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
+    counts = np.bincount(job.target[rows], minlength=len(job.model.classes)).tolist()
+    loss = Loss.of(job.settings.loss, counts, job.model.classes, job.model.device)
+    return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
+
+
+def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[str, int]) -> None:
+    """Refuse stages on the validation rows that cannot be: without such rows, or without a class that must be there.
+
+    Args:
+        settings: of the run.
+        stages: of the run.
+        counts: validation rows of each class.
+
+    Raises:
+        ConfigError: with what to set instead.
+    """
+    other = next((stage for stage in stages if stage.rows != "train"), None)
+    if other is None:
+        return
+    if not sum(counts.values()):
+        raise ConfigError(f"stage '{other.name}': rows: {other.rows}, but there are no validation rows. Leave it out.")
+    swapped = next((stage for stage in stages if stage.rows == "val"), None)
+    missing = [name for name, rows in counts.items() if not rows]
+    loss = settings.loss
+    if swapped and missing and (loss.class_weights or loss.name == "logit_adjusted" or settings.mix.remix):
+        raise ConfigError(
+            f"stage '{swapped.name}': rows: val, but {some(missing)} has no validation row, and this loss goes by the "
+            "rows of each class. Use rows: all, or a larger split.val."
+        )
+
+
 def stages_told(stages: list[Stage], net: Classifier) -> str:
     """Say what each stage trains of the net, and in how many epochs."""
     frozen = {"none": "", "statistics": ", BatchNorm statistics kept", "backbone": ", backbone frozen"}
     told = []
     for stage in stages:
         last = stage.train_blocks
-        part = f", the last {last} of {len(blocks(net.backbone))} blocks and the head" if last else ""
-        how = f"{count(int(stage.epochs or 0), 'epoch')}{part}{frozen[stage.freeze]}"
+        part = f", the last {last} of {len(whole_blocks(net.backbone))} blocks and the head" if last else ""
+        rows = {"train": "", "val": ", on the validation rows", "all": ", on training and validation rows"}[stage.rows]
+        how = f"{count(int(stage.epochs or 0), 'epoch')}{part}{frozen[stage.freeze]}{rows}"
         told.append(f"{stage.name} ({'solved at once, not counted in train.epochs' if stage.solve else how})")
     return ", then ".join(told)
 
