@@ -21,7 +21,7 @@ from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Model
-from bunryu.measuring import measure_rows, note_chosen
+from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
 from bunryu.ship import predict as ship
@@ -86,6 +86,9 @@ def evaluate(
     target = _results_folder(folder, out)
     if data is not None:
         _note_seen(folder, model, next(iter(tables.values())), results[0].metrics["notes"])
+    elif LEARNED_FROM_VAL in model.sealed.provenance:
+        for notes in (result.metrics["notes"] for result in results if result.name == "val"):
+            notes.insert(0, "The model learned from these images in its last epochs, so their figures mean nothing.")
     elif name is None and folder.config.exists():
         note_chosen(results, folder.settings().train.monitor)
     for result in results:
@@ -133,7 +136,8 @@ def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) 
         return
     checked = check_images(table, model.sealed.decode, level="none").table
     assert checked.digests is not None
-    for split, why in (("val", "chosen its best epoch by"), ("train", "learned from")):
+    val = "learned from" if LEARNED_FROM_VAL in model.sealed.provenance else "chosen its best epoch by"
+    for split, why in (("val", val), ("train", "learned from")):
         known = set(own.digests[own.splits.astype(str) == split])
         seen = sum(digest in known for digest in checked.digests.tolist())
         if seen:

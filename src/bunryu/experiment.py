@@ -24,7 +24,16 @@ from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.inference import Model, choose_device
-from bunryu.measuring import decide, measure_rows, note_chosen, scorer, targets
+from bunryu.measuring import (
+    LEARNED_FROM_VAL,
+    decide,
+    learned_from_val,
+    measure_rows,
+    note_chosen,
+    note_learned,
+    scorer,
+    targets,
+)
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
 from bunryu.models.sealed import seal
@@ -39,6 +48,7 @@ from bunryu.train.feeding import pictures
 from bunryu.train.loop import fit
 from bunryu.train.losses import Loss
 from bunryu.train.parallel import same_as_first
+from bunryu.train.remembering import kept_told
 from bunryu.train.showing import loss_note
 from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
 from bunryu.train.state import Job
@@ -112,7 +122,9 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
     if minutes is not None:
         plan = paced(plan, minutes, began)
-    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings))})
+    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
+    if kept := kept_told(whole_stages(plan.settings), plan.net):
+        plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
     for stage in whole_stages(plan.settings):
@@ -205,19 +217,21 @@ def finish(
     cache: PixelCache | None,
 ) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
-    best = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
+    best = final = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
+    if learned := learned_from_val(history):
+        final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
+        provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     decision, told = decide(settings.decision.tau, best, table, workers=settings.data.workers, cache=cache)
-    best.sealed = best.sealed.model_copy(update={"provenance": provenance, "decision": decision})
-    seal(folder.model, best.net, best.sealed)
+    best.sealed = best.sealed.model_copy(update={"decision": decision})
+    final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
+    seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [
-        measure_rows(
-            name, table, table.split(name), best, settings.evaluate, workers=settings.data.workers, cache=cache
-        )
-        for name in ("val", "test")
+        measure_rows(name, table, table.split(name), of, settings.evaluate, workers=settings.data.workers, cache=cache)
+        for name, of in (("val", best), ("test", final))
         if len(table.split(name))
     ]
     note_chosen(results, settings.train.monitor)
@@ -225,6 +239,8 @@ def finish(
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
     )
+    if learned:
+        ended += note_learned(results, learned, progress.best_epoch)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     facts = facts | {"training": ended} | ({"decision": told} if told else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from bunryu.inference import Model
 from bunryu.models.record import Decision
 from bunryu.predictions import Predictions
 
+LEARNED_FROM_VAL = "learned_from_val"
+"""In a sealed model's provenance: the epoch from which on it learned from the validation rows of its run."""
 EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall")
 
 
@@ -103,6 +105,36 @@ def note_chosen(results: list[Measured], monitor: str) -> None:
             "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
             "nothing: split.test=0.2."
         )
+
+
+def learned_from_val(history: list[dict[str, Any]]) -> int | None:
+    """Return the epoch from which on a run learned from its validation rows; None where it never did."""
+    return next((int(row["epoch"]) for row in history if not row.get("clean", True)), None)
+
+
+def note_learned(results: list[Measured], epoch: int, best: int) -> str:
+    """Note which weights were measured on what, where a run learned from its validation rows in its last epochs.
+
+    Args:
+        results: of the run's splits.
+        epoch: the first that did.
+        best: the best of those before.
+
+    Returns:
+        The same for the report, to follow a sentence.
+    """
+    for result in results:
+        if result.name == "val":
+            result.metrics["notes"].insert(
+                0,
+                f"From epoch {epoch} on the model learned from these rows, and their figures are not clean. These are "
+                f"of epoch {best}, the best before that; the sealed model has the last epoch's weights, which "
+                + ("only the test rows measure." if len(results) > 1 else "nothing here measures: keep a split.test."),
+            )
+    return (
+        f" of those before epoch {epoch}, from which on it learned from validation rows and figures of validation are "
+        "not clean; the sealed model has the last epoch's weights"
+    )
 
 
 def scorer(

@@ -32,6 +32,7 @@ from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
 from bunryu.train.losses import class_weights
 from bunryu.train.settings import Stage, stage_epochs
+from bunryu.train.stages import require_other_rows
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def _require_measurable(settings: RunSettings, table: Table, classes: list[str])
     positive_class(settings.evaluate.positive, classes)
     counts = Counter(table.target_labels[table.split("train")])
     class_weights(settings.loss, [counts[name] for name in classes], classes)
+    of_val = Counter(table.target_labels[table.split("val")])
+    require_other_rows(settings, settings.train.stages, {name: of_val[name] for name in classes})
     monitor = settings.train.monitor
     if monitor.startswith(("roc_auc", "positive_")) and (
         len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2

@@ -77,7 +77,7 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
         _say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
-        facts = environment["facts"] | {"stages": stages_told(whole_stages(settings))}
+        facts = environment["facts"] | {"stages": stages_told(whole_stages(settings), net)}
         run_to_end(folder, settings, table, model, facts, checkpoint)
     return folder
 

@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.safetensors"
 
     @property
+    def final(self) -> Path:
+        """The last epoch's weights, sealed; where several stages train, or the last learns from validation rows."""
+        return self.path / "checkpoints" / "final.safetensors"
+
+    @property
     def last(self) -> Path:
         """The whole state of training, to resume from."""
         return self.path / "checkpoints" / "last.safetensors"

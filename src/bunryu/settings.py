@@ -20,6 +20,7 @@ from bunryu.train.settings import (
     OptimSettings,
     ScheduleSettings,
     TrainSettings,
+    with_given,
 )
 
 
@@ -57,6 +58,13 @@ class RunSettings(Settings):
             raise ValueError(f"{self.model.name} has no imagenet weights; leave them out, or name a run or a file")
         if self.loss.name == "soft_f1" and self.train.accumulate > 1:
             raise ValueError("loss.name=soft_f1 is a figure of the whole batch; set train.accumulate=1")
+        for stage in self.train.stages:
+            given = stage.optim.model_fields_set if stage.optim else ()
+            if stage.freeze == "backbone" and "lr" in given and with_given(self.optim, stage.optim).head_lr:
+                raise ValueError(
+                    f"stage '{stage.name}': the backbone is frozen and optim.head_lr is the head's rate, so that the "
+                    "stage's optim.lr is of nothing; give it as head_lr"
+                )
         cached = [stage.name for stage in self.train.stages if stage.views is not None and not stage.solve]
         if cached and self.mix.name in ("cutmix", "both"):
             raise ValueError(

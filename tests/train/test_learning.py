@@ -217,6 +217,7 @@ class TestFreezing:
         training_mode(net, ALL)
         assert all(module.training for module in net.modules())
         x = torch.randn(8, 4)
+        freeze(net, HEAD)
         training_mode(net, HEAD)
         assert not any(module.training for module in net.backbone.modules())
         assert all(module.training for module in net.head.modules())

@@ -24,8 +24,8 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str, note: s
     Args:
         history: a dict an epoch: ``epoch`` (1-based over the whole run), ``stage``, ``train_loss``, ``lr``
             and where known ``train_accuracy, val_loss, val_accuracy, val_macro_f1, head_lr``. What is
-            missing, null or not finite leaves a gap. The last row with ``best: true`` is marked, and so is
-            where each stage begins if there are several.
+            missing, null or not finite leaves a gap. The last row with ``best: true`` is marked, and so are
+            where each stage begins if there are several, and the rows with ``clean: false``.
         path: the PNG to write.
         run: name of the run, which begins the title.
         note: what the training figures were computed with.
@@ -87,6 +87,9 @@ def _epochs(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
     best = [row["epoch"] for row in history if row.get("best")]
+    if other := [row["epoch"] for row in history if not row.get("clean", True)]:
+        end, label = history[-1]["epoch"] + 0.5, "validation not clean"
+        axes.axvspan(other[0] - 0.5, end, color=GREY, alpha=0.15, linewidth=0, label=label, zorder=0)
     if best:
         axes.axvline(best[-1], color=INK, linewidth=1, linestyle=":", label=f"best epoch: {best[-1]}", zorder=1)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from bunryu.errors import ConfigError, count
+
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -30,6 +32,54 @@ def blocks(backbone: nn.Module) -> list[list[str]]:
         if starts or not found:
             found.append([])
         found[-1] += names
+    return found
+
+
+def freeze_before(backbone: nn.Module, last: int) -> None:
+    """Take the gradients from all but the last so many blocks.
+
+    Raises:
+        ConfigError: the backbone has no more blocks than that.
+    """
+    rows = whole_blocks(backbone)
+    if last >= len(rows):
+        raise ConfigError(
+            f"train_blocks: {last}: this backbone has {count(len(rows), 'block')}, so nothing would be frozen. "
+            f"Give {len(rows) - 1} or fewer, or leave train_blocks out to train all of it."
+        )
+    frozen = {name for row in rows[:-last] for name in row}
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def train_what_learns(module: nn.Module, before: bool = False) -> bool:
+    """Switch to training what learns, and wholly to eval mode what is frozen: BatchNorm, dropout, drop path.
+
+    What has no parameters goes with what stands before it. Returns whether the last part of `module` learns.
+
+    Args:
+        module: with parameters of which some require no gradient.
+        before: whether what stands before it learns.
+    """
+    learns = {parameter.requires_grad for parameter in module.parameters()} or {before}
+    if len(learns) == 1:
+        module.train(learns.pop())
+        return module.training
+    module.train()
+    for child in module.children():
+        before = train_what_learns(child, before)
+    return before
+
+
+def whole_blocks(backbone: nn.Module) -> list[list[str]]:
+    """Return `blocks`, but what is nothing but a norm (timm counts the last one of some nets) with the block before."""
+    norms = {f"{name}.{key}" for name, m in backbone.named_modules() if isinstance(m, _NORMS) for key in m._parameters}
+    found: list[list[str]] = []
+    for row in blocks(backbone):
+        if found and norms.issuperset(row):
+            found[-1] = found[-1] + row
+        else:
+            found.append(row)
     return found
 
 

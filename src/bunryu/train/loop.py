@@ -24,8 +24,9 @@ from bunryu.train.probe import solve_into
 from bunryu.train.remembering import answering, next_stage, remember
 from bunryu.train.sampling import epoch_rows, plain
 from bunryu.train.saving import pause, save, stop_if_asked
+from bunryu.train.settings import with_given
 from bunryu.train.showing import epoch_line, header_line, loss_note
-from bunryu.train.stages import freeze, in_batches, training_mode
+from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
 from bunryu.train.state import Job, State
 
 
@@ -41,21 +42,22 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
     console.say(header_line(loss_note(job.settings)))
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
+        here = on_rows(job, stage)
         freeze(job.model.net, stage)
-        state.optimizer = create_optimizer(job.model.net, job.settings.optim, stage)
+        state.optimizer = create_optimizer(job.model.net, with_given(job.settings.optim, stage.optim), stage)
         if checkpoint:
             restore_optimizer(state.optimizer, checkpoint)
             checkpoint = None
-        feed = choose_feed(pictures(job.model, job.settings, job.table, job.val_rows, job.cache), stage, job.rows)
+        feed = choose_feed(pictures(job.model, job.settings, job.table, here.val_rows, job.cache), stage, here.rows)
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
             start = time.monotonic()
             if stage.solve:
                 assert isinstance(feed, Features)
-                row = solve_epoch(job, state, feed)
+                row = solve_epoch(here, state, feed)
             else:
-                row = train_epoch(job, state, at_epoch(feed, stage, progress.epoch))
-            if len(job.val_rows):
+                row = train_epoch(here, state, at_epoch(feed, stage, progress.epoch))
+            if len(here.val_rows):
                 row |= {
                     f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
                 }
@@ -67,7 +69,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             if not ended and ranks.agreed(late or job.stop()):
                 save(job, state)
                 stop_if_asked(job)
-        next_stage(job, progress, why=why)
+        next_stage(job, state, why=why)
         state.optimizer = None
         save(job, state)
         stop_if_asked(job)
@@ -202,5 +204,7 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
 
 def factor(job: Job, progress: Progress, updates: int, group: int) -> float:
     """Return the schedule's factor for one update."""
-    epochs = int(job.stages[progress.stage].epochs or 0)
-    return lr_factor(job.settings.schedule, progress.epoch * updates + group, updates, epochs, progress.plateau_drops)
+    stage = job.stages[progress.stage]
+    schedule = with_given(job.settings.schedule, stage.schedule)
+    epochs = int(stage.epochs or 0)
+    return lr_factor(schedule, progress.epoch * updates + group, updates, epochs, progress.plateau_drops)

@@ -22,19 +22,20 @@ def pause(job: Job, state: State, start: float) -> float:
 
 
 def save(job: Job, state: State) -> None:
-    """Write the history, the best model if it is new, and the checkpoint, which counts on both: it comes last.
+    """Write the history, the models to keep that are new, and the checkpoint, which counts on both: it comes last.
 
     The first of several processes writes; all have the same state.
     """
     if not ranks.first():
-        state.written, state.best, state.saved = len(state.history), None, time.monotonic()
+        state.written, state.saved = len(state.history), time.monotonic()
+        state.unsaved.clear()
         return
     if len(state.history) > state.written:
         write_jsonl(job.folder / "history.jsonl", state.history)
         state.written = len(state.history)
-    if state.best is not None:
-        seal_state(job.folder / "checkpoints" / "best.safetensors", state.best, job.model.sealed)
-        state.best = None
+    for name, weights in state.unsaved.items():
+        seal_state(job.folder / "checkpoints" / f"{name}.safetensors", weights, job.model.sealed)
+    state.unsaved.clear()
     path = job.folder / "checkpoints" / "last.safetensors"
     ema = None if state.ema is None else state.ema.module
     scaler = state.scaler.state_dict()

@@ -1,44 +1,96 @@
-"""What a stage freezes, and how its rows fall into batches."""
+"""What a stage freezes, which rows it learns from, and how they fall into batches."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu.errors import ConfigError, count
+from bunryu.errors import ConfigError, count, some
+from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
+from bunryu.settings import RunSettings
+from bunryu.train.losses import Loss
 from bunryu.train.settings import Stage
+from bunryu.train.state import Job
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
 
 
 def freeze(net: Classifier, stage: Stage) -> None:
-    """Let only what the stage trains take gradients."""
+    """Let only what the stage trains take gradients.
+
+    Raises:
+        ConfigError: it trains more blocks than there are.
+    """
     net.requires_grad_(True)
     if stage.freeze == "backbone":
         net.backbone.requires_grad_(False)
+    elif stage.train_blocks is not None:
+        freeze_before(net.backbone, stage.train_blocks)
 
 
 def training_mode(net: Classifier, stage: Stage) -> None:
-    """Switch to training; what is frozen stays wholly in eval mode (BatchNorm, dropout, drop path)."""
-    net.train()
-    match stage.freeze:
-        case "backbone":
-            net.backbone.eval()
-        case "statistics":
-            for module in net.modules():
-                if isinstance(module, _BATCH_NORMS):
-                    module.eval()
+    """Switch to training what `freeze` let learn; the rest is wholly in eval mode (BatchNorm, dropout, drop path)."""
+    train_what_learns(net)
+    if stage.freeze == "statistics":
+        for module in net.modules():
+            if isinstance(module, _BATCH_NORMS):
+                module.eval()
 
 
-def stages_told(stages: list[Stage]) -> str:
-    """Say what each stage trains, and in how many epochs."""
+def on_rows(job: Job, stage: Stage) -> Job:
+    """Return the job with the rows that the stage learns from and validates on, and the class counts of the former."""
+    match stage.rows:
+        case "train":
+            return job
+        case "val":
+            rows, val_rows = job.val_rows, job.rows
+        case "all":
+            rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
+    counts = np.bincount(job.target[rows], minlength=len(job.model.classes)).tolist()
+    loss = Loss.of(job.settings.loss, counts, job.model.classes, job.model.device)
+    return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
+
+
+def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[str, int]) -> None:
+    """Refuse stages on the validation rows that cannot be: without such rows, or without a class that must be there.
+
+    Args:
+        settings: of the run.
+        stages: of the run.
+        counts: validation rows of each class.
+
+    Raises:
+        ConfigError: with what to set instead.
+    """
+    other = next((stage for stage in stages if stage.rows != "train"), None)
+    if other is None:
+        return
+    if not sum(counts.values()):
+        raise ConfigError(f"stage '{other.name}': rows: {other.rows}, but there are no validation rows. Leave it out.")
+    swapped = next((stage for stage in stages if stage.rows == "val"), None)
+    missing = [name for name, rows in counts.items() if not rows]
+    loss = settings.loss
+    if swapped and missing and (loss.class_weights or loss.name == "logit_adjusted" or settings.mix.remix):
+        raise ConfigError(
+            f"stage '{swapped.name}': rows: val, but {some(missing)} has no validation row, and this loss goes by the "
+            "rows of each class. Use rows: all, or a larger split.val."
+        )
+
+
+def stages_told(stages: list[Stage], net: Classifier) -> str:
+    """Say what each stage trains of the net, and in how many epochs."""
     frozen = {"none": "", "statistics": ", BatchNorm statistics kept", "backbone": ", backbone frozen"}
     told = []
     for stage in stages:
-        how = f"{count(int(stage.epochs or 0), 'epoch')}{frozen[stage.freeze]}"
+        last = stage.train_blocks
+        part = f", the last {last} of {len(whole_blocks(net.backbone))} blocks and the head" if last else ""
+        rows = {"train": "", "val": ", on the validation rows", "all": ", on training and validation rows"}[stage.rows]
+        how = f"{count(int(stage.epochs or 0), 'epoch')}{part}{frozen[stage.freeze]}{rows}"
         told.append(f"{stage.name} ({'solved at once, not counted in train.epochs' if stage.solve else how})")
     return ", then ".join(told)
 
@@ -60,13 +112,14 @@ def in_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int
 
 
 def require_trainable_batch(net: Classifier, stage: Stage, rows: int, batch_size: int) -> None:
-    """Refuse batches of one row where BatchNorm would train on them.
+    """Refuse batches of one row where BatchNorm would train on them, and a stage that this net cannot have.
 
     Raises:
         ConfigError: with what to set instead.
     """
-    trained = net if stage.freeze == "none" else net.head
-    if min(batch_size, rows) == 1 and any(isinstance(module, _BATCH_NORMS) for module in trained.modules()):
+    freeze(net, stage)
+    training_mode(net, stage)
+    if min(batch_size, rows) == 1 and any(isinstance(m, _BATCH_NORMS) and m.training for m in net.modules()):
         raise ConfigError(
             "train.batch_size=1: this model has BatchNorm, which cannot learn from one picture at a time. "
             "Use train.batch_size=2 or more, or freeze the backbone (or the statistics) in every stage."

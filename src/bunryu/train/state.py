@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ class State:
     history: list[dict[str, Any]]
     optimizer: optim.Optimizer | None = None
     """None between two stages."""
-    best: dict[str, torch.Tensor] | None = None
-    """The best weights, until they are saved."""
+    unsaved: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors."""
     written: int = 0
     """Rows of the history that are in its file."""
     saved: float = 0.0

@@ -1,0 +1,280 @@
+"""What each stage may say for itself: optimiser, schedule, patience and rows; and which weights are kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import killing
+import numpy as np
+import pytest
+import torch
+from killing import history, results, state, tensors
+from safetensors.torch import load_file
+
+from bunryu import api, experiment
+from bunryu.errors import ConfigError
+from bunryu.evaluate import results as written
+from bunryu.run import RunFolder
+from bunryu.settings import load_settings
+from bunryu.train import loop
+from bunryu.train.checkpoint import Progress
+from bunryu.train.remembering import remember
+from bunryu.train.settings import Stage
+
+SMALL = (
+    *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),
+    *("train.batch_size=8", "evaluate.bootstrap=0", "schedule.warmup_epochs=0"),
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
+    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def photos(make_images: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("photos") / "photos", {"가": 16, "b": 16})
+
+
+@pytest.fixture
+def train(photos: Path, tmp_path: Path) -> Callable[..., RunFolder]:
+    def trained(*pairs: str) -> RunFolder:
+        out = tmp_path / f"run{sum(1 for _ in tmp_path.glob('run*'))}"
+        return RunFolder(api.train(photos, *SMALL, *pairs, out=out, quiet=True).path)
+
+    return trained
+
+
+class TestOwnSettings:
+    def test_a_stage_has_its_own_optimiser_and_schedule(
+        self, train: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[torch.optim.Optimizer] = []
+        create = loop.create_optimizer
+        monkeypatch.setattr(loop, "create_optimizer", lambda *args: made.append(create(*args)) or made[-1])
+        head = "{name: head, freeze: backbone, epochs: 2, optim: {name: adam, lr: 1e-2, weight_decay: 0}}"
+        some = "{name: 전체, epochs: 3, optim: {lr: 1e-3}, schedule: {name: exponential, gamma: 0.5}}"
+        run = train(
+            "train.epochs=5", f"train.stages=[{head}, {some}]", "schedule.name=constant", "optim.name=sgd", "optim.lr=1"
+        )
+        rows = run.read_history()
+        assert [row["head_lr"] for row in rows] == pytest.approx([1e-2, 1e-2, 1e-3, 5e-4, 2.5e-4])
+        assert [row["lr"] for row in rows] == [None, None, *(row["head_lr"] for row in rows[2:])]
+        assert [type(one).__name__.lower() for one in made] == ["adam", "sgd"]
+        assert {group["weight_decay"] for group in made[0].param_groups} == {0.0}
+        assert {group["weight_decay"] for group in made[1].param_groups} == {0.05, 0.0}
+
+        read = run.settings().train.stages
+        assert read[0].optim and read[0].optim.model_fields_set == {"name", "lr", "weight_decay"}
+        assert read[1].schedule and read[1].schedule.model_fields_set == {"name", "gamma"}
+        assert "momentum" not in run.config.read_text(encoding="utf-8").split("\noptim:")[0]
+
+    def test_a_stage_has_its_own_patience(self, train: Callable[..., RunFolder]) -> None:
+        stages = "train.stages=[{name: one, epochs: 4, patience: 1}, {name: two, epochs: 4}, {name: three, epochs: 4}]"
+        run = train("train.epochs=12", stages, "train.patience=2", "train.min_improvement=100")
+        assert [row["stage"] for row in run.read_history()] == ["one"] * 2 + ["two"] * 3 + ["three"] * 3
+
+    def test_plateau_is_as_patient_as_the_stage_says(self, train: Callable[..., RunFolder]) -> None:
+        stages = "train.stages=[{name: all, schedule: {name: plateau, plateau_patience: 1, gamma: 0.5}}]"
+        run = train("train.epochs=5", stages, "train.min_improvement=100", "optim.lr=1", "schedule.plateau_patience=9")
+        assert [row["lr"] for row in run.read_history()] == [1, 1, 1, 0.5, 0.5]
+
+    @pytest.mark.parametrize(
+        ("stages", "told"),
+        [
+            ("{name: a, optim: {lrr: 1}}", r"no setting 'train\.stages\.0\.optim\.lrr'.*lr"),
+            ("{name: a, schedule: {name: cosin}}", r"cosine"),
+            ("{name: a, freeze: backbone, train_blocks: 3}", "freeze: backbone trains no block"),
+            ("{name: a, freeze: backbone, optim: {layer_decay: 0.8}}", "leave out optim.layer_decay"),
+            ("{name: a, freeze: backbone, views: 0, solve: true, patience: 2}", "a solved head needs no optim"),
+            ("{name: a/b}", "a name that a file can have"),
+            ("{name: a, train_blocks: 0}", r"at least 1"),
+            ("{name: a, rows: val}", "rows: val is for the last stages"),
+            (
+                "{name: a, epochs: 1}, {name: b, rows: all, epochs: 1}, {name: c}",
+                "'b': rows: all is for the last stages",
+            ),
+            ("{name: a, epochs: 2}, {name: b, rows: all, patience: 2}", "leaves patience no clean figure"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, stages: str, told: str) -> None:
+        with pytest.raises(ConfigError, match=told):
+            load_settings(["train.epochs=5", f"train.stages=[{stages}]"])
+
+    def test_a_rate_that_nothing_would_have_is_refused(self) -> None:
+        stage = "train.stages=[{name: a, freeze: backbone, optim: {lr: 1}}]"
+        load_settings([stage])
+        with pytest.raises(ConfigError, match="'a': the backbone is frozen and optim.head_lr is the head's rate"):
+            load_settings([stage, "optim.head_lr=2"])
+
+
+def test_patience_waits_for_the_full_size(train: Callable[..., RunFolder]) -> None:
+    pairs = ("train.epochs=9", "train.min_improvement=100", "train.patience=2")
+    plain = train(*pairs, "train.stages=[{name: all}]")
+    assert len(plain.read_history()) == 3
+    sized = train(*pairs, "train.stages=[{name: all, sizes: [8, 12, 16]}]")
+    assert len(sized.read_history()) == 6 + 2
+    ended = state(sized.path)["progress"]["ended_by"]
+    assert ended == "no better val_macro_f1 for 2 epochs"
+
+
+class TestOtherRows:
+    STAGES = "train.stages=[{name: all, epochs: 2}, {name: 끝, rows: %s, epochs: 2}]"
+    PAIRS = ("train.epochs=4", "split.val=0.25", "split.test=0.25", "train.monitor=loss", "optim.lr=3e-3")
+
+    @pytest.fixture
+    def seen(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+        """Collect which rows were learned from and validated, and by which class counts."""
+        found: dict[str, list[Any]] = {"learned": [], "validated": [], "counts": []}
+        learn_from, scorer = loop.learn_from, experiment.scorer
+
+        def watched(job: Any, state: Any, feed: Any, x: Any, rows: Any, *rest: Any) -> Any:
+            found["learned"].append((state.progress.total_epochs, set(rows.tolist())))
+            found["counts"].append((state.progress.total_epochs, job.loss.counts_K.tolist()))
+            return learn_from(job, state, feed, x, rows, *rest)
+
+        def watched_scorer(*args: Any) -> Any:
+            score = scorer(*args)
+            return lambda rows, probs: found["validated"].append(set(rows.tolist())) or score(rows, probs)
+
+        monkeypatch.setattr(loop, "learn_from", watched)
+        monkeypatch.setattr(experiment, "scorer", watched_scorer)
+        return found
+
+    @pytest.mark.parametrize("rows", ["val", "all"])
+    def test_they_are_learned_from(
+        self, rows: str, train: Callable[..., RunFolder], seen: dict[str, list[Any]], photos: Path
+    ) -> None:
+        run = train(*self.PAIRS, self.STAGES % rows, "loss.class_weights=balanced")
+        splits = [line.split(",")[2] for line in run.split.read_text(encoding="utf-8").splitlines()[1:]]
+        own = {name: {i for i, split in enumerate(splits) if split == name} for name in ("train", "val", "test")}
+        learned = [set.union(*(ids for epoch, ids in seen["learned"] if epoch == number)) for number in range(4)]
+        expected = own["val"] | own["train"] if rows == "all" else own["val"]
+        assert learned == [own["train"]] * 2 + [expected] * 2
+        other = own["train"] if rows == "val" else own["val"]
+        assert seen["validated"] == [own["val"]] * 2 + [other] * 2
+        totals = [sum(counts) for _, counts in seen["counts"]]
+        assert (totals[0], totals[-1]) == (len(own["train"]), len(expected))
+
+    @pytest.mark.parametrize("ema", ["null", "0.5"])
+    def test_the_last_weights_are_sealed_and_the_best_clean_epoch_is_told(
+        self, ema: str, train: Callable[..., RunFolder]
+    ) -> None:
+        run = train(*self.PAIRS, self.STAGES % "val", f"train.ema={ema}", "train.stages=" + self.STAGES[13:] % "val")
+        rows = run.read_history()
+        assert [row.get("clean", True) for row in rows] == [True, True, False, False]
+        best = [row for row in rows if row["best"]]
+        assert best
+        assert best[-1]["epoch"] <= 2
+        sealed, last = load_file(run.model), load_file(run.last)
+        part = "net." if ema == "null" else "ema."
+        assert all(torch.equal(value, last[part + name]) for name, value in sealed.items())
+        assert tensors(run.model) == tensors(run.final)
+        assert tensors(run.model) != tensors(run.best)
+        metrics = run.read_metrics()
+        assert metrics["val"]["loss"] == pytest.approx(best[-1]["val_loss"], rel=1e-6)
+        found = api.evaluate(run.path, name="test", quiet=True)
+        assert found.metrics["test"]["loss"] == metrics["test"]["loss"], "the test is of what is sealed"
+        assert metrics["val"]["notes"][0].startswith("From epoch 3 on the model learned from these rows")
+        assert "which only the test rows measure" in metrics["val"]["notes"][0]
+        report = run.report.read_text(encoding="utf-8")
+        assert "from which on it learned from validation rows" in report
+        assert "epoch 3" in report
+        assert "끝 (2 epochs, on the validation rows)" in report
+        found = api.evaluate(run.path, name="val", quiet=True)
+        assert "so their figures mean nothing" in found.metrics["val"]["notes"][0]
+
+    def test_without_validation_rows_it_is_refused(self, train: Callable[..., RunFolder]) -> None:
+        with pytest.raises(ConfigError, match="stage '끝': rows: val, but there are no validation rows"):
+            train("train.epochs=4", "split.val=0", "train.monitor=train_loss", self.STAGES % "val")
+
+    def test_a_class_without_validation_rows_is_refused_where_counts_matter(
+        self, make_images: Any, tmp_path: Path
+    ) -> None:
+        make_images(tmp_path / "data" / "train", {"가": 6, "b": 6})
+        make_images(tmp_path / "data" / "val", {"b": 4})
+        pairs = (*SMALL, "train.epochs=4", self.STAGES % "val")
+        with pytest.raises(ConfigError, match=r"rows: val, but 가 has no validation row"):
+            api.train(tmp_path / "data", *pairs, "loss.class_weights=balanced", quiet=True)
+        api.train(tmp_path / "data", *pairs, out=tmp_path / "run", quiet=True)
+
+
+class TestKeptWeights:
+    def test_the_best_of_each_stage_and_the_final(self, train: Callable[..., RunFolder]) -> None:
+        head = "{name: 머리, freeze: backbone, epochs: 2}"
+        solved = "{name: probe, freeze: backbone, views: 0, solve: true}"
+        alone = train("train.epochs=2", f"train.stages=[{head}]", "train.monitor=loss")
+        assert {path.stem for path in alone.best.parent.iterdir()} == {"best", "last"}
+        run = train("train.epochs=4", f"train.stages=[{head}, {{name: all}}]", "train.monitor=loss")
+        names = {path.stem for path in run.best.parent.iterdir()}
+        assert names == {"best", "last", "stage-1-머리", "stage-2-all", "final"}
+        folder = run.best.parent
+        assert tensors(folder / "stage-1-머리.safetensors") == tensors(alone.best)
+        rows = run.read_history()
+        if [row for row in rows if row["best"]][-1]["stage"] == "all":
+            assert tensors(folder / "stage-2-all.safetensors") == tensors(run.best)
+        last = load_file(run.last)
+        assert all(torch.equal(value, last[f"net.{name}"]) for name, value in load_file(run.final).items())
+        assert len(api.predict(folder / "stage-1-머리.safetensors", np.zeros((16, 16, 3), np.uint8), quiet=True)) == 1
+        facts = run.report.read_text(encoding="utf-8")
+        assert "the best of each stage (머리, all) and the final weights are kept as well, " in facts
+        probed = train("train.epochs=2", f"train.stages=[{solved}, {{name: all}}]")
+        assert {path.stem for path in probed.best.parent.iterdir()} == {"best", "last"}
+
+    def test_the_best_of_a_stage_may_be_worse_than_the_best_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from types import SimpleNamespace
+
+        from bunryu.train import remembering
+
+        monkeypatch.setattr(remembering, "weights", lambda *_: {})
+        stages = [Stage(name="one", epochs=2), Stage(name="two", epochs=2)]
+        job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)
+        at: Any = SimpleNamespace(progress=Progress(), history=[], unsaved={})
+        kept = []
+        for value in (0.9, 0.5, 0.6, 0.7):
+            remember(job, at, {"val_accuracy": value, "val_loss": 1.0, "train_loss": 1.0})
+            kept.append(list(at.unsaved))
+            at.unsaved.clear()
+            if at.progress.epoch == 2:
+                remembering.next_stage(job, at, why="")
+        assert kept == [["best", "stage-1-one"], [], ["stage-2-two"], ["stage-2-two"]]
+        assert at.unsaved.keys() == {"final"}
+
+
+RESUMED = (
+    *("model.name=timm/test_resnet", "model.weights=none", "input.size=32", "train.batch_size=4", "train.device=cpu"),
+    *("train.threads=1", "train.precision=fp32", "evaluate.bootstrap=50", "split.val=0.25", "split.test=0.2"),
+    *("train.epochs=6", "train.monitor=loss", "optim.layer_decay=0.7", "model.dropout=0.3", "optim.lr=1e-3"),
+    "train.stages=[{name: head, freeze: backbone, epochs: 2, optim: {name: sgd, lr: 0.05}, schedule: {name: constant}},"
+    " {name: last, train_blocks: 2, epochs: 2, optim: {name: adam}, schedule: {name: plateau}, patience: 9},"
+    " {name: other, rows: val, epochs: 2, schedule: {name: step, step_epochs: 1}}]",
+)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("reference") / "run"
+    killing.nursery().finish("train", photos, "--out", run, *RESUMED)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("point", "at"),
+    [("end of stage", 1), ("update", 18), ("best", 3), ("update", 27), ("end of stage", 3), ("trained", 1)],
+)
+def test_resumed_is_never_stopped(point: str, at: int, never_stopped: Path, photos: Path, tmp_path: Path) -> None:
+    run, nursery = tmp_path / "run", killing.nursery()
+    often = "train.checkpoint_minutes=1e-6"
+    assert nursery.run("train", photos, "--out", run, *RESUMED, often, point=point, at=at).killed
+    nursery.finish("train", "--resume", run)
+    assert {name for name, value in results(never_stopped).items() if results(run)[name] != value} == set()
+    for name in ("stage-1-head", "stage-2-last", "final"):
+        assert tensors(run / f"checkpoints/{name}.safetensors") == tensors(
+            never_stopped / f"checkpoints/{name}.safetensors"
+        )
+    assert not (run / "checkpoints/stage-3-other.safetensors").exists()
+    assert [row.get("clean", True) for row in history(run)] == [True] * 4 + [False] * 2
