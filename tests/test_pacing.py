@@ -22,6 +22,7 @@ from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import read_jsonl
+from bunryu.train import device
 from bunryu.train.settings import size_at
 
 SMALL = (
@@ -224,7 +225,7 @@ def test_the_plan_is_a_run_like_any_other(
 def test_bf16_is_taken_where_it_is_clearly_faster(
     bf16: float, chosen: str, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bunryu.train.device.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
     timed = {"fp32": 0.2, "bf16": bf16}
     monkeypatch.setattr(
         pacing, "measure_pace", lambda plan, sizes: Pace(0.01, dict.fromkeys(sizes, timed[plan.sealed.precision]))
