@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import console, evaluation, experiment, resuming, splitting
+from bunryu import console, evaluation, experiment, folding, splitting
 from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
@@ -96,6 +96,8 @@ def train(
     recipe: str | None = None,
     out: str | os.PathLike[str] | None = None,
     minutes: float | None = None,
+    folds: int | None = None,
+    final: Literal["ensemble", "refit", "none"] | None = None,
     quiet: bool = False,
     **mistaken: object,
 ) -> Run:
@@ -107,6 +109,9 @@ def train(
         recipe: a recipe's name or a settings file; chosen by the model when None.
         out: the run folder; the next free ``runs/NAME-N`` when None.
         minutes: decide epochs and sizes so that everything fits into this time.
+        folds: cross-validate: one run for each of so many folds, and a final model of all of them.
+        final: of the folds: their models predicting together (ensemble, unless the settings say otherwise), one more
+            run on all their rows (refit), or none.
         quiet: print nothing.
         mistaken: none; a setting given as a keyword is answered with how to give it.
 
@@ -122,12 +127,15 @@ def train(
     if wrong := [pair for pair in (*overrides,) if not isinstance(pair, str)]:
         raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
-    values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    values: dict[str, Any] = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    asked = {name: value for name, value in (("k", folds), ("final", final)) if value is not None}
+    values |= {"folds": asked} if asked else {}
     settings = load_settings(overrides, recipe=recipe, values=values, minutes=minutes)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
+    train_all = folding.cross_validate if settings.folds.k else experiment.train
     with console.quietly(quiet):
-        folder = experiment.train(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
+        folder = train_all(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
     return Run(folder)
 
@@ -142,9 +150,11 @@ def _as_a_pair(name: str, value: object) -> str:
 
 
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
-    """Go on with a stopped training; with `more_epochs`, train a finished one further."""
+    """Go on with a stopped training (of several folds, at the one it was in); with `more_epochs`, train a finished one
+    further.
+    """
     with console.quietly(quiet):
-        folder = resuming.resume(Path(run), more_epochs=more_epochs)
+        folder = folding.go_on(Path(run), more_epochs=more_epochs)
         experiment.say_results(folder)
     return Run(folder)
 

@@ -15,6 +15,7 @@ from bunryu.commands import (
     Commands,
     Device,
     DeviceName,
+    FinalName,
     Format,
     Quiet,
     TrainCommand,
@@ -72,27 +73,35 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Decide epochs and sizes so that everything fits into this time.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate: a run for each of so many folds, and a final model.")
+    ] = None,
+    final: Annotated[FinalName | None, typer.Option(help="With --folds: the final model. [ensemble]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal an image classifier."""
     console.set_quiet(quiet)
     if resume is not None:
-        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, dry_run or None)
+        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, folds, final, dry_run or None)
         if any(value is not None for value in given):
             raise ConfigError(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
                 "options. For more epochs: --resume RUN --more-epochs N"
             )
-        from bunryu import experiment, resuming
+        from bunryu import experiment, folding
 
-        experiment.say_results(resuming.resume(resume, more_epochs=more_epochs), console.result)
+        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
     data, pairs = data_and_pairs(args or [])
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
-    values = {"data": {name: value for name, value in sources.items() if value is not None}}
+    asked = {"k": folds, "final": None if final is None else final.value}
+    values = {
+        section: {name: value for name, value in given.items() if value is not None}
+        for section, given in (("data", sources), ("folds", asked))
+    }
 
     with nothing_written():
         from bunryu.settings import load_settings
@@ -103,12 +112,14 @@ def train(
 
         require_there(settings.data)
         require_new(out)
-        from bunryu import experiment
+        from bunryu import experiment, folding
 
         if dry_run:
-            experiment.dry_run(settings, minutes=minutes, began=_BEGAN)
+            plan = folding.dry_run if settings.folds.k else experiment.dry_run
+            plan(settings, minutes=minutes, began=_BEGAN)
             return
-        folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
+        train_all = folding.cross_validate if settings.folds.k else experiment.train
+        folder = train_all(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
 

@@ -40,6 +40,14 @@ class LinkName(StrEnum):
     symlink = "symlink"
 
 
+class FinalName(StrEnum):
+    """The final model of several folds."""
+
+    ensemble = "ensemble"
+    refit = "refit"
+    none = "none"
+
+
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 
 
