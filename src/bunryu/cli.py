@@ -19,13 +19,14 @@ from bunryu.commands import (
     Format,
     Quiet,
     TrainCommand,
+    Tta,
     data_and_pairs,
     nothing_written,
 )
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 from bunryu.reference import recipes, settings
-from bunryu.side_commands import bench, probe, score, split
+from bunryu.side_commands import bench, ensemble, probe, score, split
 
 app = typer.Typer(
     cls=Commands,
@@ -134,6 +135,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
     device: Device = DeviceName.auto,
+    tta: Tta = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its own or other labelled data.
@@ -141,17 +143,19 @@ def evaluate(
     Without --data: its validation and test rows.
     """
     from bunryu.data.sources import require_path
+    from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
 
     console.set_quiet(quiet)
+    views = parse_tta(tta)
     folder = open_folder(run)
     evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], ORIGIN)
     if data is not None:
         require_path(data)
     from bunryu import evaluation
 
-    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value)
+    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value, tta=views)
     console.result(repr(found))
 
 
@@ -175,6 +179,7 @@ def predict(
         typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in."),
     ] = None,
     device: Device = DeviceName.auto,
+    tta: Tta = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict images.
@@ -184,8 +189,10 @@ def predict(
     console.set_quiet(quiet)
     file = None if out == Path("-") else out
     with nothing_written():
+        from bunryu.data.tta import parse_tta
         from bunryu.ship import predict as ship
 
+        views = parse_tta(tta)
         found = ship.predict(
             run,
             inputs,
@@ -195,6 +202,7 @@ def predict(
             format=format,
             submission=submission,
             device=device.value,
+            tta=views,
         )
     if submission is not None:
         return
@@ -207,7 +215,7 @@ def predict(
         raise typer.Exit(2)
 
 
-for command in (probe, bench, split, score, settings, recipes):
+for command in (probe, bench, ensemble, split, score, settings, recipes):
     app.command()(command)
 
 

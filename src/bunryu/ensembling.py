@@ -21,7 +21,7 @@ from bunryu.data.tta import View, views
 from bunryu.errors import ConfigError, ModelError, RunError, some
 from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
 from bunryu.models.build import require_fit
-from bunryu.models.record import Decision
+from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.run import RunFolder, model_file
 from bunryu.storage import read_json, write_json
 
@@ -221,6 +221,18 @@ def open_predictor(path: Path, *, device: Device = "auto", tta: Sequence[str] = 
     members = [Model.open(file.parent / member.file, device=device) for member in record.members]
     weights = [member.weight for member in record.members]
     return Ensemble(members, weights, mean=record.mean, decision=record.decision, tta=tta)
+
+
+def records_of(path: Path) -> list[Sealed]:
+    """Return what each model of a run (or of several together) says of itself; the first decides the classes' order.
+
+    Raises:
+        RunError: it is missing or damaged, or the run's training was stopped.
+    """
+    file = model_file(path)
+    if file.suffix != ".json":
+        return [read_sealed(file)]
+    return [read_sealed(file.parent / member.file) for member in read_ensemble(file).members]
 
 
 def with_tta(model: Predictor, tta: Sequence[str]) -> Predictor:

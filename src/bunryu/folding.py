@@ -227,8 +227,7 @@ def _finish(folds: Folds) -> None:
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed.classes) for number, run in enumerate(runs)]
     found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau)
-    folds_metrics = [run.read_metrics()["val"] for run in runs]
-    results = [measure_pooled(table, found, settings.evaluate, sealed, folds_metrics)]
+    results = [measure_pooled(table, found, settings.evaluate, sealed)]
     if _chose(settings):
         results[0].metrics["notes"].append(
             "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
@@ -309,7 +308,7 @@ def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -
         spent = [sum(row["stage"] == stage.name for row in history) for history in histories]
         epochs = math.floor(statistics.median(spent) + 0.5)
         if epochs:
-            stages.append(stage.model_copy(update={"epochs": epochs}))
+            stages.append(stage.model_copy(update={"epochs": epochs, "patience": None}))
     trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
     return {"epochs": trained or settings.train.epochs, "stages": stages}
 

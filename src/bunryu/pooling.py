@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
+from bunryu.ensembling import Device, open_predictor
 from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets
+from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
-from bunryu.measuring import Predicted, groups_of, picture_of
+from bunryu.measuring import Predicted, groups_of, picture_of, predict_rows
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
+from bunryu.run import RunFolder
 
 NAME = "oof"
 """What the out-of-fold rows are called in the results."""
@@ -50,23 +53,41 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
     return Predicted(kept, predictions, skipped)
 
 
-def measure_pooled(
-    table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed, folds: Sequence[dict[str, Any]]
-) -> Measured:
-    """Measure the out-of-fold rows as one, and say the mean and the spread of the folds' own figures.
+def predict_folds(
+    folder: RunFolder, table: Table, fold_N: NDArray[np.int64], tta: Sequence[str], device: Device, workers: int | None
+) -> Predicted:
+    """Predict each fold anew by its own run, on the views that `tta` names."""
+    parts = []
+    for fold in range(int(fold_N.max()) + 1):
+        model = open_predictor(folder.fold(fold + 1).path, device=device, tta=tta)
+        rows = np.flatnonzero(fold_N == fold)
+        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, workers=workers))
+    return pooled(table, fold_N, parts)
+
+
+def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed) -> Measured:
+    """Measure the out-of-fold rows as one, and say the mean and the standard deviation of the folds' own figures.
 
     Args:
         table: every row.
-        found: what `pooled` returned.
+        found: what `pooled` (and `decided`) returned.
         settings: how results are measured.
         sealed: how pictures are read, for the examples.
-        folds: the measures of each fold.
     """
     result = measured(NAME, found.predictions, settings, picture_of(table, found.kept, sealed), found.skipped)
-    each = [{name: float(fold[name]) for name in FIGURES} | {"n": int(fold["n"])} for fold in folds]
-    spread: dict[str, Any] = {"each": each}
-    spread["mean"] = {name: statistics.mean(fold[name] for fold in each) for name in FIGURES}
-    spread["std"] = {name: statistics.stdev(fold[name] for fold in each) for name in FIGURES}
+    probs_NK, true_N = found.predictions.probs_NK, found.predictions.true_N
+    assert true_N is not None
+    number_N = np.array(found.predictions.more["fold"])
+    each = []
+    for fold in np.unique(number_N):
+        own = number_N == fold
+        metrics = measure(probs_NK[own], true_N[own], found.predictions.classes, bootstrap=0)
+        each.append({name: metrics[name] for name in (*FIGURES, "n")})
+    spread = {
+        "each": each,
+        "mean": {name: statistics.mean(fold[name] for fold in each) for name in FIGURES},
+        "std": {name: statistics.stdev(fold[name] for fold in each) for name in FIGURES},
+    }
     return dataclasses.replace(result, metrics=result.metrics | {"folds": spread})
 
 

@@ -104,10 +104,16 @@ class RunSettings(Settings):
                 f"split.val={self.split.val:g} has no effect with folds.k={k}: each fold is the validation of one run; "
                 "leave split.val out"
             )
+        if other := next((stage for stage in self.train.stages if stage.rows != "train"), None):
+            raise ValueError(
+                f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), which "
+                "is to stay unseen; leave rows out. A final run on all rows: folds.final=refit"
+            )
         names = [stage.name for stage in self.train.stages]
         if final == "refit" and len(set(names)) < len(names):
             raise ValueError("folds.final=refit counts the epochs of each stage by its name; give each its own")
-        if final == "refit" and self.schedule.name == "plateau":
+        schedules = [with_given(self.schedule, stage.schedule).name for stage in self.train.stages]
+        if final == "refit" and "plateau" in schedules:
             raise ValueError(
                 "schedule.name=plateau follows a validation figure, and a refit has none; use folds.final=ensemble, "
                 "or another schedule"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from bunryu.data.settings import InputSpec
 from bunryu.errors import ConfigError, nearest
+
+if TYPE_CHECKING:  # so that a wrong --tta is told before torch is imported
+    import torch
 
 TTA = ("hflip", "crops", "scales")
 """What can be asked for: mirror images, the four corners, and other sizes."""
