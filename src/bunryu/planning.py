@@ -26,7 +26,7 @@ from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expecte
 from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.models.settings import SCRATCH
 from bunryu.models.start import choose_architecture, network, new_head
-from bunryu.preparing import decode_spec, find_data, read_data, say_poor_splits
+from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
@@ -78,6 +78,7 @@ def make_plan(
     Raises:
         BunryuError: whatever does not allow the run.
     """
+    require_one_run(settings)
     device = choose_device(settings.train.device, mend="train.device=auto")
     found = find_data(settings, frame, root) if read is None else read[0]
     architecture, donor = choose_architecture(settings)

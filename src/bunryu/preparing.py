@@ -13,8 +13,18 @@ from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, few_groups, read_split
 from bunryu.data.table import Table
-from bunryu.errors import count, some
+from bunryu.errors import ConfigError, count, some
 from bunryu.settings import RunSettings
+
+
+def require_one_run(settings: RunSettings) -> None:
+    """Refuse folds where there is one run, or none, to prepare.
+
+    Raises:
+        ConfigError: with what takes them.
+    """
+    if settings.folds.k:
+        raise ConfigError(f"folds.k={settings.folds.k}: only bunryu train makes folds. Leave it out here.")
 
 
 def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:

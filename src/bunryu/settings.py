@@ -106,8 +106,8 @@ class RunSettings(Settings):
             )
         if other := next((stage for stage in self.train.stages if stage.rows != "train"), None):
             raise ValueError(
-                f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), which "
-                "is to stay unseen; leave rows out. A final run on all rows: folds.final=refit"
+                f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), "
+                "which is to stay unseen; leave rows out. A final run on all rows: folds.final=refit"
             )
         names = [stage.name for stage in self.train.stages]
         if final == "refit" and len(set(names)) < len(names):
