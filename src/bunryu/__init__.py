@@ -29,7 +29,21 @@ from bunryu.errors import (
 from bunryu.process import wait_patiently
 
 if TYPE_CHECKING:
-    from bunryu.api import Evaluation, Model, Run, Scored, evaluate, open_run, predict, resume, score, split, train
+    from bunryu.api import (
+        Ensemble,
+        Evaluation,
+        Model,
+        Run,
+        Scored,
+        ensemble,
+        evaluate,
+        open_run,
+        predict,
+        resume,
+        score,
+        split,
+        train,
+    )
 
 __version__ = "0.1.0"
 
@@ -38,6 +52,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DeviceError",
+    "Ensemble",
     "Evaluation",
     "ImageError",
     "Interrupted",
@@ -48,6 +63,7 @@ __all__ = [
     "RunError",
     "Scored",
     "TrainingError",
+    "ensemble",
     "evaluate",
     "open_run",
     "predict",
@@ -57,7 +73,7 @@ __all__ = [
     "train",
 ]
 
-_LATE = ("Evaluation", "Model", "Run", "Scored", "evaluate", "open_run", "predict", "resume", "score", "split", "train")
+_LATE = tuple(name for name in __all__ if not (name.endswith("Error") or name == "Interrupted"))
 
 
 class _Face(ModuleType):

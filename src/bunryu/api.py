@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import console, evaluation, experiment, resuming, splitting
+from bunryu import console, evaluation, experiment, folding, splitting, uniting
 from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
 from bunryu.data.sources import require_there
+from bunryu.data.tta import parse_tta
+from bunryu.ensembling import Device, Ensemble, open_predictor
 from bunryu.errors import ConfigError, ImageError, nearest
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
-from bunryu.inference import BATCH, Model
+from bunryu.inference import BATCH, Model, Predictor
 from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
@@ -25,7 +27,6 @@ from bunryu.ship import predict as ship
 if TYPE_CHECKING:
     import pandas as pd
 
-Device = Literal["auto", "cuda", "mps", "cpu"]
 Images = Source | Sequence[Source]
 
 
@@ -39,7 +40,7 @@ class Run:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._model: Model | None = None
+        self._model: Predictor | None = None
 
     @property
     def path(self) -> Path:
@@ -52,11 +53,18 @@ class Run:
         return self.folder.settings()
 
     @property
-    def model(self) -> Model:
-        """The sealed model, opened once."""
+    def model(self) -> Predictor:
+        """The sealed model, opened once; an `Ensemble` where several predict together."""
         if self._model is None:
-            self._model = Model.open(self.path)
+            self._model = open_predictor(self.path)
         return self._model
+
+    @property
+    def folds(self) -> list[Run]:
+        """The runs of a cross-validation, in their order; none of another run."""
+        if not self.folder.folds.exists():
+            return []
+        return [open_run(self.folder.fold(number).path) for number in range(1, int(self.settings.folds.k or 0) + 1)]
 
     @property
     def classes(self) -> list[str]:
@@ -96,6 +104,8 @@ def train(
     recipe: str | None = None,
     out: str | os.PathLike[str] | None = None,
     minutes: float | None = None,
+    folds: int | None = None,
+    final: Literal["ensemble", "refit", "none"] | None = None,
     quiet: bool = False,
     **mistaken: object,
 ) -> Run:
@@ -107,6 +117,9 @@ def train(
         recipe: a recipe's name or a settings file; chosen by the model when None.
         out: the run folder; the next free ``runs/NAME-N`` when None.
         minutes: decide epochs and sizes so that everything fits into this time.
+        folds: cross-validate: one run for each of so many folds, and a final model of all of them.
+        final: of the folds: their models predicting together (ensemble, unless the settings say otherwise), one more
+            run on all their rows (refit), or none.
         quiet: print nothing.
         mistaken: none; a setting given as a keyword is answered with how to give it.
 
@@ -122,12 +135,15 @@ def train(
     if wrong := [pair for pair in (*overrides,) if not isinstance(pair, str)]:
         raise ConfigError(f'Expected settings as "section.key=value", as "train.epochs=10"; received {wrong[0]!r}.')
     frame = None if data is None or isinstance(data, (str, os.PathLike)) else data
-    values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    values: dict[str, Any] = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    asked = {name: value for name, value in (("k", folds), ("final", final)) if value is not None}
+    values |= {"folds": asked} if asked else {}
     settings = load_settings(overrides, recipe=recipe, values=values, minutes=minutes)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
+    train_all = folding.cross_validate if settings.folds.k else experiment.train
     with console.quietly(quiet):
-        folder = experiment.train(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
+        folder = train_all(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
     return Run(folder)
 
@@ -142,9 +158,11 @@ def _as_a_pair(name: str, value: object) -> str:
 
 
 def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
-    """Go on with a stopped training; with `more_epochs`, train a finished one further."""
+    """Go on with a stopped training (of several folds, at the one it was in); with `more_epochs`, train a finished one
+    further.
+    """
     with console.quietly(quiet):
-        folder = resuming.resume(Path(run), more_epochs=more_epochs)
+        folder = folding.go_on(Path(run), more_epochs=more_epochs)
         experiment.say_results(folder)
     return Run(folder)
 
@@ -201,6 +219,7 @@ def predict(
     batch_size: int = BATCH,
     image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
+    tta: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Predict pictures.
@@ -216,6 +235,8 @@ def predict(
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
+        tta: test-time augmentation: ``"hflip,crops,scales"`` or some of them. The probabilities are then the mean over
+            the views, and a column tta says so.
         quiet: print nothing.
 
     Returns:
@@ -240,6 +261,7 @@ def predict(
             format=format,
             submission=None if submission is None else Path(submission),
             device=device,
+            tta=parse_tta(tta),
         )
         if found.unreadable:
             console.say(found.unreadable_note(), style="yellow")
@@ -250,6 +272,36 @@ def predict(
     return frame
 
 
+def ensemble(
+    runs: Sequence[Run | str | os.PathLike[str]],
+    *,
+    out: str | os.PathLike[str],
+    weights: Literal["equal", "fit"] = "equal",
+    mean: Literal["probabilities", "logits"] = "probabilities",
+    quiet: bool = False,
+) -> Run:
+    """Let several runs predict together: copy their sealed models into a folder that `predict` and `evaluate` take.
+
+    Args:
+        runs: two or more runs or cross-validations. They know the same classes, in any order; each keeps its own
+            preprocessing.
+        out: a new folder.
+        weights: equal, or fit: those with the least log loss on the rows that all were validated on.
+        mean: of the probabilities, or of the logits.
+        quiet: print nothing.
+
+    Returns:
+        The ensemble, as a run.
+
+    Raises:
+        ConfigError: other classes, or other validation rows with ``weights="fit"``.
+        RunError: no run, or `out` is not empty.
+    """
+    paths = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    with console.quietly(quiet):
+        return Run(uniting.unite(paths, out=Path(out), weights=weights, mean=mean))
+
+
 def evaluate(
     run: Run | str | os.PathLike[str],
     data: str | os.PathLike[str] | pd.DataFrame | None = None,
@@ -258,6 +310,7 @@ def evaluate(
     name: str | None = None,
     overrides: Sequence[str] = (),
     device: Device = "auto",
+    tta: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Evaluation:
     """Measure a run on its own validation and test rows, or on other labelled data.
@@ -272,6 +325,7 @@ def evaluate(
         name: what the data are called in the results; "test" when None. Without `data`: val or test only.
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
         device: where to compute.
+        tta: measure a second time with this test-time augmentation (see `bunryu.predict`), and say what it changes.
         quiet: print nothing.
 
     Raises:
@@ -281,17 +335,25 @@ def evaluate(
     folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
     with console.quietly(quiet):
         found = evaluation.evaluate(
-            folder, data, out=Path(out) if out else None, name=name, overrides=overrides, device=device
+            folder,
+            data,
+            out=Path(out) if out else None,
+            name=name,
+            overrides=overrides,
+            device=device,
+            tta=parse_tta(tta),
         )
         console.say(repr(found), style="bold")
     return found
 
 
 __all__: list[str] = [
+    "Ensemble",
     "Evaluation",
     "Model",
     "Run",
     "Scored",
+    "ensemble",
     "evaluate",
     "open_run",
     "predict",

@@ -15,16 +15,18 @@ from bunryu.commands import (
     Commands,
     Device,
     DeviceName,
+    FinalName,
     Format,
     Quiet,
     TrainCommand,
+    Tta,
     data_and_pairs,
     nothing_written,
 )
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 from bunryu.reference import recipes, settings
-from bunryu.side_commands import bench, probe, score, split
+from bunryu.side_commands import bench, ensemble, probe, score, split
 
 app = typer.Typer(
     cls=Commands,
@@ -72,27 +74,35 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Decide epochs and sizes so that everything fits into this time.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate: a run for each of so many folds, and a final model.")
+    ] = None,
+    final: Annotated[FinalName | None, typer.Option(help="With --folds: the final model. [ensemble]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal an image classifier."""
     console.set_quiet(quiet)
     if resume is not None:
-        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, dry_run or None)
+        given = (*(args or []), recipe, out, train_dir, val_dir, test_dir, minutes, folds, final, dry_run or None)
         if any(value is not None for value in given):
             raise ConfigError(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
                 "options. For more epochs: --resume RUN --more-epochs N"
             )
-        from bunryu import experiment, resuming
+        from bunryu import experiment, folding
 
-        experiment.say_results(resuming.resume(resume, more_epochs=more_epochs), console.result)
+        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
     data, pairs = data_and_pairs(args or [])
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
-    values = {"data": {name: value for name, value in sources.items() if value is not None}}
+    asked = {"k": folds, "final": None if final is None else final.value}
+    values = {
+        section: {name: value for name, value in given.items() if value is not None}
+        for section, given in (("data", sources), ("folds", asked))
+    }
 
     with nothing_written():
         from bunryu.settings import load_settings
@@ -103,12 +113,14 @@ def train(
 
         require_there(settings.data)
         require_new(out)
-        from bunryu import experiment
+        from bunryu import experiment, folding
 
         if dry_run:
-            experiment.dry_run(settings, minutes=minutes, began=_BEGAN)
+            plan = folding.dry_run if settings.folds.k else experiment.dry_run
+            plan(settings, minutes=minutes, began=_BEGAN)
             return
-        folder = experiment.train(settings, out=out, minutes=minutes, began=_BEGAN)
+        train_all = folding.cross_validate if settings.folds.k else experiment.train
+        folder = train_all(settings, out=out, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
 
@@ -123,6 +135,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
     device: Device = DeviceName.auto,
+    tta: Tta = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its own or other labelled data.
@@ -130,17 +143,19 @@ def evaluate(
     Without --data: its validation and test rows.
     """
     from bunryu.data.sources import require_path
+    from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
 
     console.set_quiet(quiet)
+    views = parse_tta(tta)
     folder = open_folder(run)
     evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], ORIGIN)
     if data is not None:
         require_path(data)
     from bunryu import evaluation
 
-    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value)
+    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value, tta=views)
     console.result(repr(found))
 
 
@@ -164,6 +179,7 @@ def predict(
         typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in."),
     ] = None,
     device: Device = DeviceName.auto,
+    tta: Tta = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict images.
@@ -173,8 +189,10 @@ def predict(
     console.set_quiet(quiet)
     file = None if out == Path("-") else out
     with nothing_written():
+        from bunryu.data.tta import parse_tta
         from bunryu.ship import predict as ship
 
+        views = parse_tta(tta)
         found = ship.predict(
             run,
             inputs,
@@ -184,6 +202,7 @@ def predict(
             format=format,
             submission=submission,
             device=device.value,
+            tta=views,
         )
     if submission is not None:
         return
@@ -196,7 +215,7 @@ def predict(
         raise typer.Exit(2)
 
 
-for command in (probe, bench, split, score, settings, recipes):
+for command in (probe, bench, ensemble, split, score, settings, recipes):
     app.command()(command)
 
 

@@ -20,6 +20,10 @@ _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
 ORIGIN = "the command line"
 """Where settings come from, for messages."""
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
+Tta = Annotated[
+    str | None,
+    typer.Option(metavar="VIEWS", help="Average over several views of a picture: hflip,crops,scales or some of them."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
 
 
@@ -38,6 +42,28 @@ class LinkName(StrEnum):
     copy = "copy"
     hard = "hard"
     symlink = "symlink"
+
+
+class WeightsName(StrEnum):
+    """How much each model of an ensemble counts."""
+
+    equal = "equal"
+    fit = "fit"
+
+
+class MeanName(StrEnum):
+    """What an ensemble averages."""
+
+    probabilities = "probabilities"
+    logits = "logits"
+
+
+class FinalName(StrEnum):
+    """The final model of several folds."""
+
+    ensemble = "ensemble"
+    refit = "refit"
+    none = "none"
 
 
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bunryu import console
 from bunryu.data.checks import check_images
+from bunryu.data.folds import read_folds
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
+from bunryu.ensembling import Device, open_predictor, records_of, with_tta
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
+from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
-from bunryu.inference import Model
+from bunryu.inference import Predictor
 from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen
+from bunryu.models.record import Sealed, read_sealed
+from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
 from bunryu.ship import predict as ship
@@ -62,7 +68,8 @@ def evaluate(
     out: Path | None = None,
     name: str | None = None,
     overrides: Sequence[str] = (),
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto",
+    device: Device = "auto",
+    tta: Sequence[str] = (),
 ) -> Evaluation:
     """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
     if data is None and (
@@ -72,22 +79,19 @@ def evaluate(
             f"{idle[0]}: without --data the run's own {folder.split.name} is measured, which data settings do not "
             "change. Give the data that they are for: --data PATH"
         )
-    model = Model.open(folder.path, device=device)
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
-    if data is not None:
-        tables = {_file_name(name or "test"): _labelled(data, model, settings)}
-    else:
-        tables = _own_splits(folder, model, name)
     _require_empty(out)
-    results = [
-        measure_rows(key, table, np.arange(len(table)), model, settings.evaluate, workers=settings.data.workers)
-        for key, table in tables.items()
-    ]
+    table = None if data is None else _labelled(data, records_of(folder.path)[0], settings)
+    tasks = _tasks(folder, table, name, settings, device)
+    results: list[Measured] = [task(()) for task in tasks.values()]
+    facts: dict[str, str] = {}
+    if tta:
+        results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
-    if data is not None:
-        _note_seen(folder, model, next(iter(tables.values())), results[0].metrics["notes"])
-    elif LEARNED_FROM_VAL in model.sealed.provenance:
-        for notes in (result.metrics["notes"] for result in results if result.name == "val"):
+    if table is not None:
+        _note_seen(folder, table, results[0].metrics["notes"])
+    elif _learned_from_val(folder):
+        for notes in (result.metrics["notes"] for result in results if result.name.startswith("val")):
             notes.insert(0, "The model learned from these images in its last epochs, so their figures mean nothing.")
     elif name is None and folder.config.exists():
         note_chosen(results, folder.settings().train.monitor)
@@ -102,14 +106,87 @@ def evaluate(
     if data is not None:
         told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
         again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
-    facts = {"model": str(folder.model), "data": told}
+    facts = {"model": str(folder.ensemble if folder.ensemble.exists() else folder.model), "data": told} | facts
     run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
     write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
-    if data is None:
+    if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
+
+
+Task = Callable[[Sequence[str]], Measured]
+"""Measures rows of one kind, each picture on the views named."""
+
+
+def _tasks(
+    folder: RunFolder, table: Table | None, name: str | None, settings: RunSettings, device: Device
+) -> dict[str, Task]:
+    """Return what measures the data given (a table), or else the run's own rows."""
+    if table is None and folder.folds.exists():
+        return _own_folds(folder, name, settings, device)
+    model = open_predictor(folder.path, device=device)
+    tables = _own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
+    return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
+
+
+def _task(name: str, table: Table, model: Predictor, settings: RunSettings) -> Task:
+    """Return what measures all rows of a table."""
+
+    def measure(tta: Sequence[str]) -> Measured:
+        rows, workers = np.arange(len(table)), settings.data.workers
+        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, workers=workers)
+
+    return measure
+
+
+def _with_tta(
+    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str]
+) -> tuple[list[Measured], dict[str, str]]:
+    """Measure everything once more with test-time augmentation; say what it changes, and whether noise explains it."""
+    results, facts = [], {"tta": ", ".join(tta)}
+    for before, task in zip(plain, tasks.values(), strict=True):
+        after = dataclasses.replace(task(tta), name=f"{before.name}_tta")
+        results += [before, after]
+        old, new = before.predictions, after.predictions
+        if old.paths != new.paths or old.true_N is None:
+            continue
+        k, groups = len(old.classes), old.groups
+        change = macro_f1_difference(new.pred_N, old.pred_N, old.true_N, k, groups=groups)
+        after.metrics["tta"] = {"views": list(tta), "macro_f1_change": change._asdict()}
+        facts[f"{before.name} with tta"] = (
+            f"macro-F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], "
+            f"{'beyond' if change.clear else 'within'} noise"
+        )
+    for name, told in facts.items():
+        console.say(f"{name}: {told}")
+    return results, facts
+
+
+def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, device: Device) -> dict[str, Task]:
+    """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
+    folder.read_metrics()  # refuses one that has not finished
+    tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
+    root = Path(read_json(folder.environment)["data_root"])
+    table = read_run_rows(folder.split, root, sealed.heads[0].column)
+    fold_N = read_folds(folder.folds, table)
+
+    def out_of_fold(tta: Sequence[str]) -> Measured:
+        found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
+        return measure_pooled(table, decided(found, fold_N, tau)[0], settings.evaluate, sealed)
+
+    tasks: dict[str, Task] = {NAME: out_of_fold}
+    if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):
+        final = open_predictor(folder.path, device=device)
+        tasks["test"] = _task("test", table.take(table.split("test")), final, settings)
+    if name not in (None, *tasks):
+        raise ConfigError(
+            f"--name: without --data the folds and the test rows are measured, {' or '.join(tasks)}; received {name!r}."
+        )
+    chosen = {key: task for key, task in tasks.items() if name in (None, key)}
+    _require_images(folder, root, [table])
+    return chosen
 
 
 def _evaluation(results: list[Measured], path: Path) -> Evaluation:
@@ -127,16 +204,17 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
     )
 
 
-def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) -> None:
+def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
     """Note how many of the images the model knows from its training, byte for byte: they show too much."""
     if not folder.split.exists():
         return
-    own = read_run_rows(folder.split, table.root, model.sealed.heads[0].column)
+    sealed = records_of(folder.path)[0]
+    own = read_run_rows(folder.split, table.root, sealed.heads[0].column)
     if own.digests is None:
         return
-    checked = check_images(table, model.sealed.decode, level="none").table
+    checked = check_images(table, sealed.decode, level="none").table
     assert checked.digests is not None
-    val = "learned from" if LEARNED_FROM_VAL in model.sealed.provenance else "chosen its best epoch by"
+    val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
     for split, why in (("val", val), ("train", "learned from")):
         known = set(own.digests[own.splits.astype(str) == split])
         seen = sum(digest in known for digest in checked.digests.tolist())
@@ -147,6 +225,13 @@ def _note_seen(folder: RunFolder, model: Model, table: Table, notes: list[str]) 
                 f"{seen:,} of {count(len(checked), 'image')} {are} of images that this model has {why}, "
                 "so the figures promise more than new images will give.",
             )
+
+
+def _learned_from_val(folder: RunFolder) -> bool:
+    """Return whether a model of the folder learned from the run's validation rows; the folds of several never do."""
+    return not folder.folds.exists() and any(
+        LEARNED_FROM_VAL in sealed.provenance for sealed in records_of(folder.path)
+    )
 
 
 def _file_name(name: str) -> str:
@@ -174,9 +259,9 @@ def _results_folder(folder: RunFolder, out: Path | None) -> Path:
     return out
 
 
-def _labelled(data: Any, model: Model, settings: RunSettings) -> Table:
+def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
     """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
-    column = model.sealed.heads[0].column
+    column = model.heads[0].column
     path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
     chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
     table = read_source(chosen, None if path is not None else data, label=column)
@@ -200,10 +285,12 @@ def _labelled(data: Any, model: Model, settings: RunSettings) -> Table:
     return table
 
 
-def _own_splits(folder: RunFolder, model: Model, name: str | None) -> dict[str, Table]:
+def _own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[str, Table]:
     """Return the run's validation and test rows, as its split.csv has them."""
     if name not in (None, "val", "test"):
         raise ConfigError(f"--name: without --data the run's own splits are measured, val or test; received {name!r}.")
+    if not folder.split.exists():
+        raise DataError(f"{folder.path} has no images of its own to measure. Give labelled data: --data PATH")
     root = Path(read_json(folder.environment)["data_root"])
     table = read_run_rows(folder.split, root, model.sealed.heads[0].column)
     found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}

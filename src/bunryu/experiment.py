@@ -79,10 +79,15 @@ def train(
             return follow()
         plan = _planned(settings, frame, minutes, began)
         folder = create_run(settings.label, out)
-        with folder.lock(), resumable(folder):
-            write_setup(folder, plan, frame)
-            run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+        carry_out(folder, plan, frame)
     return folder
+
+
+def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
+    """Do what was planned, in a folder that holds nothing yet."""
+    with folder.lock(), resumable(folder):
+        write_setup(folder, plan, frame)
+        run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
 
 
 def dry_run(
@@ -95,7 +100,11 @@ def dry_run(
     """
     if not ranks.first():
         return
-    plan = _planned(settings, frame, minutes, began)
+    try_first_batch(_planned(settings, frame, minutes, began))
+
+
+def try_first_batch(plan: Plan) -> None:
+    """Take the first batch of a run through its network, and say what came out."""
     settings = plan.settings
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
@@ -111,24 +120,35 @@ def dry_run(
 def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
     """Decide everything, and say it."""
     began = time.monotonic() if began is None else began
-    settings = absolute(settings)
-    set_threads(settings.train)
-    ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
+    settings = ready(settings)
     plan = make_plan(settings, frame)
     if ranks.world() > 1:
         if settings.loss.name == "soft_f1":
             raise ConfigError("loss.name=soft_f1 is a figure of the whole batch, of which each process has a part.")
-        told = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
-        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": told})
+        shared = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
+        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
     if minutes is not None:
         plan = paced(plan, minutes, began)
+    return said(plan)
+
+
+def ready(settings: RunSettings) -> RunSettings:
+    """Return the settings with absolute paths; make torch ready for them."""
+    settings = absolute(settings)
+    set_threads(settings.train)
+    ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
+    return settings
+
+
+def said(plan: Plan) -> Plan:
+    """Say what was decided; return it with its stages among the facts."""
     plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
     if kept := kept_told(whole_stages(plan.settings), plan.net):
         plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
     for name, text in plan.facts.items():
         console.say(f"{name}: {text}")
     for stage in whole_stages(plan.settings):
-        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), settings.train.batch_size)
+        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
     return plan
 
 

@@ -5,6 +5,7 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
-from bunryu.errors import DeviceError, ImageError, some
+from bunryu.errors import DeviceError, ImageError, RunError, some
 from bunryu.models.build import Classifier
 from bunryu.models.record import Decision, Precision, Sealed
 from bunryu.models.sealed import open_sealed
@@ -64,7 +65,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _memory_advice(batch_size: int, device: torch.device) -> Iterator[None]:
+def memory_advice(batch_size: int, device: torch.device) -> Iterator[None]:
     """Turn memory that ran out into one message with what to lower."""
     try:
         yield
@@ -118,35 +119,19 @@ def probabilities(logits_BK: torch.Tensor, decision: Decision) -> torch.Tensor:
     return torch.softmax(logits_BK, dim=1)
 
 
-class Model:
-    """A sealed model, ready to predict.
+class Predictor(ABC):
+    """Pictures in, class probabilities out: one sealed model, or several together (`bunryu.ensembling`)."""
 
-    Example:
-        >>> model = bunryu.open_run("runs/photos-1").model
-        >>> model.predict("new/one.jpg")
-    """
-
-    def __init__(self, net: Classifier, sealed: Sealed, device: torch.device) -> None:
-        self.net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.sealed = sealed
-        self.device = device
-
-    @classmethod
-    def open(cls, path: str | Path, *, device: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> Model:
-        """Open a model file, or the one in a run folder.
-
-        Raises:
-            RunError: it is missing or damaged, or the run's training was stopped.
-            DeviceError: the device is not there.
-        """
-        net, sealed = open_sealed(model_file(Path(path)))
-        return cls(net, sealed, choose_device(device))
+    sealed: Sealed
+    """What it says of itself; of several, the first's record with the decision of all."""
+    device: torch.device
 
     @property
     def classes(self) -> list[str]:
         """Class names, in the order of the outputs."""
         return self.sealed.classes
 
+    @abstractmethod
     def infer(
         self,
         source: Callable[[int], Source],
@@ -170,28 +155,6 @@ class Model:
         Raises:
             DeviceError: memory ran out.
         """
-        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-        batches = load_batches(source, chunks, self.sealed.decode, self.sealed.input, workers=workers, cache=cache)
-        return self.infer_batches(batches, len(rows), batch_size=batch_size, label=label)
-
-    def infer_batches(
-        self, batches: Iterable[Batch], total: int, *, batch_size: int = BATCH, label: str | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
-        """As `infer`, of pictures that are being read already: `total` of them, `batch_size` at a time."""
-        self.net.eval()
-        sealed = self.sealed
-        kept = [np.zeros(0, np.int64)]
-        found = [np.zeros((0, len(self.classes)), np.float32)]
-        failed: dict[int, str] = {}
-        with _memory_advice(batch_size, self.device):
-            for batch in console.tracked_rows(batches, label, total):
-                failed |= batch.failed
-                if len(batch.rows):
-                    pixels = to_device(batch.pixels_BHWC, self.device)
-                    logits = forward(self.net, pixels, sealed.input, sealed.precision)
-                    kept.append(batch.rows)
-                    found.append(probabilities(logits, sealed.decision).cpu().numpy())
-        return np.concatenate(kept), np.concatenate(found), failed
 
     def probabilities(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> NDArray[np.float32]:
         """Return class probabilities, float32, shape (N, K).
@@ -216,6 +179,68 @@ class Model:
         probs = self.probabilities(sources, batch_size=batch_size)
         names = [source_name(source, i) for i, source in enumerate(sources)]
         return Predictions(names, self.classes, probs).frame()
+
+
+class Model(Predictor):
+    """A sealed model, ready to predict.
+
+    Example:
+        >>> model = bunryu.open_run("runs/photos-1").model
+        >>> model.predict("new/one.jpg")
+    """
+
+    def __init__(self, net: Classifier, sealed: Sealed, device: torch.device) -> None:
+        self.net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.sealed = sealed
+        self.device = device
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: Literal["auto", "cuda", "mps", "cpu"] = "auto") -> Model:
+        """Open a model file, or the one in a run folder.
+
+        Raises:
+            RunError: it is missing or damaged, or the run's training was stopped.
+            DeviceError: the device is not there.
+        """
+        file = model_file(Path(path))
+        if file.suffix == ".json":
+            raise RunError(f"{file.parent} holds several models, which predict together: bunryu.open_run(PATH).model")
+        net, sealed = open_sealed(file)
+        return cls(net, sealed, choose_device(device))
+
+    def infer(
+        self,
+        source: Callable[[int], Source],
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int = BATCH,
+        workers: int | None = None,
+        label: str | None = None,
+        cache: PixelCache | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+        """See `Predictor.infer`."""
+        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+        batches = load_batches(source, chunks, self.sealed.decode, self.sealed.input, workers=workers, cache=cache)
+        return self.infer_batches(batches, len(rows), batch_size=batch_size, label=label)
+
+    def infer_batches(
+        self, batches: Iterable[Batch], total: int, *, batch_size: int = BATCH, label: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+        """As `infer`, of pictures that are being read already: `total` of them, `batch_size` at a time."""
+        self.net.eval()
+        sealed = self.sealed
+        kept = [np.zeros(0, np.int64)]
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        failed: dict[int, str] = {}
+        with memory_advice(batch_size, self.device):
+            for batch in console.tracked_rows(batches, label, total):
+                failed |= batch.failed
+                if len(batch.rows):
+                    pixels = to_device(batch.pixels_BHWC, self.device)
+                    logits = forward(self.net, pixels, sealed.input, sealed.precision)
+                    kept.append(batch.rows)
+                    found.append(probabilities(logits, sealed.decision).cpu().numpy())
+        return np.concatenate(kept), np.concatenate(found), failed
 
     def __repr__(self) -> str:
         """Return the model in a line, for notebooks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,8 @@ from bunryu.evaluate.deciding import choose_tau, offsets
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
-from bunryu.inference import Model
-from bunryu.models.record import Decision
+from bunryu.inference import Predictor
+from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
 
 LEARNED_FROM_VAL = "learned_from_val"
@@ -34,17 +35,25 @@ def targets(table: Table, classes: list[str]) -> NDArray[np.int64]:
     return np.array([index[name] for name in table.target_labels], np.int64)
 
 
-def measure_rows(
+@dataclass(frozen=True)
+class Predicted:
+    """Rows of a table, predicted: what of them could be read, and the others with the reason."""
+
+    kept: NDArray[np.int64]
+    predictions: Predictions
+    skipped: dict[str, str]
+
+
+def predict_rows(
     name: str,
     table: Table,
     rows: NDArray[np.int64],
-    model: Model,
-    settings: EvaluateSettings,
+    model: Predictor,
     *,
     workers: int | None = None,
     cache: PixelCache | None = None,
-) -> Measured:
-    """Predict rows and measure them, with intervals. `cache` is where the table's pictures are kept.
+) -> Predicted:
+    """Predict rows whose labels are known. `cache` is where the table's pictures are kept.
 
     Raises:
         DataError: none of the images could be read.
@@ -54,22 +63,43 @@ def measure_rows(
     if not len(kept):
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
-    predictions = Predictions(
-        paths=[str(table.paths[row]) for row in kept],
-        classes=model.classes,
-        probs_NK=probs,
-        true_N=targets(table.take(kept), model.classes),
-        groups=None if table.groups is None else [str(table.groups[row]) or f"\0{row}" for row in kept],
-    )
+    paths = [str(table.paths[row]) for row in kept]
+    true_N = targets(table.take(kept), model.classes)
+    return Predicted(kept, Predictions(paths, model.classes, probs, true_N, groups_of(table, kept)), skipped)
 
-    def picture(i: int) -> NDArray[np.uint8]:
-        return load(table.file(int(kept[i])), model.sealed.decode, model.sealed.input)
 
-    return measured(name, predictions, settings, picture, skipped)
+def groups_of(table: Table, rows: NDArray[np.int64]) -> list[str] | None:
+    """Return the group of each row; a row without one is a group of its own. None without groups."""
+    return None if table.groups is None else [str(table.groups[row]) or f"\0{row}" for row in rows]
+
+
+def picture_of(table: Table, rows: NDArray[np.int64], sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:
+    """Return what gives the pixels of the i-th of `rows`."""
+    return lambda i: load(table.file(int(rows[i])), sealed.decode, sealed.input)
+
+
+def measure_rows(
+    name: str,
+    table: Table,
+    rows: NDArray[np.int64],
+    model: Predictor,
+    settings: EvaluateSettings,
+    *,
+    workers: int | None = None,
+    cache: PixelCache | None = None,
+) -> Measured:
+    """Predict rows and measure them, with intervals; see `predict_rows`."""
+    found = predict_rows(name, table, rows, model, workers=workers, cache=cache)
+    return measured(name, found.predictions, settings, picture_of(table, found.kept, model.sealed), found.skipped)
 
 
 def decide(
-    tau: float | Literal["auto"] | None, model: Model, table: Table, *, workers: int | None, cache: PixelCache | None
+    tau: float | Literal["auto"] | None,
+    model: Predictor,
+    table: Table,
+    *,
+    workers: int | None,
+    cache: PixelCache | None,
 ) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 

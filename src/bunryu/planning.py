@@ -26,7 +26,7 @@ from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expecte
 from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.models.settings import SCRATCH
 from bunryu.models.start import choose_architecture, network, new_head
-from bunryu.preparing import decode_spec, find_data, read_data, say_poor_splits
+from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
@@ -60,18 +60,30 @@ class Plan:
     facts: dict[str, str]
 
 
-def make_plan(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Plan:
+def make_plan(
+    settings: RunSettings,
+    frame: Any = None,
+    root: Path | None = None,
+    read: tuple[Table, Checked] | None = None,
+) -> Plan:
     """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
     then the images checked.
+
+    Args:
+        settings: all settings.
+        frame: a DataFrame instead of `settings.data.source`.
+        root: the folder that the data's paths are relative to; as the source says when None.
+        read: the data, where they were read and divided already.
 
     Raises:
         BunryuError: whatever does not allow the run.
     """
+    require_one_run(settings)
     device = choose_device(settings.train.device, mend="train.device=auto")
-    found = find_data(settings, frame, root)
+    found = find_data(settings, frame, root) if read is None else read[0]
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
-    table, checked = read_data(settings, found)
+    table, checked = read_data(settings, found) if read is None else read
     classes = class_names(table, table.split("train"))
     _require_validation(settings, table)
     say_poor_splits(table, classes)

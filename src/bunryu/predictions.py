@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bunryu.data.columns import read_csv
+from bunryu.errors import DataError, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +34,7 @@ class Predictions:
         probs_NK: probabilities, float32, shape (N, K), rows summing to 1.
         true_N: index of the true class in `classes`, shape (N,); None where it is not known.
         groups: N group names, or None.
+        more: further columns, at the end of the table: name -> N cells.
     """
 
     paths: list[str]
@@ -37,6 +42,7 @@ class Predictions:
     probs_NK: NDArray[np.float32]
     true_N: NDArray[np.int64] | None = None
     groups: list[str] | None = None
+    more: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -48,16 +54,16 @@ class Predictions:
         return self.probs_NK.argmax(axis=1).astype(np.int64) if len(self) else np.zeros(0, np.int64)
 
     def header(self) -> list[str]:
-        """Return the columns: path, true where known, pred, conf, one p_CLASS each."""
+        """Return the columns: path, true where known, pred, conf, one p_CLASS each, and then `more`."""
         true = [] if self.true_N is None else ["true"]
-        return ["path", *true, "pred", "conf", *(f"p_{name}" for name in self.classes)]
+        return ["path", *true, "pred", "conf", *(f"p_{name}" for name in self.classes), *self.more]
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield one list a row, in the order of `header`."""
         for i, (path, pred) in enumerate(zip(self.paths, self.pred_N, strict=True)):
             true = [] if self.true_N is None else [self.classes[self.true_N[i]]]
             probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
-            yield [path, *true, self.classes[pred], probs[pred], *probs]
+            yield [path, *true, self.classes[pred], probs[pred], *probs, *(cells[i] for cells in self.more.values())]
 
     def lines(self, format: Format = "csv") -> Iterator[str]:
         """Yield the table line by line, ends of lines included: with a header, or as JSON lines."""
@@ -83,9 +89,38 @@ class Predictions:
         data["pred"] = names[self.pred_N]
         data["conf"] = self.probs_NK.max(axis=1) if len(self) else np.zeros(0, np.float32)
         return pd.concat(
-            [pd.DataFrame(data), pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])],
+            [
+                pd.DataFrame(data),
+                pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes]),
+                pd.DataFrame(self.more),
+            ],
             axis=1,
         )
+
+
+def read_predictions(file: Path, classes: list[str]) -> Predictions:
+    """Read predictions with a known truth, as `Predictions.lines` wrote them.
+
+    Args:
+        file: a CSV.
+        classes: in the order wanted; that of the file may be another.
+
+    Raises:
+        DataError: the file is missing or damaged, or its classes are others.
+    """
+    table = read_csv(file)
+    lost = [name for name in ("path", "true", *(f"p_{name}" for name in classes)) if name not in table.values]
+    index = {name: k for k, name in enumerate(classes)}
+    true = [unguard(cell) for cell in table.values.get("true", [])]
+    if lost or set(true) - set(classes):
+        told = f"no column {some(map(repr, lost))}" if lost else f"the class {(set(true) - set(classes)).pop()!r}"
+        raise DataError(f"{file} does not hold predictions of the classes {some(classes)}: it has {told}.")
+    return Predictions(
+        paths=[unguard(cell) for cell in table.values["path"]],
+        classes=classes,
+        probs_NK=np.array([table.values[f"p_{name}"] for name in classes]).T.astype(np.float32),
+        true_N=np.array([index[name] for name in true], np.int64),
+    )
 
 
 class _Passing:

@@ -8,12 +8,23 @@ from typing import Any
 
 from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.folds import without_validation
 from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, few_groups, read_split
 from bunryu.data.table import Table
-from bunryu.errors import count, some
+from bunryu.errors import ConfigError, count, some
 from bunryu.settings import RunSettings
+
+
+def require_one_run(settings: RunSettings) -> None:
+    """Refuse folds where there is one run, or none, to prepare.
+
+    Raises:
+        ConfigError: with what takes them.
+    """
+    if settings.folds.k:
+        raise ConfigError(f"folds.k={settings.folds.k}: only bunryu train makes folds. Leave it out here.")
 
 
 def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
@@ -30,21 +41,28 @@ def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None
 
 
 def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
-    """Check every image, and decide every row's split.
+    """Check every image, and decide every row's split; with folds.k, which of them are test rows.
 
     Raises:
         DataError: too little can be read, leaks, or a class too small to split; see `checks` and `splits`.
     """
+    split, folds = settings.split, settings.folds.k
+    if folds:
+        split = split.model_copy(update={"val": 0.0})
+        if many := len(table.split("val")):
+            console.say(f"data: the {count(many, 'given validation row')} join the {folds} folds")
+        table = without_validation(table)
     checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
     _say_checked(checked, len(table))
     require_usable(checked, total=len(table))
     require_no_leaks(checked, settings.data)
     if settings.split.file:
         table = read_split(Path(settings.split.file), checked.table)
+        table = without_validation(table) if folds else table
         check_classes(table)
         require_no_leaks(dataclasses.replace(checked, table=table, copies=find_copies(table)), settings.data)
         return table, checked
-    return assign(checked.table, settings.split), checked
+    return assign(checked.table, split), checked
 
 
 def _say_checked(checked: Checked, total: int) -> None:

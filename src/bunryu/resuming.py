@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bunryu import console, ranks
-from bunryu.data.checks import check_images
+from bunryu.data.checks import Checked, check_images
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
@@ -61,7 +61,7 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
                 f"bunryu train --resume {typed(folder.path)} --more-epochs 5"
             )
         root = Path(environment["data_root"])
-        table = unchanged_data(folder, settings, root)
+        table, _ = unchanged_data(folder, settings, root)
         for written in (folder.path, folder.best.parent, folder.plots):
             remove_leftovers(written)
         if not folder.last.exists():
@@ -74,7 +74,7 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
         net = build(checkpoint.sealed.architecture, len(checkpoint.sealed.classes))
         net.load_state_dict(checkpoint.net)
         model = Model(net, checkpoint.sealed, device)
-        _say_other_versions(environment["versions"])
+        say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
         facts = environment["facts"] | {"stages": stages_told(whole_stages(settings), net)}
@@ -82,16 +82,16 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
     return folder
 
 
-def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> Table:
-    """Return the run's rows with their splits; refuse data that changed since.
+def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> tuple[Table, Checked]:
+    """Return the run's rows with their splits, and the check of its data; refuse data that changed since.
 
     Raises:
         RunError: listing what was added, removed or changed.
     """
     spec, data = decode_spec(settings), settings.data
-    now = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers).table
-    before = read_run_rows(folder.split, now.root, now.target)
-    changes = _changes(before, now)
+    checked = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers)
+    before = read_run_rows(folder.split, checked.table.root, checked.table.target)
+    changes = _changes(before, checked.table)
     if changes:
         listing = folder.path / "data_changes.txt"
         write_atomic(listing, "".join(f"{line}\n" for line in changes).encode("utf-8", "surrogateescape"))
@@ -100,7 +100,7 @@ def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> Tabl
             f"{some(changes, 6)} (all in {listing}). Resuming would not give what the run promises. "
             "Put the data back, or start a new run."
         )
-    return before
+    return before, checked
 
 
 def _changes(before: Table, now: Table) -> list[str]:
@@ -146,7 +146,7 @@ def _same_device(settings: RunSettings, recorded: str) -> torch.device:
         return device
 
 
-def _say_other_versions(before: dict[str, str]) -> None:
+def say_other_versions(before: dict[str, str]) -> None:
     """Say where the packages are not those that the run began with: the same bits are then not promised."""
     now = versions()
     other = [f"{name} {before[name]} then, {now[name]} now" for name in before if before[name] != now.get(name)]

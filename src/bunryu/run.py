@@ -83,6 +83,25 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def ensemble(self) -> Path:
+        """The record of models that predict together, as JSON: it is what `model` is elsewhere."""
+        return self.path / "ensemble.json"
+
+    @property
+    def folds(self) -> Path:
+        """The fold of every image, as CSV; only where the folder holds a cross-validation."""
+        return self.path / "folds.csv"
+
+    def fold(self, number: int) -> RunFolder:
+        """Return the run of one fold of a cross-validation, counted from 1."""
+        return RunFolder(self.path / f"fold-{number}")
+
+    @property
+    def refit(self) -> RunFolder:
+        """The run on all rows of a cross-validation that ends with one."""
+        return RunFolder(self.path / "refit")
+
+    @property
     def metrics(self) -> Path:
         """Measures of each split, as JSON. Written last: a run that has it is finished."""
         return self.path / "metrics.json"
@@ -117,12 +136,20 @@ class RunFolder:
         return metrics
 
     def require_model(self) -> Path:
-        """Return the final sealed model.
+        """Return the final sealed model, or the record of several.
 
         Raises:
-            RunError: the run is not finished.
+            RunError: the run is not finished, or ended without a final model.
         """
+        if self.ensemble.exists():
+            return self.ensemble
         if not self.model.exists():
+            if self.folds.exists() and self.metrics.exists():
+                raise RunError(
+                    f"{self.path} has no final model: it was trained with folds.final=none. Use one of its folds, "
+                    f"{typed(self.fold(1).path)}, or several of them: bunryu ensemble {typed(self.fold(1).path)} "
+                    f"{typed(self.fold(2).path)} --out DIR"
+                )
             best = f" The best model so far, {self.best}, can be used meanwhile." if self.best.exists() else ""
             raise RunError(
                 f"{self.path} has no sealed model yet: its training was stopped, or is still running.{best} "
@@ -196,7 +223,7 @@ def require_new(out: Path | None) -> None:
 
 
 def model_file(path: Path) -> Path:
-    """Return the model file that `path` means: itself, or the final one of the run at `path`.
+    """Return the model file that `path` means: itself, or the final one of the run at `path` (or ensemble.json).
 
     Raises:
         RunError: there is none, or not yet.
@@ -238,7 +265,7 @@ def open_folder(path: str | Path) -> RunFolder:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").exists() or (folder / "model.safetensors").exists()
+    return any((folder / name).exists() for name in ("config.yaml", "model.safetensors", "ensemble.json"))
 
 
 def write_environment(

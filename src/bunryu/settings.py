@@ -10,7 +10,14 @@ from typing import Any
 from pydantic import model_validator
 
 from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
-from bunryu.data.settings import AugmentSettings, DataSettings, DecodeSettings, InputSettings, SplitSettings
+from bunryu.data.settings import (
+    AugmentSettings,
+    DataSettings,
+    DecodeSettings,
+    FoldSettings,
+    InputSettings,
+    SplitSettings,
+)
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
 from bunryu.models.settings import SCRATCH, ModelSettings
@@ -33,6 +40,7 @@ class RunSettings(Settings):
     """The recipe these settings started from."""
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
+    folds: FoldSettings = FoldSettings()
     decode: DecodeSettings = DecodeSettings()
     input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
@@ -81,6 +89,34 @@ class RunSettings(Settings):
             raise ValueError(
                 f"split.val=0 leaves nothing to compute train.monitor={self.train.monitor} on; "
                 "set train.monitor=train_loss, or split.val above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _folds(self) -> RunSettings:
+        k, final, usual = self.folds.k, self.folds.final, SplitSettings().val
+        if k is None and final != "ensemble":
+            raise ValueError(f"folds.final={final} is the final model of several folds; give folds.k too (--folds 5)")
+        if k is None:
+            return self
+        if self.split.val != usual:
+            raise ValueError(
+                f"split.val={self.split.val:g} has no effect with folds.k={k}: each fold is the validation of one run; "
+                "leave split.val out"
+            )
+        if other := next((stage for stage in self.train.stages if stage.rows != "train"), None):
+            raise ValueError(
+                f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), "
+                "which is to stay unseen; leave rows out. A final run on all rows: folds.final=refit"
+            )
+        names = [stage.name for stage in self.train.stages]
+        if final == "refit" and len(set(names)) < len(names):
+            raise ValueError("folds.final=refit counts the epochs of each stage by its name; give each its own")
+        schedules = [with_given(self.schedule, stage.schedule).name for stage in self.train.stages]
+        if final == "refit" and "plateau" in schedules:
+            raise ValueError(
+                "schedule.name=plateau follows a validation figure, and a refit has none; use folds.final=ensemble, "
+                "or another schedule"
             )
         return self
 

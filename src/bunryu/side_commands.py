@@ -1,4 +1,4 @@
-"""The commands beside training and using a model: probe, bench, split, score."""
+"""The commands beside training and using a model: probe, bench, ensemble, split, score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bunryu import console
-from bunryu.commands import ORIGIN, LinkName, Quiet, data_and_pairs, nothing_written
+from bunryu.commands import ORIGIN, LinkName, MeanName, Quiet, WeightsName, data_and_pairs, nothing_written
 from bunryu.errors import ConfigError, typed
 
 
@@ -82,6 +82,32 @@ def bench(
         benching.write_tuned(out, best, plan)
         console.say(f"fastest: {best.precision}, {best.threads} threads: {out}")
         console.say(f"next: bunryu train {typed(data) if data else 'DATA'} --recipe {typed(out)}")
+
+
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more runs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    weights: Annotated[
+        WeightsName, typer.Option(help="Equal, or fitted on the rows that all were validated on.")
+    ] = WeightsName.equal,
+    mean: Annotated[MeanName, typer.Option(help="What is averaged.")] = MeanName.probabilities,
+    quiet: Quiet = False,
+) -> None:
+    """Let several runs predict together.
+
+    Copies their models into a folder that predict and evaluate take.
+    """
+    console.set_quiet(quiet)
+    from bunryu.run import model_file, require_new
+
+    require_new(out)
+    for run in runs:
+        model_file(run)
+    from bunryu import uniting
+
+    with nothing_written():
+        uniting.unite(runs, out=out, weights=weights.value, mean=mean.value)
+    console.say(f"next: bunryu predict {typed(out)} NEW_IMAGES/ --out predictions.csv")
 
 
 def split(

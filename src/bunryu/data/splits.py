@@ -37,14 +37,14 @@ def assign(table: Table, settings: SplitSettings) -> Table:
         DataError: a class too small to split, or a group on two sides of a given split.
     """
     require_groups_apart(table)
-    strata = _stratum_column(table, settings)
+    strata = stratum_column(table, settings)
     splits = table.splits.copy()
     pool = np.flatnonzero((splits == "") | (splits == "train"))
     splits[pool] = "train"
     cut = {name: getattr(settings, name) for name in ("val", "test") if not (splits == name).any()}
     cut = {name: share for name, share in cut.items() if share > 0}
     if cut and len(pool):
-        pool = pool[_canonical_order(table.take(pool))]
+        pool = pool[canonical_order(table.take(pool))]
         names = texts(["train", *cut])
         shares = np.array([1.0 - sum(cut.values()), *cut.values()])
         splits[pool] = names[_sides_of(table.take(pool), strata[pool], shares, list(names), settings.seed)]
@@ -52,9 +52,16 @@ def assign(table: Table, settings: SplitSettings) -> Table:
 
 
 def folds(
-    labels: Texts, k: int, seed: int, groups: Texts | None = None, digests: Texts | None = None
+    labels: Texts,
+    k: int,
+    seed: int,
+    groups: Texts | None = None,
+    digests: Texts | None = None,
+    strata: Texts | None = None,
 ) -> NDArray[np.int64]:
     """Return the fold (0 to k - 1) of each row: stratified by label, with groups and copies kept whole.
+
+    Each class is in two folds at least, so in the rest of any fold.
 
     Args:
         labels: the class of each row.
@@ -62,6 +69,7 @@ def folds(
         seed: the split's seed.
         groups: rows with the same text stay in one fold; the empty text is no group.
         digests: rows with the same digest stay in one fold.
+        strata: stratify by these instead of the labels.
 
     Raises:
         DataError: fewer rows or groups than folds, or a class that is all in one row or group.
@@ -75,7 +83,8 @@ def folds(
         raise DataError(f"Cannot make {count(k, 'fold')} of {count(have, what)}: expected {expected}.")
     mend = f"Give at least 2 {what}s a class, or remove the class."
     _require_two_units(units, labels, what, f"{k} folds", mend)
-    sides = divide(units, classes, np.full(k, 1.0 / k), generator(seed, "folds"))
+    kinds = classes if strata is None else _codes(strata)
+    sides = divide(units, kinds, np.full(k, 1.0 / k), generator(seed, "folds"))
     held = Holdings.of(units, classes)
     give_each(sides, held, _two_fullest(sides, held))
     return sides.side[units].astype(np.int64)
@@ -264,7 +273,8 @@ def _require_two_units(units: Ints, labels: Texts, what: str, into: str, mend: s
     raise DataError(f"{which}: too few to split into {into}. {mend}")
 
 
-def _stratum_column(table: Table, settings: SplitSettings) -> Texts:
+def stratum_column(table: Table, settings: SplitSettings) -> Texts:
+    """Return the column that is spread evenly: the labels, or what `split.stratify` names."""
     if settings.stratify is None:
         return table.target_labels
     columns = {**table.columns, **table.labels}
@@ -288,7 +298,7 @@ def _codes(values: Texts) -> Ints:
     return np.fromiter((index[name] for name in values.tolist()), dtype=np.int64, count=len(values))
 
 
-def _canonical_order(table: Table) -> Ints:
+def canonical_order(table: Table) -> Ints:
     """Return the rows by what they are, so that a split does not depend on how they were listed."""
     groups = [""] * len(table) if table.groups is None else table.groups.tolist()
     paths = (_nfc(path) for path in table.paths.tolist())

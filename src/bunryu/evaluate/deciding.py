@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,12 @@ def offsets(counts_K: NDArray[np.integer[Any]], tau: float) -> list[float]:
 
 def adjusted(probs_NK: _Floats, counts_K: NDArray[np.integer[Any]], tau: float) -> NDArray[np.float32]:
     """Return the probabilities after the adjustment, float32 (N, K)."""
-    logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets(counts_K, tau)
+    return adjusted_by(probs_NK, offsets(counts_K, tau))
+
+
+def adjusted_by(probs_NK: _Floats, offsets_K: Sequence[float]) -> NDArray[np.float32]:
+    """Return the probabilities after numbers were added to their logits, float32 (N, K)."""
+    logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets_K
     odds_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     found_NK: NDArray[np.float32] = (odds_NK / odds_NK.sum(axis=1, keepdims=True)).astype(np.float32)
     return found_NK

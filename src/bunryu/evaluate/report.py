@@ -143,10 +143,23 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
         drawn = f"percentile bootstrap, {how['resamples']:,} resamples of {how['units']:,} {how['of']}"
         exact = f"Clopper and Pearson for {how['units']:,} {how['of']} without an error"
         yield f"  [low, high]: 95 % interval, {drawn if how['resamples'] else exact}"
+    if "folds" in metrics:
+        yield from _fold_table(metrics["folds"])
     if metrics["absent"]:
         yield f"  absent from the truth, not in the macro averages: {_names(metrics['absent'], 50)}"
     yield ""
     yield from _table(metrics["per_class"])
+
+
+def _fold_table(folds: dict[str, Any]) -> Iterator[str]:
+    """Yield a line a fold, their mean and their standard deviation."""
+    names = {"macro_f1": "macro-F1", "accuracy": "accuracy", "weighted_f1": "weighted F1", "loss": "loss"}
+    yield ""
+    yield "  " + "  ".join([pad("fold", 18), "  images", *(f"{label:>11}" for label in names.values())])
+    rows: list[tuple[str, dict[str, float]]] = [(str(i), fold) for i, fold in enumerate(folds["each"], 1)]
+    for label, row in [*rows, ("mean", folds["mean"]), ("standard deviation", folds["std"])]:
+        images = f"{row['n']:,}" if "n" in row else ""
+        yield "  " + "  ".join([pad(label, 18), f"{images:>8}", *(f"{row[name]:>11.3f}" for name in names)])
 
 
 def _names(names: list[str], limit: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bunryu import console
 from bunryu.cells import pad, shorten, width
@@ -28,8 +29,9 @@ from bunryu.ship.submission import fill
 from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
-    from bunryu.inference import Model
+    from bunryu.inference import Predictor
 
+Rows = NDArray[np.int64]
 Reason = tuple[str, str]
 """A name that could not be read, and why; a name given twice has two."""
 _ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
@@ -61,7 +63,7 @@ class Predicted:
 
 
 def predict(
-    model: Model | Path,
+    model: Predictor | Path,
     inputs: Sequence[Source],
     *,
     batch_size: int,
@@ -70,6 +72,7 @@ def predict(
     format: Format | None = None,
     submission: Path | None = None,
     device: Any = "auto",
+    tta: Sequence[str] = (),
 ) -> Predicted:
     """Predict every input that can be read; everything that can be refused is, before the model is opened.
 
@@ -82,6 +85,7 @@ def predict(
         format: of `out`; by its ending, else csv, when None.
         submission: a competition's sample file, whose rows and columns `out` gets instead.
         device: where to compute, for a model that is not open yet.
+        tta: the views of each picture whose answers are averaged; see `bunryu.data.tta`. They stand in a last column.
 
     Raises:
         RunError: no run, or a run without its final model.
@@ -99,28 +103,38 @@ def predict(
     gathered = gather(inputs, image_root)
     for note in gathered.notes:
         console.say(note)
-    sealed = read_sealed(model) if isinstance(model, Path) else model.sealed
-    with _reading(gathered.files, sealed, batch_size) as batches:
-        if isinstance(model, Path):
-            from bunryu.inference import Model
-
-            model = Model.open(model, device=device)
-        kept, probs, failed = model.infer_batches(
-            batches, len(gathered.files), batch_size=batch_size, label="Predicting"
-        )
+    sealed, (kept, probs, failed) = _answers(model, gathered.files, batch_size, device, tta)
+    more = {"tta": [",".join(tta)] * len(kept)} if tta else {}
     found = Predicted(
-        Predictions([gathered.names[row] for row in kept], model.classes, probs),
+        Predictions([gathered.names[row] for row in kept], sealed.classes, probs, more=more),
         [(gathered.names[row], failed[row]) for row in sorted(failed)],
         len(gathered.files),
     )
     if submission is not None and out is not None:
         if found.unreadable:
             raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
-        write_atomic(out, fill(submission, found.predictions, model.sealed))
+        write_atomic(out, fill(submission, found.predictions, sealed))
         console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
     elif out is not None:
         _write(found, out, written_as)
     return found
+
+
+def _answers(
+    model: Predictor | Path, files: Sequence[Source], batch_size: int, device: Any, tta: Sequence[str]
+) -> tuple[Sealed, tuple[Rows, NDArray[np.float32], dict[int, str]]]:
+    """Return the record of the model, and its answers: the rows read, the probabilities, and why others were not."""
+    if isinstance(model, Path) and model.suffix != ".json" and not tta:
+        with _reading(files, read_sealed(model), batch_size) as batches:
+            from bunryu.inference import Model
+
+            one = Model.open(model, device=device)
+            return one.sealed, one.infer_batches(batches, len(files), batch_size=batch_size, label="Predicting")
+    from bunryu.ensembling import open_predictor, with_tta
+
+    opened = open_predictor(model, device=device, tta=tta) if isinstance(model, Path) else with_tta(model, tta)
+    rows = np.arange(len(files))
+    return opened.sealed, opened.infer(files.__getitem__, rows, batch_size=batch_size, label="Predicting")
 
 
 @contextmanager

@@ -170,16 +170,16 @@ def choose_feed(pictures: Pictures, stage: Stage, rows: Rows) -> Feed:
     if stage.views is None:
         return pictures
     plain = dataclasses.replace(pictures, augment=NO_AUGMENT)
-    views = [features(pictures, rows, view, f"features {view + 1}/{stage.views}") for view in range(stage.views)]
     place = np.full(int(rows.max()) + 1, -1, np.int64)
     place[rows] = np.arange(len(rows))
-    return Features(
-        pictures.model,
-        torch.stack(views or [features(plain, rows, 0, "features")]),
-        place,
-        pictures.val_rows,
-        features(plain, pictures.val_rows, 0, "features of validation"),
-    )
+    if stage.views == 0:  # of training and validation rows together: every fold of the same rows finds them kept
+        every = np.union1d(rows, pictures.val_rows)
+        made_NF = features(plain, every, 0, "features")
+        own_NF, val_NF = (made_NF[np.searchsorted(every, some)] for some in (rows, pictures.val_rows))
+        return Features(pictures.model, own_NF[None], place, pictures.val_rows, val_NF)
+    views = [features(pictures, rows, view, f"features {view + 1}/{stage.views}") for view in range(stage.views)]
+    val_NF = features(plain, pictures.val_rows, 0, "features of validation")
+    return Features(pictures.model, torch.stack(views), place, pictures.val_rows, val_NF)
 
 
 def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:

@@ -17,7 +17,8 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
     """Note the epoch, keep the best model, count patience; return why the stage should end, or ""."""
     settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
     monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
-    value, loss = float(row[monitor]), float(row.get("val_loss", row["train_loss"]))
+    value = float(row["epoch" if monitor == "train_epochs" else monitor])
+    loss = float(row.get("val_loss", row["train_loss"]))
     full = not stage.sizes or size_at(stage.sizes, progress.epoch, int(stage.epochs or 1)) == stage.sizes[-1]
     progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
     progress.sums, progress.spent_seconds = {"loss": 0.0, "correct": 0.0, "rows": 0.0}, 0.0

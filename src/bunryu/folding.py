@@ -1,0 +1,330 @@
+"""`bunryu train --folds k`: one run a fold under one folder, out-of-fold predictions of every image, a final model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bunryu import console, ranks
+from bunryu.data.checks import Checked, find_copies
+from bunryu.data.folds import assign_folds, fold_table, read_folds, write_folds
+from bunryu.data.settings import FoldSettings
+from bunryu.data.table import Table
+from bunryu.ensembling import EnsembleMember, EnsembleRecord, open_predictor, write_ensemble
+from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
+from bunryu.evaluate.report import headline, warnings_of
+from bunryu.evaluate.results import write_results
+from bunryu.experiment import carry_out, next_steps, ready, resumable, said, try_first_batch
+from bunryu.measuring import Predicted, groups_of, measure_rows
+from bunryu.models.record import Decision, read_sealed
+from bunryu.models.start import choose_architecture, network
+from bunryu.pacing import paced
+from bunryu.planning import Plan, make_plan, whole_stages
+from bunryu.pooling import decided, decision_of, measure_pooled, pooled
+from bunryu.predictions import read_predictions
+from bunryu.preparing import find_data, read_data
+from bunryu.recording import write_setup
+from bunryu.resuming import resume, say_other_versions, unchanged_data
+from bunryu.run import RunFolder, new_folder, open_folder
+from bunryu.settings import RunSettings
+from bunryu.storage import absolute, read_json, write_atomic
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A cross-validation: its folder, its rows, and the fold of each.
+
+    Attributes:
+        folder: of the whole.
+        settings: as its config.yaml has them.
+        table: every row; the splits are train (in one of the folds) and test.
+        fold_N: the fold of each row, -1 for test rows.
+        checked: what the check of the images found.
+        facts: what was decided, for the report.
+    """
+
+    folder: RunFolder
+    settings: RunSettings
+    table: Table
+    fold_N: NDArray[np.int64]
+    checked: Checked
+    facts: dict[str, str]
+
+    @property
+    def k(self) -> int:
+        """How many folds."""
+        return int(self.settings.folds.k or 0)
+
+
+def cross_validate(
+    settings: RunSettings,
+    *,
+    frame: Any = None,
+    out: Path | None = None,
+    minutes: float | None = None,
+    began: float | None = None,
+) -> RunFolder:
+    """Train one run a fold and a final model; see `bunryu.experiment.train`.
+
+    Raises:
+        BunryuError: with one message.
+    """
+    plan, fold_N, table = _planned(settings, frame, minutes, began)
+    folder = RunFolder(new_folder(settings.label, out))
+    folder.plots.mkdir()
+    with folder.lock(), resumable(folder):
+        write_folds(folder.folds, table, fold_N)
+        whole = dataclasses.replace(plan, table=table)
+        write_setup(folder, whole, frame)  # config.yaml comes last: a folder that has it is whole
+        _go_on(Folds(folder, folder.settings(), table, fold_N, plan.checked, plan.facts))
+    return folder
+
+
+def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float | None = None) -> None:
+    """Plan all folds, and take the first batch of the first through the network; see `bunryu.experiment.dry_run`."""
+    plan, fold_N, table = _planned(settings, None, minutes, began)
+    try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
+
+
+def go_on(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
+    """Go on with a stopped run, or with a stopped cross-validation at the fold it was in; see `bunryu.resuming.resume`.
+
+    Raises:
+        RunError: nothing to resume, in use, or data that changed since.
+    """
+    folder = open_folder(run)
+    if not folder.folds.exists():
+        return resume(run, more_epochs=more_epochs)
+    _require_one_process()
+    if more_epochs:
+        raise RunError(
+            f"--more-epochs trains one run further, and {folder.path} holds several. Start anew with more train.epochs."
+        )
+    with folder.lock(), resumable(folder):
+        settings, environment = folder.settings(), read_json(folder.environment)
+        if folder.metrics.exists():
+            raise RunError(f"{folder.path} has finished; there is nothing to resume.")
+        torch.set_num_threads(int(environment["threads"]))
+        say_other_versions(environment["versions"])
+        table, checked = unchanged_data(folder, settings, Path(environment["data_root"]))
+        checked = dataclasses.replace(checked, table=table, copies=find_copies(table))
+        fold_N = read_folds(folder.folds, table)
+        _go_on(Folds(folder, settings, table, fold_N, checked, environment["facts"]))
+    return folder
+
+
+def _require_one_process() -> None:
+    if ranks.asked() > 1:
+        raise ConfigError(
+            f"{ranks.asked()} processes were started (by torchrun?), and several folds train one after the other in "
+            "one process. Start it once; or give each fold its own run: split.file=RUN/fold-1/split.csv"
+        )
+
+
+def _planned(
+    settings: RunSettings, frame: Any, minutes: float | None, began: float | None
+) -> tuple[Plan, NDArray[np.int64], Table]:
+    """Decide everything, and say it: the plan of the first fold with the settings of all, the folds, every row."""
+    _require_one_process()
+    began = time.monotonic() if began is None else began
+    settings = ready(settings)
+    k, final = int(settings.folds.k or 0), settings.folds.final
+    found = find_data(settings, frame)
+    network(settings, *choose_architecture(settings))  # what is wrong with it is told before the images are checked
+    table, checked = read_data(settings, found)
+    fold_N = assign_folds(table, k, settings.split)
+    plan = make_plan(_of_fold(settings, None), read=(fold_table(table, fold_N, 0), checked))
+    if minutes is not None:
+        runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
+        now = time.monotonic()
+        plan = paced(plan, (minutes - (now - began) / 60) / runs, now)
+        plan = dataclasses.replace(plan, facts=plan.facts | {"plan": f"each of {runs:.3g} runs {plan.facts['plan']}"})
+    groups = ", no group in two of them" if table.groups is not None else ""
+    by = settings.split.stratify or "label"
+    sizes = np.bincount(fold_N[fold_N >= 0], minlength=k).tolist()
+    facts = plan.facts | {
+        "rows": ", ".join(f"{name} {n:,}" for name in ("train", "test") if (n := len(table.split(name)))),
+        "folds": f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
+    }
+    facts["rows"] = facts["rows"].replace("train", "in folds")
+    plan = said(dataclasses.replace(plan, facts=facts))
+    restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
+    return dataclasses.replace(plan, settings=plan.settings.model_copy(update=restored)), fold_N, table
+
+
+_FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
+
+
+def _of_fold(settings: RunSettings, split: Path | None, **update: Any) -> RunSettings:
+    """Return the settings of one run of the folds: an ordinary run whose split is in a file.
+
+    tau=auto is chosen on all folds together, so not by a single one.
+    """
+    tau = None if settings.decision.tau == "auto" else settings.decision.tau
+    file = None if split is None else str(absolute(split))
+    return settings.model_copy(
+        update={
+            "folds": FoldSettings(),
+            "split": settings.split.model_copy(update={"file": file}),
+            "decision": settings.decision.model_copy(update={"tau": tau}),
+            **update,
+        }
+    )
+
+
+def _go_on(folds: Folds) -> None:
+    """Train what is not trained yet, and finish."""
+    for number in range(1, folds.k + 1):
+        table = fold_table(folds.table, folds.fold_N, number - 1)
+        run = folds.folder.fold(number)
+        _run(folds, run, f"fold {number} of {folds.k}", table, _of_fold(folds.settings, run.split))
+    _finish(folds)
+
+
+def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSettings) -> None:
+    """Train one of the runs, or go on with it, unless it has finished."""
+    if run.metrics.exists():
+        return
+    rows = ", ".join(f"{split} {n:,}" for split in ("train", "val", "test") if (n := len(table.split(split))))
+    console.say(f"\n{name}: {rows}", style="bold")
+    with _stopped_in(folds, name):
+        if run.last.exists():
+            resume(run.path)
+        else:
+            for path in (run.best.parent, run.plots):
+                path.mkdir(parents=True, exist_ok=True)
+            plan = make_plan(settings, read=(table, folds.checked))
+            carry_out(run, plan)
+    for split, metrics in run.read_metrics().items():
+        console.say(f"{name}: {split}: {headline(metrics)}")
+
+
+@contextmanager
+def _stopped_in(folds: Folds, name: str) -> Iterator[None]:
+    """Say of a stop how to go on with all."""
+    try:
+        yield
+    except Interrupted:
+        mend = f"bunryu train --resume {typed(folds.folder.path)}"
+        raise Interrupted(f"Stopped in {name}; the state is saved. Go on with: {mend}") from None
+
+
+def _finish(folds: Folds) -> None:
+    """Pool the folds, make the final model, measure, and write the results."""
+    folder, settings, table = folds.folder, folds.settings, folds.table
+    runs = [folder.fold(number) for number in range(1, folds.k + 1)]
+    sealed = read_sealed(runs[0].model)
+    parts = [_out_of_fold(folds, run, number, sealed.classes) for number, run in enumerate(runs)]
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau)
+    results = [measure_pooled(table, found, settings.evaluate, sealed)]
+    if _chose(settings):
+        results[0].metrics["notes"].append(
+            "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
+        )
+    facts = folds.facts | {"best epochs": _best_epochs(runs)} | ({"decision": told} if told else {})
+    if settings.folds.final == "refit":
+        facts |= {"refit": _refit(folds, runs, tau)}
+    elif settings.folds.final == "ensemble":
+        write_ensemble(folder, _ensemble(runs, decision_of(found, tau)))
+    rows = table.split("test")
+    if len(rows) and settings.folds.final != "none":
+        model = open_predictor(folder.path, device=settings.train.device)
+        results.append(measure_rows("test", table, rows, model, settings.evaluate, workers=settings.data.workers))
+    title = f"bunryu cross-validation {folder.path.name}"
+    steps = next_steps(folder if settings.folds.final != "none" else runs[0])
+    again = f"bunryu evaluate {typed(folder.path)}"
+    write_results(folder.path, results, folder.path.name, title, facts, steps, again)
+    for result in results:
+        for warning in warnings_of(result.metrics):
+            console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def _out_of_fold(folds: Folds, run: RunFolder, fold: int, classes: list[str]) -> Predicted:
+    """Return what a fold's run wrote of its own fold, with the rows of the table that they are."""
+    predictions = read_predictions(run.path / "predictions_val.csv", classes)
+    rows = np.flatnonzero(folds.fold_N == fold)
+    left = iter(predictions.paths)
+    path = next(left, None)
+    kept, lost = [], {}
+    for row in rows.tolist():  # the same order, less what could not be read
+        if folds.table.paths[row] == path:
+            kept.append(row)
+            path = next(left, None)
+        else:
+            lost[str(folds.table.paths[row])] = "could not be read any more"
+    if len(kept) != len(predictions):
+        raise RunError(f"{run.path / 'predictions_val.csv'} is damaged: its rows are not those of {run.split}.")
+    at = np.array(kept, np.int64)
+    return Predicted(at, dataclasses.replace(predictions, groups=groups_of(folds.table, at)), lost)
+
+
+def _chose(settings: RunSettings) -> bool:
+    """Return whether a run had several epochs to choose from, by a figure of its validation rows."""
+    epochs = sum(int(stage.epochs or 0) for stage in whole_stages(settings))
+    return epochs > 1 and not settings.train.monitor.startswith("train_")
+
+
+def _ensemble(runs: list[RunFolder], decision: Decision) -> EnsembleRecord:
+    members = [
+        EnsembleMember(file=f"{run.path.name}/{run.model.name}", weight=1.0 / len(runs), run=run.path.name)
+        for run in runs
+    ]
+    return EnsembleRecord(members=members, decision=decision)
+
+
+def _best_epochs(runs: list[RunFolder]) -> str:
+    return ", ".join(str(_until_best(run)[-1]["epoch"]) for run in runs)
+
+
+def _until_best(run: RunFolder) -> list[dict[str, Any]]:
+    """Return the history up to the best epoch."""
+    history = run.read_history()
+    last = max(i for i, row in enumerate(history) if row["best"])
+    return history[: last + 1]
+
+
+def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return train.epochs and train.stages of a run for as many epochs of each stage as the folds' best epochs say.
+
+    The number is the median over the folds; a half is rounded up, and a stage with none is left out.
+
+    Args:
+        settings: of the cross-validation.
+        histories: of each fold, up to its best epoch.
+    """
+    stages = []
+    for stage in whole_stages(settings):
+        spent = [sum(row["stage"] == stage.name for row in history) for history in histories]
+        epochs = math.floor(statistics.median(spent) + 0.5)
+        if epochs:
+            stages.append(stage.model_copy(update={"epochs": epochs, "patience": None}))
+    trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
+    return {"epochs": trained or settings.train.epochs, "stages": stages}
+
+
+def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
+    """Train on all rows of the folds, copy the sealed model, and say for how long it was trained."""
+    settings, run = folds.settings, folds.folder.refit
+    chosen = refit_stages(settings, [_until_best(fold) for fold in runs])
+    update = {**chosen, "monitor": "train_epochs", "patience": None, "min_improvement": 0.0}
+    refitted = _of_fold(
+        settings,
+        run.split,
+        train=settings.train.model_copy(update=update),
+        decision=settings.decision.model_copy(update={"tau": tau}),
+    )
+    _run(folds, run, "refit", folds.table, refitted)
+    write_atomic(folds.folder.model, run.model.read_bytes())
+    told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["stages"])
+    return f"{len(folds.table.split('train')):,} rows, {told} (the median of the folds' best)"
