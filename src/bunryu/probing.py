@@ -20,8 +20,9 @@ from bunryu.config import dump_yaml, value_text
 from bunryu.data.decode import load
 from bunryu.data.splits import folds
 from bunryu.errors import ConfigError, count, some
+from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
-from bunryu.evaluate.deciding import adjusted_out_of_fold
+from bunryu.evaluate.deciding import adjusted_out_of_fold, head_counts, independent
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import figure
@@ -34,7 +35,7 @@ from bunryu.run import new_folder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import write_atomic, write_json
 from bunryu.train.feeding import plain_features
-from bunryu.train.losses import Loss
+from bunryu.train.heads import HeadLosses
 from bunryu.train.probe import out_of_fold
 from bunryu.train.settings import LossSettings
 
@@ -132,7 +133,7 @@ def probe(
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
     folder = new_folder(f"{plan.settings.label}-probe", out)
     per_class = tried[0].metrics["per_class"]
-    sizes = [row["support"] for row in per_class.values()]
+    sizes = [row["support"] for row in per_class.values() if row["support"]]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
     found = Probed(compared, folder, tried[0].metrics["n"], rare, _review(best, folder))
@@ -177,11 +178,14 @@ def _try(plan: Plan) -> Attempt:
     x_NF = plain_features(model, plan.settings, table, rows)
     counts = np.bincount(target, minlength=len(classes)).tolist()
     groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    paths = list(map(str, own.paths))
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
         for name, loss in LOSSES.items():
-            probs = out_of_fold(x_NF, target, fold_N, len(classes), Loss.of(loss, counts, classes, x_NF.device))
-            found.append(_measured(name, Predictions(list(map(str, own.paths)), classes, probs, target, groups), plan))
+            losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
+            probs = out_of_fold(x_NF, target, fold_N, losses)
+            answers = Predictions(paths, classes, probs, target, groups, plan.sealed.attributes)
+            found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))
     return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
@@ -196,6 +200,8 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         groups=predictions.groups,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
+    if predictions.attributes:
+        metrics["attributes"] = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
     recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
@@ -205,7 +211,9 @@ def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N)
+    counts_K = np.bincount(before.true_N, minlength=len(before.classes))
+    prior_K = independent(head_counts(counts_K, before.attributes)) if plan.sealed.joint else counts_K
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
@@ -227,7 +235,9 @@ def _review(best: Attempt, folder: Path) -> list[str]:
 
 def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
     """Return the rarest third of the classes, one at least."""
-    names = sorted(per_class, key=lambda name: int(per_class[name]["support"]))
+    names = sorted(
+        (name for name, row in per_class.items() if row["support"]), key=lambda name: int(per_class[name]["support"])
+    )
     return names[: max(1, len(names) // 3)]
 
 

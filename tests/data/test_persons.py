@@ -80,7 +80,8 @@ def test_a_table_of_person_folders(tmp_path: Path) -> None:
     assert len(table) == 14
     assert table.paths[0] == "images/000001_male_Asian_29/Mask5.JPG"
     assert table.target_labels[0] == "worn+male+60up", "what the table says wins"
-    assert set(table.groups or ()) == {"9", "000002"}
+    assert table.groups is not None
+    assert set(table.groups) == {"9", "000002"}
     notes = "\n".join(table.notes)
     assert "2 rows in" in notes
     assert "1 row of the table say another gender or age than the folder's name" in notes
