@@ -25,7 +25,7 @@ from bunryu.evaluate.comparing import Difference, macro_f1_difference
 from bunryu.evaluate.deciding import adjusted_out_of_fold, head_counts, independent
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
-from bunryu.evaluate.report import figure
+from bunryu.evaluate.report import attributes_told, figure
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
 from bunryu.models.settings import SCRATCH
@@ -161,8 +161,9 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
         )
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)
-    for name in ("model", "weights", "input", "device"):
-        console.say(f"{name}: {plan.facts[name]}")
+    for name in ("heads", "model", "weights", "input", "device"):
+        if name in plan.facts:
+            console.say(f"{name}: {plan.facts[name]}")
     return plan
 
 
@@ -292,7 +293,7 @@ def _verdict(behind: Difference | None) -> str:
 def advice(found: Probed) -> list[str]:
     """Say in sentences what the table means."""
     plain = {one.backbone: one for one in found.tried if one.loss == "plain"}
-    lines = []
+    lines = [f"of the best, {line}" for line in attributes_told(found.best.metrics)]
     same = sorted({one.backbone for one in found.tried if one.behind is None or not one.behind.clear})
     if len(plain) > 1 and len(same) > 1:
         lines.append(f"Noise does not tell these apart: {', '.join(same)}. Take the quickest.")

@@ -63,6 +63,15 @@ def headline(metrics: dict[str, Any]) -> str:
     return ", ".join([*parts, _images(metrics["n"])])
 
 
+def attributes_told(metrics: dict[str, Any]) -> list[str]:
+    """Return a line for each attribute, where there are any: accuracy, macro-F1, and whether it is at chance."""
+    return [
+        f"{shorten(name, _NAME_WIDTH)}: {figure(own, 'accuracy', 'accuracy')}, {figure(own, 'macro_f1', 'macro-F1')}"
+        + (", no better than chance" if _is_at_chance(own) else "")
+        for name, own in metrics.get("attributes", {}).items()
+    ]
+
+
 def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> str:
     """Return the confusion counts as CSV: a row for each true class, a column for each answer."""
     buffer = io.StringIO()
