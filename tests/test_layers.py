@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"data", "models"},
     {"predictions", "inference", "ensembling", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"measuring", "pooling", "preparing", "planning", "pacing", "recording"},
+    {"heads", "measuring", "pooling", "preparing", "planning", "pacing", "recording"},
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting"},
     {"resuming", "folding", "api", "demo", "usage"},
     {"commands"},

@@ -209,7 +209,7 @@ def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
     if not folder.split.exists():
         return
     sealed = records_of(folder.path)[0]
-    own = read_run_rows(folder.split, table.root, sealed.heads[0].column)
+    own = read_run_rows(folder.split, table.root, sealed.answer.column)
     if own.digests is None:
         return
     checked = check_images(table, sealed.decode, level="none").table
@@ -261,10 +261,11 @@ def _results_folder(folder: RunFolder, out: Path | None) -> Path:
 
 def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
     """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
-    column = model.heads[0].column
+    column = model.answer.column
     path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
     chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
-    table = read_source(chosen, None if path is not None else data, label=column)
+    parts = [attribute.column for attribute in model.attributes]
+    table = read_source(chosen, None if path is not None else data, label=column, parts=parts)
     for note in table.notes:
         console.say(f"data: {note}")
     for split in ("test", "val"):
@@ -292,7 +293,7 @@ def _own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[s
     if not folder.split.exists():
         raise DataError(f"{folder.path} has no images of its own to measure. Give labelled data: --data PATH")
     root = Path(read_json(folder.environment)["data_root"])
-    table = read_run_rows(folder.split, root, model.sealed.heads[0].column)
+    table = read_run_rows(folder.split, root, model.sealed.answer.column)
     found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
     chosen = {split: rows for split, rows in found.items() if name in (None, split)}
     if not chosen:

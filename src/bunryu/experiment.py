@@ -45,8 +45,8 @@ from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
+from bunryu.train.heads import HeadLosses
 from bunryu.train.loop import fit
-from bunryu.train.losses import Loss
 from bunryu.train.parallel import same_as_first
 from bunryu.train.remembering import kept_told
 from bunryu.train.showing import loss_note
@@ -169,7 +169,7 @@ def follow() -> RunFolder:
     """Be one of the other processes of a training: learn what was decided, and train along."""
     told = ranks.from_first(cast(Told | None, None))
     torch.set_num_threads(told.threads)
-    net = build(told.sealed.architecture, len(told.sealed.classes))
+    net = build(told.sealed.architecture, told.sealed.outputs)
     model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
     learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
     return told.folder
@@ -214,7 +214,7 @@ def learn(
             model=model,
             settings=settings,
             stages=whole_stages(settings),
-            loss=Loss.of(settings.loss, counts, model.classes, model.device),
+            loss=HeadLosses.prepare(settings.loss, counts, model.sealed.heads, model.sealed.attributes, model.device),
             table=table,
             cache=cache,
             target=target,

@@ -24,7 +24,7 @@ from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, RunError, some
 from bunryu.models.build import Classifier
-from bunryu.models.record import Decision, Precision, Sealed
+from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed import open_sealed
 from bunryu.predictions import Predictions
 from bunryu.run import model_file
@@ -111,12 +111,22 @@ def forward(
         return cast(torch.Tensor, net(normalize(x_BHWC, input))).float()
 
 
-def probabilities(logits_BK: torch.Tensor, decision: Decision) -> torch.Tensor:
-    """Return softmax(logits / temperature + offsets), float32 (B, K)."""
+def probabilities(logits_BK: torch.Tensor, decision: Decision, heads: Sequence[Head] = ()) -> torch.Tensor:
+    """Return softmax(logits / temperature + offsets), float32 (B, K).
+
+    Of several heads: for each combination of their classes the product of the heads' softmaxes, the last head's classes
+    changing first.
+    """
     logits_BK = logits_BK / (decision.temperature or 1.0)
     if decision.logit_offsets is not None:
         logits_BK = logits_BK + torch.tensor(decision.logit_offsets, device=logits_BK.device)
-    return torch.softmax(logits_BK, dim=1)
+    if len(heads) < 2:
+        return torch.softmax(logits_BK, dim=1)
+    first, *others = torch.split(logits_BK, [len(head.classes) for head in heads], dim=1)
+    joint_BJ = torch.softmax(first, dim=1)
+    for logits in others:
+        joint_BJ = (joint_BJ[:, :, None] * torch.softmax(logits, dim=1)[:, None, :]).flatten(1)
+    return joint_BJ
 
 
 class Predictor(ABC):
@@ -178,7 +188,7 @@ class Predictor(ABC):
         sources = as_sources(images)
         probs = self.probabilities(sources, batch_size=batch_size)
         names = [source_name(source, i) for i, source in enumerate(sources)]
-        return Predictions(names, self.classes, probs).frame()
+        return Predictions(names, self.classes, probs, attributes=self.sealed.attributes).frame()
 
 
 class Model(Predictor):
@@ -239,7 +249,7 @@ class Model(Predictor):
                     pixels = to_device(batch.pixels_BHWC, self.device)
                     logits = forward(self.net, pixels, sealed.input, sealed.precision)
                     kept.append(batch.rows)
-                    found.append(probabilities(logits, sealed.decision).cpu().numpy())
+                    found.append(probabilities(logits, sealed.decision, sealed.heads).cpu().numpy())
         return np.concatenate(kept), np.concatenate(found), failed
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from bunryu.data.decode import load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
-from bunryu.evaluate.deciding import choose_tau, offsets
+from bunryu.evaluate.deciding import choose_tau, head_counts, independent, offsets
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
@@ -63,9 +63,15 @@ def predict_rows(
     if not len(kept):
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
-    paths = [str(table.paths[row]) for row in kept]
-    true_N = targets(table.take(kept), model.classes)
-    return Predicted(kept, Predictions(paths, model.classes, probs, true_N, groups_of(table, kept)), skipped)
+    predictions = Predictions(
+        paths=[str(table.paths[row]) for row in kept],
+        classes=model.classes,
+        probs_NK=probs,
+        true_N=targets(table.take(kept), model.classes),
+        groups=groups_of(table, kept),
+        attributes=model.sealed.attributes,
+    )
+    return Predicted(kept, predictions, skipped)
 
 
 def groups_of(table: Table, rows: NDArray[np.int64]) -> list[str] | None:
@@ -117,14 +123,18 @@ def decide(
         return model.sealed.decision, ""
     target = targets(table, model.classes)
     counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
+    sealed = model.sealed
+    counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
     told = "as set"
     if tau == "auto":
         rows = table.split("val")
         if not len(rows):
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
         kept, probs, _ = model.infer(table.file, rows, workers=workers, label="choosing tau", cache=cache)
-        tau, told = choose_tau(probs, target[kept], counts_K), "the best for macro-F1 on the validation rows"
-    decision = model.sealed.decision.model_copy(update={"logit_offsets": offsets(counts_K, tau)})
+        prior_K = counts_K if sealed.joint is None else independent(counts)
+        tau, told = choose_tau(probs, target[kept], prior_K), "the best for macro-F1 on the validation rows"
+    added = [value for own in counts for value in offsets(own, tau)]
+    decision = sealed.decision.model_copy(update={"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 

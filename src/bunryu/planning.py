@@ -18,19 +18,20 @@ from bunryu.data.checks import Checked
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
-from bunryu.data.table import SPLITS, Table, class_names
-from bunryu.errors import ConfigError, count, some
+from bunryu.data.table import SPLITS, Table
+from bunryu.errors import ConfigError, count
 from bunryu.evaluate.metrics import positive_class
+from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expected, expected_input, require_fit
-from bunryu.models.record import Architecture, Head, Sealed
+from bunryu.models.record import Architecture, Sealed
 from bunryu.models.settings import SCRATCH
 from bunryu.models.start import choose_architecture, network, new_head
 from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
-from bunryu.train.losses import class_weights
+from bunryu.train.heads import HeadLosses
 from bunryu.train.settings import Stage, stage_epochs
 from bunryu.train.stages import require_other_rows
 
@@ -84,19 +85,21 @@ def make_plan(
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
-    classes = class_names(table, table.split("train"))
+    heads = choose_heads(table)
+    classes = heads.answer.classes
     _require_validation(settings, table)
-    say_poor_splits(table, classes)
-    _require_measurable(settings, table, classes)
-    new_head(net, len(classes), settings)
+    say_poor_splits(table)
+    _require_measurable(settings, table, heads)
+    new_head(net, sum(len(head.classes) for head in heads.heads), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
     for size in [(spec.height, spec.width), *(size for stage in settings.train.stages for size in stage.sizes or [])]:
         require_fit(net, architecture, size)
     precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
-    published = table.published.get(table.target)
     sealed = Sealed(
         architecture=architecture,
-        heads=[Head(column=table.target, classes=classes, published=_indices(published, classes))],
+        heads=heads.heads,
+        joint=heads.joint,
+        attributes=heads.attributes,
         decode=decode_spec(settings),
         input=spec,
         precision=precision,
@@ -105,7 +108,7 @@ def make_plan(
     facts = {
         "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
         "weights": loaded.told(),
-        "classes": f"{len(classes)}: {some(classes, 12)}",
+        **heads.facts(),
         "images": _used(checked),
         "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
         "input": f"{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
@@ -128,11 +131,12 @@ def _used(checked: Checked) -> str:
     return ", ".join(parts)
 
 
-def _require_measurable(settings: RunSettings, table: Table, classes: list[str]) -> None:
+def _require_measurable(settings: RunSettings, table: Table, heads: Heads) -> None:
     """Refuse settings that name a class, or need two, before any time is spent on them."""
+    classes = heads.answer.classes
     positive_class(settings.evaluate.positive, classes)
     counts = Counter(table.target_labels[table.split("train")])
-    class_weights(settings.loss, [counts[name] for name in classes], classes)
+    HeadLosses.prepare(settings.loss, [counts[name] for name in classes], heads.heads, heads.attributes)
     of_val = Counter(table.target_labels[table.split("val")])
     require_other_rows(settings, settings.train.stages, {name: of_val[name] for name in classes})
     monitor = settings.train.monitor
@@ -230,10 +234,6 @@ def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected |
         spec = donor.input
         return Expected((spec.height, spec.width), spec.crop_pct, spec.interpolation, spec.mean, spec.std)
     return None if architecture.name in SCRATCH else expected_input(architecture.name)
-
-
-def _indices(published: dict[str, int] | None, classes: list[str]) -> list[int] | None:
-    return [published[name] for name in classes] if published else None
 
 
 def _require_validation(settings: RunSettings, table: Table) -> None:

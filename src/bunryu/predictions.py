@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,8 @@ from bunryu.errors import DataError, some
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bunryu.models.record import Attribute
 
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 """How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
@@ -35,6 +37,7 @@ class Predictions:
         true_N: index of the true class in `classes`, shape (N,); None where it is not known.
         groups: N group names, or None.
         more: further columns, at the end of the table: name -> N cells.
+        attributes: the label columns that a class is made of, where they are several.
     """
 
     paths: list[str]
@@ -43,6 +46,7 @@ class Predictions:
     true_N: NDArray[np.int64] | None = None
     groups: list[str] | None = None
     more: dict[str, list[Any]] = field(default_factory=dict)
+    attributes: Sequence[Attribute] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -53,17 +57,34 @@ class Predictions:
         """Index of the most probable class of each image, shape (N,)."""
         return self.probs_NK.argmax(axis=1).astype(np.int64) if len(self) else np.zeros(0, np.int64)
 
+    def of(self, attribute: Attribute) -> Predictions:
+        """Return the predictions of one attribute: of each of its classes the sum over the classes that share it."""
+        of_K = np.array(attribute.of)
+        probs = [self.probs_NK[:, of_K == a].sum(axis=1, dtype=np.float64) for a in range(len(attribute.classes))]
+        true_N = None if self.true_N is None else of_K[self.true_N]
+        return Predictions(
+            self.paths, list(attribute.classes), np.stack(probs, axis=1).astype(np.float32), true_N, self.groups
+        )
+
     def header(self) -> list[str]:
-        """Return the columns: path, true where known, pred, conf, one p_CLASS each, and then `more`."""
-        true = [] if self.true_N is None else ["true"]
-        return ["path", *true, "pred", "conf", *(f"p_{name}" for name in self.classes), *self.more]
+        """Return the columns: path, true where known, pred, conf, those of each attribute, one p_CLASS each, `more`."""
+        words = ("pred", "conf") if self.true_N is None else ("true", "pred", "conf")
+        of_each = [f"{word}_{attribute.column}" for attribute in self.attributes for word in words]
+        return ["path", *words, *of_each, *(f"p_{name}" for name in self.classes), *self.more]
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield one list a row, in the order of `header`."""
-        for i, (path, pred) in enumerate(zip(self.paths, self.pred_N, strict=True)):
-            true = [] if self.true_N is None else [self.classes[self.true_N[i]]]
+        parts = [self.of(attribute) for attribute in self.attributes]
+        for i, path in enumerate(self.paths):
             probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
-            yield [path, *true, self.classes[pred], probs[pred], *probs, *(cells[i] for cells in self.more.values())]
+            of_each = [cell for part in parts for cell in part._answer(i)]
+            yield [path, *self._answer(i), *of_each, *probs, *(cells[i] for cells in self.more.values())]
+
+    def _answer(self, row: int) -> list[Any]:
+        """Return the truth where it is known, the answer, and its probability."""
+        pred = int(self.probs_NK[row].argmax())
+        true = [] if self.true_N is None else [self.classes[self.true_N[row]]]
+        return [*true, self.classes[pred], float(f"{self.probs_NK[row, pred]:.6g}")]
 
     def lines(self, format: Format = "csv") -> Iterator[str]:
         """Yield the table line by line, ends of lines included: with a header, or as JSON lines."""
@@ -82,12 +103,9 @@ class Predictions:
         """Return the table as a DataFrame with the columns of the CSV."""
         import pandas as pd
 
-        data: dict[str, Any] = {"path": self.paths}
-        names = np.array(self.classes, dtype=object)
-        if self.true_N is not None:
-            data["true"] = names[self.true_N]
-        data["pred"] = names[self.pred_N]
-        data["conf"] = self.probs_NK.max(axis=1) if len(self) else np.zeros(0, np.float32)
+        data: dict[str, Any] = {"path": self.paths, **self._columns("")}
+        for attribute in self.attributes:
+            data |= self.of(attribute)._columns(f"_{attribute.column}")
         return pd.concat(
             [
                 pd.DataFrame(data),
@@ -96,6 +114,14 @@ class Predictions:
             ],
             axis=1,
         )
+
+    def _columns(self, ending: str) -> dict[str, Any]:
+        """Return the truth where it is known, the answers and their probabilities, by the names of the columns."""
+        names = np.array(self.classes, dtype=object)
+        data: dict[str, Any] = {} if self.true_N is None else {f"true{ending}": names[self.true_N]}
+        data[f"pred{ending}"] = names[self.pred_N]
+        data[f"conf{ending}"] = self.probs_NK.max(axis=1) if len(self) else np.zeros(0, np.float32)
+        return data
 
 
 def read_predictions(file: Path, classes: list[str]) -> Predictions:

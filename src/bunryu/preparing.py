@@ -34,6 +34,13 @@ def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None
         DataError: the data do not allow a classifier; see `sources`.
     """
     table = read_source(settings.data, frame, root=root)
+    if settings.model.heads == "separate":
+        if not table.attributes:
+            raise ConfigError(
+                "model.heads=separate is for several label columns; there is one, "
+                f"{table.target!r}. Name them: data.label_columns=[mask, gender]"
+            )
+        table = dataclasses.replace(table, separate=True)
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)
@@ -85,13 +92,15 @@ def _say_checked(checked: Checked, total: int) -> None:
             console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
 
 
-def say_poor_splits(table: Table, classes: list[str]) -> None:
+def say_poor_splits(table: Table) -> None:
     """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
+    trained = table.split("train")
     for split in ("val", "test"):
         rows = table.split(split)
-        absent = sorted(set(classes) - set(table.target_labels[rows])) if len(rows) else []
-        if absent:
-            console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
+        for labels in table.learned.values():
+            absent = sorted(set(labels[trained]) - set(labels[rows])) if len(rows) else []
+            if absent:
+                console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
         if warning := few_groups(table, split):
             console.say(f"data: {warning}", style="yellow")
 

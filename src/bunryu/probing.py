@@ -20,11 +20,12 @@ from bunryu.config import dump_yaml, value_text
 from bunryu.data.decode import load
 from bunryu.data.splits import folds
 from bunryu.errors import ConfigError, count, some
+from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
-from bunryu.evaluate.deciding import adjusted_out_of_fold
+from bunryu.evaluate.deciding import adjusted_out_of_fold, head_counts, independent
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
-from bunryu.evaluate.report import figure
+from bunryu.evaluate.report import attributes_told, figure
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
 from bunryu.models.settings import SCRATCH
@@ -34,7 +35,7 @@ from bunryu.run import new_folder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import write_atomic, write_json
 from bunryu.train.feeding import plain_features
-from bunryu.train.losses import Loss
+from bunryu.train.heads import HeadLosses
 from bunryu.train.probe import out_of_fold
 from bunryu.train.settings import LossSettings
 
@@ -132,7 +133,7 @@ def probe(
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
     folder = new_folder(f"{plan.settings.label}-probe", out)
     per_class = tried[0].metrics["per_class"]
-    sizes = [row["support"] for row in per_class.values()]
+    sizes = [row["support"] for row in per_class.values() if row["support"]]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
     found = Probed(compared, folder, tried[0].metrics["n"], rare, _review(best, folder))
@@ -160,8 +161,9 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
         )
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)
-    for name in ("model", "weights", "input", "device"):
-        console.say(f"{name}: {plan.facts[name]}")
+    for name in ("heads", "model", "weights", "input", "device"):
+        if name in plan.facts:
+            console.say(f"{name}: {plan.facts[name]}")
     return plan
 
 
@@ -177,11 +179,14 @@ def _try(plan: Plan) -> Attempt:
     x_NF = plain_features(model, plan.settings, table, rows)
     counts = np.bincount(target, minlength=len(classes)).tolist()
     groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    paths = list(map(str, own.paths))
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
         for name, loss in LOSSES.items():
-            probs = out_of_fold(x_NF, target, fold_N, len(classes), Loss.of(loss, counts, classes, x_NF.device))
-            found.append(_measured(name, Predictions(list(map(str, own.paths)), classes, probs, target, groups), plan))
+            losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
+            probs = out_of_fold(x_NF, target, fold_N, losses)
+            answers = Predictions(paths, classes, probs, target, groups, plan.sealed.attributes)
+            found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))
     return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
@@ -196,6 +201,8 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         groups=predictions.groups,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
+    if predictions.attributes:
+        metrics["attributes"] = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
     recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
@@ -205,7 +212,9 @@ def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N)
+    counts_K = np.bincount(before.true_N, minlength=len(before.classes))
+    prior_K = independent(head_counts(counts_K, before.attributes)) if plan.sealed.joint else counts_K
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
@@ -227,7 +236,9 @@ def _review(best: Attempt, folder: Path) -> list[str]:
 
 def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
     """Return the rarest third of the classes, one at least."""
-    names = sorted(per_class, key=lambda name: int(per_class[name]["support"]))
+    names = sorted(
+        (name for name, row in per_class.items() if row["support"]), key=lambda name: int(per_class[name]["support"])
+    )
     return names[: max(1, len(names) // 3)]
 
 
@@ -282,7 +293,7 @@ def _verdict(behind: Difference | None) -> str:
 def advice(found: Probed) -> list[str]:
     """Say in sentences what the table means."""
     plain = {one.backbone: one for one in found.tried if one.loss == "plain"}
-    lines = []
+    lines = [f"of the best, {line}" for line in attributes_told(found.best.metrics)]
     same = sorted({one.backbone for one in found.tried if one.behind is None or not one.behind.clear})
     if len(plain) > 1 and len(same) > 1:
         lines.append(f"Noise does not tell these apart: {', '.join(same)}. Take the quickest.")

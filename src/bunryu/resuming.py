@@ -71,7 +71,7 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
             raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
         if more_epochs:
             settings = _extended(folder, settings, checkpoint, more_epochs)
-        net = build(checkpoint.sealed.architecture, len(checkpoint.sealed.classes))
+        net = build(checkpoint.sealed.architecture, checkpoint.sealed.outputs)
         net.load_state_dict(checkpoint.net)
         model = Model(net, checkpoint.sealed, device)
         say_other_versions(environment["versions"])

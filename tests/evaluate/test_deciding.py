@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
-from bunryu.evaluate.deciding import TAUS, adjusted, adjusted_out_of_fold, choose_tau, offsets
+from bunryu.evaluate.deciding import (
+    TAUS,
+    adjusted,
+    adjusted_out_of_fold,
+    choose_tau,
+    head_counts,
+    independent,
+    offsets,
+)
 from bunryu.inference import probabilities
-from bunryu.models.record import Decision
+from bunryu.models.record import Attribute, Decision
 
 COUNTS = np.array([900, 90, 10])
 
@@ -57,3 +67,21 @@ def test_a_fold_has_no_say_in_its_own_tau() -> None:
         own = fold_N == fold
         tau = choose_tau(probs[~own], true_N[~own], np.bincount(true_N))
         np.testing.assert_array_equal(found[own], adjusted(probs[own], np.bincount(true_N), tau))
+
+
+def test_separate_heads_are_adjusted_each_by_its_own_prior() -> None:
+    of = [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
+    parts = [Attribute(column=str(k), classes=["x"] * (k + 2), of=own) for k, own in enumerate(of)]
+    counts_J = np.array([5, 1, 0, 2, 8, 4])
+    first, second = head_counts(counts_J, parts)
+    assert (first.tolist(), second.tolist()) == ([6, 14], [7, 9, 4])
+    prior_J = independent([first, second])
+    np.testing.assert_allclose(prior_J, np.multiply.outer(first, second).reshape(-1) / 400)
+    logits = np.random.default_rng(0).normal(size=(9, 5))
+    moved = logits + np.array([*offsets(first, 0.7), *offsets(second, 0.7)])
+
+    def joint(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        own = [softmax(values[:, :2], axis=1), softmax(values[:, 2:], axis=1)]
+        return (own[0][:, :, None] * own[1][:, None, :]).reshape(9, 6)
+
+    np.testing.assert_allclose(adjusted(joint(logits), prior_J, 0.7), joint(moved), rtol=1e-5)

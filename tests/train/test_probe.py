@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
+from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
 from bunryu.train.probe import WEIGHT_DECAYS, out_of_fold, solve, solve_best, solve_into
 from bunryu.train.settings import LossSettings
@@ -102,7 +103,7 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
     net = build(Architecture(name="scratch_cnn", dropout=0.5), K).eval()
     x_NF = torch.nn.functional.pad(features, (0, 128 - F))
     prepared_loss = prepared(loss, target)
-    sums = solve_into(net, torch.stack([x_NF, x_NF + 0.01]), target, prepared_loss, seed=0)
+    sums = solve_into(net, torch.stack([x_NF, x_NF + 0.01]), target, HeadLosses.one(prepared_loss), seed=0)
     logits = net.head(x_NF)
     assert sums["rows"] == N
     assert sums["correct"] == float((logits.argmax(1) == target).sum()) > 0.6 * N
@@ -115,7 +116,7 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
 def test_a_handful_of_rows_is_enough(features: torch.Tensor, n: int, seed: int) -> None:
     net = build(Architecture(name="scratch_cnn"), 2)
     x_NF = torch.nn.functional.pad(features[:n], (0, 128 - F))
-    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, plain(2), seed)
+    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, HeadLosses.one(plain(2)), seed)
     assert np.isfinite(sums["loss"])
     assert all(parameter.isfinite().all() for parameter in net.head.parameters())
 
@@ -126,7 +127,7 @@ def folds_of(n: int) -> NDArray[np.int64]:
 
 def test_each_fold_is_answered_by_a_head_solved_without_it(features: torch.Tensor, target: torch.Tensor) -> None:
     fold_N = folds_of(N)
-    probs = out_of_fold(features, target.numpy(), fold_N, K, prepared(BALANCED, target))
+    probs = out_of_fold(features, target.numpy(), fold_N, HeadLosses.one(prepared(BALANCED, target)))
     for fold in (0, 4):
         rest = torch.from_numpy(fold_N != fold)
         judge = torch.from_numpy(fold_N == (fold + 1) % 5)[rest]
@@ -138,12 +139,12 @@ def test_each_fold_is_answered_by_a_head_solved_without_it(features: torch.Tenso
 def test_a_fold_has_no_say_in_its_own_answers(features: torch.Tensor, target: torch.Tensor) -> None:
     """Whatever stands in a fold's labels, and in its other rows, its answers stay the same bits."""
     fold_N, truth = folds_of(N), target.numpy()
-    probs = out_of_fold(features, truth, fold_N, K, plain())
+    probs = out_of_fold(features, truth, fold_N, HeadLosses.one(plain()))
     changed, moved = truth.copy(), features.clone()
     changed[fold_N == 2] = (changed[fold_N == 2] + 1) % K
     first = np.flatnonzero(fold_N == 2)[0]
     moved[np.flatnonzero(fold_N == 2)[1:]] += 5
-    other = out_of_fold(moved, changed, fold_N, K, plain())
+    other = out_of_fold(moved, changed, fold_N, HeadLosses.one(plain()))
     np.testing.assert_allclose(other[first], probs[first], rtol=1e-5)
     assert not np.allclose(other[fold_N == 3], probs[fold_N == 3], rtol=1e-2), "but it teaches the others"
 
@@ -152,7 +153,7 @@ def test_labels_without_meaning_are_answered_by_chance() -> None:
     rng = np.random.default_rng(0)
     x_NF = torch.from_numpy(rng.normal(size=(400, 300)).astype(np.float32))
     truth = rng.integers(0, 2, 400)
-    probs = out_of_fold(x_NF, truth, folds_of(400), 2, plain(2))
+    probs = out_of_fold(x_NF, truth, folds_of(400), HeadLosses.one(plain(2)))
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
     assert 0.42 < float((probs.argmax(1) == truth).mean()) < 0.58
     fitted = solve(x_NF, torch.from_numpy(truth), 2, plain(2), 0.001).logits(x_NF).argmax(1)

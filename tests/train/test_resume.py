@@ -317,3 +317,15 @@ def test_the_real_command_stops_and_resumes(photos: Path, tmp_path: Path):
     assert f"Go on with: bunryu train --resume {run}" in text
     assert "Traceback" not in text
     assert state(run)["progress"]["total_epochs"] == len(history(run))
+
+
+def test_separate_heads_resume(nursery: Nursery, photos: Path, tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    lines = [f"{path},{path.parent.name},{int(path.stem) % 2}" for path in sorted(photos.glob("*/*.png"))]
+    table.write_text("\n".join(["path,글자,odd", *lines]), encoding="utf-8")
+    stages = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}, {name: all}]"
+    pairs = (*SMALL, "train.precision=fp32", "train.epochs=2", "train.checkpoint_minutes=1e-6", stages)
+    pairs = (*pairs, "data.label_columns=[글자, odd]", "model.heads=separate", "mix.name=mixup", "train.ema=0.9")
+    run = stopped_and_straight(nursery, table, tmp_path, pairs, at=8)
+    assert state(run)["tensors"].keys() >= {"net.head.1.weight"}
+    assert {row["stage"] for row in history(run)} == {"probe", "all"}

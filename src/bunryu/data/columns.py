@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ class Columns:
     values: dict[str, list[str]]
     lines: Sequence[int]
     unit: str = "line"
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Label column -> {class: number}, where the source defines both; its labels when none are named."""
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -65,18 +65,18 @@ def read_folder(root: Path, *, strict: bool = True) -> tuple[Listing, str]:
     Raises:
         DataError: no class folders, no images, or an ambiguous layout.
     """
-    splits = _split_folders(root)
+    splits = split_folders(root)
     listing = Listing()
     if not splits:
         read_class_folders(root, "", listing, strict=strict)
         return listing, "one tree of class folders"
-    beside = _entries(root, listing)
-    _count_beside(beside, listing)
+    beside = entries(root, listing)
+    count_beside(beside, listing)
     for entry in beside:
         if entry.is_dir() and Path(entry.path) not in splits.values():
             listing.notes.append(f"{entry.name}/ is none of train, val and test: not used")
     for split, folder in splits.items():
-        if _class_folders(folder):
+        if class_folders(folder):
             read_class_folders(folder, split, listing, strict=strict)
         elif split == "train":
             raise _no_class_folders(folder)
@@ -95,7 +95,7 @@ def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool
     Raises:
         DataError: there is no such folder, it has no class folders, or a class folder has no image.
     """
-    folders = _class_folders(root)
+    folders = class_folders(root)
     if not folders:
         raise _no_class_folders(root)
     empty, instead = [], Listing()
@@ -106,13 +106,13 @@ def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool
         if len(listing.rows) == before:
             empty.append(folder.name)
             instead.others += listing.others - others
-    _count_beside(_entries(root, listing), listing)
+    count_beside(entries(root, listing), listing)
     if empty and (len(empty) == len(folders) or (strict and split in ("", "train"))):
         raise _empty_folders(root, empty, len(folders), _found_instead(instead))
     listing.notes.extend(f"{root.name}/{name} has no images" for name in empty)
 
 
-def _count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
+def count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
     """Count the files that lie beside class folders or split folders."""
     for entry in entries:
         if entry.is_file() and _is_image(entry.name):
@@ -139,9 +139,9 @@ def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> Da
 
 def _data_below(root: Path, depth: int = 2) -> Iterator[tuple[Path, list[str]]]:
     """Yield the folders at most `depth` below `root` that hold class folders, and the names of these."""
-    for folder in _class_folders(root):
+    for folder in class_folders(root):
         classes = [
-            inner for inner in _class_folders(folder) if any(_is_image(e.name) for e in _entries(inner, Listing()))
+            inner for inner in class_folders(folder) if any(_is_image(e.name) for e in entries(inner, Listing()))
         ]
         if len(classes) > 1:
             yield folder, [inner.name for inner in classes]
@@ -160,7 +160,7 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
             continue
         seen.add(real)
         below = []
-        for entry in _entries(Path(here), listing):
+        for entry in entries(Path(here), listing):
             if entry.is_dir():
                 below.append(entry.path)
             elif _is_image(entry.name):
@@ -170,7 +170,8 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
         stack.extend(reversed(below))
 
 
-def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
+def entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
+    """Return what lies in a folder, sorted; junk is counted in `listing`."""
     try:
         with os.scandir(folder) as found:
             entries = list(found)
@@ -210,16 +211,21 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - called a million times
 
 
-def _class_folders(root: Path) -> list[Path]:
+def class_folders(root: Path) -> list[Path]:
+    """Return the folders in `root`, sorted.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
-    return [Path(entry.path) for entry in _entries(root, Listing()) if entry.is_dir()]
+    return [Path(entry.path) for entry in entries(root, Listing()) if entry.is_dir()]
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """Return {split: folder}; empty where a folder named like a split is a class (it holds images itself)."""
     found: dict[str, Path] = {}
-    everything = _class_folders(root)
+    everything = class_folders(root)
     for folder in everything:
         split = SPLIT_FOLDERS.get(folder.name.lower())
         if split is None:
@@ -232,9 +238,9 @@ def _split_folders(root: Path) -> dict[str, Path]:
         found[split] = folder
     others = [folder for folder in everything if folder not in found.values()]
     if "train" in found:
-        if others and not _class_folders(found["train"]):
+        if others and not class_folders(found["train"]):
             return {}
-    elif others or not all(_class_folders(folder) for folder in found.values()):
+    elif others or not all(class_folders(folder) for folder in found.values()):
         return {}
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 

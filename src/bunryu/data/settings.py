@@ -45,11 +45,17 @@ class DataSettings(Settings):
     """The CSV column with image paths; found by its name when null."""
     label_column: str | None = None
     """The CSV column with class labels; found by its name when null."""
+    label_columns: Annotated[list[str], Field(min_length=2)] | None = None
+    """Several label columns, such as [mask, gender, age]: their values together make the class (worn+male+under30),
+    and every column is measured for itself. See model.heads. Of person folders: all three when null."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
     split_column: str | None = None
     """The CSV column that says train, val or test; found by its name when null."""
+    layout: Literal["auto", "classes", "persons"] = "auto"
+    """What folders are. classes: one a class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5, incorrect_mask and
+    normal, as mask competitions have them. auto: persons where most of them are named so."""
     check: Literal["full", "header", "none"] = "full"
     """How images are checked once before training: decode all of each, read its header, or not at all."""
     on_leak: Literal["stop", "continue"] = "stop"
@@ -64,6 +70,14 @@ class DataSettings(Settings):
     pixel_cache: Literal["auto", "on", "off"] = "auto"
     """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
     bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> DataSettings:
+        if self.label_column is not None and self.label_columns is not None:
+            raise ValueError("give data.label_column (one) or data.label_columns (several), not both")
+        if self.label_columns is not None and len(set(self.label_columns)) < len(self.label_columns):
+            raise ValueError(f"data.label_columns names a column twice: {self.label_columns}")
+        return self
 
 
 class SplitSettings(Settings):

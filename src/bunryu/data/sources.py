@@ -8,18 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.data import folders, tabular
-from bunryu.data.columns import TABLE_SUFFIXES, from_frame, read_csv, require_frame
+from bunryu.data import folders, persons, tabular
+from bunryu.data.columns import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some, typed
 from bunryu.storage import absolute
 
-_OF_TABLES = ("image_root", "path_column", "label_column", "group_column", "split_column")
+_OF_TABLES = ("image_root", "path_column", "label_column", "label_columns", "group_column", "split_column")
+_OF_PERSONS = ("label_column", "label_columns", "group_column")
 
 
 def read_source(
-    settings: DataSettings, frame: Any = None, *, label: str | None = None, root: Path | None = None
+    settings: DataSettings,
+    frame: Any = None,
+    *,
+    label: str | None = None,
+    parts: Sequence[str] = (),
+    root: Path | None = None,
 ) -> Table:
     """Read the data that `settings` (or a DataFrame) names, without opening any image.
 
@@ -27,6 +33,7 @@ def read_source(
         settings: where the data is.
         frame: a pandas DataFrame instead of `data.source`.
         label: the label column of a model that will be measured on this data.
+        parts: the columns that it joins, where it is a joint one.
         root: what paths are shown relative to, where an earlier run decided it.
 
     Returns:
@@ -36,10 +43,10 @@ def read_source(
         ConfigError: no data named, or named twice.
         DataError: there is nothing usable, with what was expected and the nearest right thing.
     """
-    parts = _parts(settings, frame)
-    read = [_read_part(data, split, settings, label) for split, data in parts]
+    sources = _parts(settings, frame)
+    read = [_read_part(data, split, settings, label, parts) for split, data in sources]
     rows = _concatenate(read)
-    return _table(rows, root or _root([Path(data) for _, data in parts if isinstance(data, str)], settings))
+    return _table(rows, root or _root([Path(data) for _, data in sources if isinstance(data, str)], settings))
 
 
 def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
@@ -83,8 +90,14 @@ def check_classes(table: Table) -> None:
     Raises:
         DataError: fewer than two classes, the same class in two cases, or a class only outside training.
     """
-    training = {label for label, split in zip(table.target_labels, table.splits, strict=True) if split in ("", "train")}
-    everything = set(table.target_labels)
+    for column in dict.fromkeys([*table.learned, *table.attributes]):
+        _check_column(table, column)
+
+
+def _check_column(table: Table, column: str) -> None:
+    labels = table.labels[column]
+    training = {label for label, split in zip(labels, table.splits, strict=True) if split in ("", "train")}
+    everything = set(labels)
     if not training:
         counts = Counter(table.splits)
         others = [f"{count(counts[name], 'image')} for {name}" for name in SPLITS if counts[name]]
@@ -96,16 +109,23 @@ def check_classes(table: Table) -> None:
     for name in sorted(everything):
         other = folded.setdefault(name.strip().casefold(), name)
         if other != name:
-            counts = Counter(table.target_labels)
+            counts = Counter(labels)
             raise DataError(
                 f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
                 f"({count(counts[name], 'image')}). Rename one of them, so that both mean one class or clearly two."
             )
     unknown = sorted(everything - training)
     if unknown:
+        joint = table.attributes and column == table.target
+        mend = " With model.heads=separate each value of a column is enough, not each combination." if joint else ""
         raise DataError(
             f"Class {some([repr(name) for name in unknown])} has images for validation or test but none to train on."
-            f"{nearest(unknown[0], training)} Training classes: {some(sorted(training), 12)}."
+            f"{nearest(unknown[0], training)} Training classes: {some(sorted(training), 12)}.{mend}"
+        )
+    if len(training) < 2 and column != table.target:
+        raise DataError(
+            f"There is only one value, {next(iter(training))!r}, in the label column {column!r}. A classifier needs at "
+            "least two; leave the column out: data.label_columns=[...]"
         )
     if len(training) < 2:
         inside = _nested_hint(table)
@@ -150,26 +170,53 @@ def _require_table(settings: DataSettings, sources: list[Any]) -> None:
     """Refuse settings that say how to read a table, where all data are folders."""
     given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
     if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
+        if given in _OF_PERSONS and all(_persons_in(Path(data).expanduser(), settings) for data in sources):
+            return
         raise ConfigError(
             f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
         )
 
 
-def _read_part(data: Any, split: str, settings: DataSettings, label: str | None) -> tabular.Rows:
+def _read_part(data: Any, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]) -> tabular.Rows:
     if not isinstance(data, str):
-        return tabular.interpret(from_frame(data), settings, Path.cwd(), label=label)
+        return _interpreted(from_frame(data), settings, Path.cwd(), label, parts)
     require_path(data)
     path = Path(data).expanduser()
+    if path.is_dir() and _persons_in(path, settings):
+        trees = {split: path} if split else folders.split_folders(path) or {"": path}
+        columns, notes = persons.from_folders(trees)
+        rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
+        return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
     if path.is_dir():
         return _folder_rows(path, split, label)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise DataError(
             f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
         )
-    rows = tabular.interpret(read_csv(path), settings, path.parent, label=label)
-    notes = [f"{count(len(rows.files), 'row')} in {path}", *rows.notes]
+    table = read_csv(path)
+    rows = _interpreted(table, settings, path.parent, label, parts)
+    notes = [f"{count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
+
+
+def _interpreted(
+    columns: Columns, settings: DataSettings, base: Path, label: str | None, parts: Sequence[str]
+) -> tabular.Rows:
+    """Interpret a table of images, or of person folders."""
+    notes: list[str] = []
+    paths = tabular.path_column(columns, settings)
+    if settings.layout != "classes" and persons.are_person_paths(columns.values[paths]):
+        columns, notes = persons.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
+        settings = settings.model_copy(update={"path_column": None})
+    rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
+    return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+
+
+def _persons_in(path: Path, settings: DataSettings) -> bool:
+    """Return whether a folder holds person folders, itself or in its split folders."""
+    trees = list(folders.split_folders(path).values()) or [path]
+    return settings.layout == "persons" or (settings.layout == "auto" and any(map(persons.are_person_folders, trees)))
 
 
 def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
@@ -182,12 +229,11 @@ def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
         listing, kind = folders.read_folder(path, strict=strict)
     return tabular.Rows(
         files=[row[0] for row in listing.rows],
-        labels=[row[1] for row in listing.rows],
-        label_column=label or "label",
+        labels={label or "label": [row[1] for row in listing.rows]},
         splits=[row[2] for row in listing.rows],
         groups=None,
         columns={},
-        published=None,
+        published={},
         notes=[f"{count(len(listing.rows), 'image')} in {path} ({kind})", *listing.all_notes()],
     )
 
@@ -202,14 +248,26 @@ def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
     shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return tabular.Rows(
         files=[file for part in parts for file in part.files],
-        labels=[label for part in parts for label in part.labels],
-        label_column=first.label_column,
+        labels=_one_below_another(parts),
         splits=["train" if i == 0 and not split else split for i, part in enumerate(parts) for split in part.splits],
         groups=groups,
         columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
         published=first.published,
         notes=[note for part in parts for note in part.notes],
     )
+
+
+def _one_below_another(parts: Sequence[tabular.Rows]) -> dict[str, list[str]]:
+    """Return the labels of all parts. One label column may be called differently in each; several may not."""
+    first = parts[0].labels
+    for part in parts:
+        if len(first) != len(part.labels) or (len(first) > 1 and list(first) != list(part.labels)):
+            raise DataError(
+                f"The data to train on have the label columns {some(list(first), 8)}, others "
+                f"{some(list(part.labels), 8)}. They have to be the same."
+            )
+    columns = zip(*(part.labels.values() for part in parts), strict=True)
+    return {name: [label for cells in column for label in cells] for name, column in zip(first, columns, strict=True)}
 
 
 def _root(sources: list[Path], settings: DataSettings) -> Path:
@@ -231,7 +289,7 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
     shown = [file[len(prefix) :] if file.startswith(prefix) else file for file in shown]
     shown = [path.replace(os.sep, "/") for path in shown]
     notes = list(rows.notes)
-    keys = list(zip(shown, rows.labels, rows.splits, strict=True))
+    keys = list(zip(shown, next(iter(rows.labels.values())), rows.splits, strict=True))
     order = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values(), key=keys.__getitem__)
     if len(order) < len(shown):
         repeated = count(len(shown) - len(order), "row that repeats", "rows that repeat")
@@ -246,10 +304,10 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
     return Table(
         root=root,
         paths=arranged(shown),
-        labels={rows.label_column: arranged(rows.labels)},
+        labels={name: arranged(cells) for name, cells in rows.labels.items()},
         splits=arranged(rows.splits),
         groups=None if rows.groups is None else arranged(rows.groups),
         columns={name: arranged(cells) for name, cells in rows.columns.items()},
-        published={rows.label_column: rows.published} if rows.published else {},
+        published=rows.published,
         notes=tuple(notes),
     )

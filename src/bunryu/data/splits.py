@@ -234,11 +234,13 @@ def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], see
     what = "group" if table.groups is not None else "image"
     into = f"{', '.join(names[:-1])} and {names[-1]}"
     mend = f"Give at least {len(names)} {what}s a class, remove the class, or give {names[-1]} yourself."
-    _require_two_units(units, table.target_labels, what, into, mend)
+    for labels in table.learned.values():
+        _require_two_units(units, labels, what, into, mend)
     sides = divide(units, _codes(strata), shares, generator(seed, "split"))
-    held = Holdings.of(units, _codes(table.target_labels))
-    of_class = np.bincount(held.kinds)
-    give_each(sides, held, of_class[:, None] > np.arange(len(names)))
+    for labels in table.learned.values():
+        held = Holdings.of(units, _codes(labels))
+        of_class = np.bincount(held.kinds)
+        give_each(sides, held, of_class[:, None] > np.arange(len(names)))
     return sides.side[units]
 
 

@@ -23,7 +23,8 @@ class Table:
     Attributes:
         root: the folder that `paths` are relative to.
         paths: relative to `root` with forward slashes, or absolute where they lie outside it.
-        labels: label column -> class names as text (NFC); the first column is the target.
+        labels: label column -> class names as text (NFC); the first column is the target. Where several columns are
+            learned, it is the joint one, and theirs follow.
         splits: ``"train"``, ``"val"``, ``"test"``, or ``""`` where it is not decided yet.
         groups: rows with the same text must never be on two sides of a split; None without groups.
         columns: further columns of the source, as text, that `split.stratify` may name.
@@ -41,6 +42,8 @@ class Table:
     published: dict[str, dict[str, int]] = field(default_factory=dict)
     digests: Texts | None = None
     notes: tuple[str, ...] = ()
+    separate: bool = False
+    """Each further label column is learned by a head of its own, so that their classes count, not the joint ones."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -55,6 +58,16 @@ class Table:
     def target_labels(self) -> Texts:
         """The class name of each row in the target column."""
         return self.labels[self.target]
+
+    @property
+    def attributes(self) -> list[str]:
+        """The label columns that the target joins; none where it is a column of its own."""
+        return list(self.labels)[1:]
+
+    @property
+    def learned(self) -> dict[str, Texts]:
+        """The label columns that heads learn: the target, or else each attribute."""
+        return {name: self.labels[name] for name in (self.attributes if self.separate else [self.target])}
 
     def file(self, row: int) -> str:
         """Return the path of a row's file as the system opens it."""
@@ -98,15 +111,21 @@ def texts(values: Sequence[str]) -> Texts:
     return array
 
 
-def class_names(table: Table, rows: NDArray[np.integer[Any]] | None = None) -> list[str]:
-    """Return the classes of the target column in their one fixed order.
+def joined(values: Sequence[str]) -> str:
+    """Return the one name for values of several label columns, or for the columns: worn+male+under30."""
+    return "+".join(values)
+
+
+def class_names(table: Table, rows: NDArray[np.integer[Any]] | None = None, *, column: str | None = None) -> list[str]:
+    """Return the classes of the target column (or of another label column) in their one fixed order.
 
     By published index where the source pairs classes with whole numbers; numerically where every
     label is a whole number; else as text. Only the classes of `rows` (say, the training rows) when given.
     """
-    labels = table.target_labels if rows is None else table.target_labels[rows]
+    column = column or table.target
+    labels = table.labels[column] if rows is None else table.labels[column][rows]
     names = set(labels.tolist())
-    published = table.published.get(table.target)
+    published = table.published.get(column)
     if published:
         return sorted(names, key=lambda name: published[name])
     if all(_is_whole_number(name) for name in names):

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.metrics import averages
+from bunryu.models.record import Attribute
 
 _Floats = NDArray[np.floating[Any]]
+_Counts = NDArray[np.integer[Any]] | _Floats
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(41))
 """What `choose_tau` tries: 0 to 2."""
 
 
-def offsets(counts_K: NDArray[np.integer[Any]], tau: float) -> list[float]:
+def offsets(counts_K: _Counts, tau: float) -> list[float]:
     """Return what is added to the logits: -tau log(prior) of each class, up to a constant.
 
     Menon et al. 2021, "Long-tail learning via logit adjustment", equation 9.
@@ -29,7 +31,23 @@ def offsets(counts_K: NDArray[np.integer[Any]], tau: float) -> list[float]:
     return [float(value) for value in -tau * np.log(prior_K)]
 
 
-def adjusted(probs_NK: _Floats, counts_K: NDArray[np.integer[Any]], tau: float) -> NDArray[np.float32]:
+def head_counts(counts_J: NDArray[np.int64], attributes: Sequence[Attribute]) -> list[NDArray[np.int64]]:
+    """Return the training rows of each class of each attribute."""
+    return [np.bincount(part.of, counts_J, minlength=len(part.classes)).astype(np.int64) for part in attributes]
+
+
+def independent(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Return the counts of the joint classes as if attributes had nothing to do with each other, up to a factor.
+
+    That is the prior by which the product of separate heads is adjusted, where each head is by its own.
+    """
+    joint_J = np.ones(1)
+    for own in counts:
+        joint_J = np.multiply.outer(joint_J, own / own.sum()).reshape(-1)
+    return joint_J
+
+
+def adjusted(probs_NK: _Floats, counts_K: _Counts, tau: float) -> NDArray[np.float32]:
     """Return the probabilities after the adjustment, float32 (N, K)."""
     return adjusted_by(probs_NK, offsets(counts_K, tau))
 
@@ -42,7 +60,7 @@ def adjusted_by(probs_NK: _Floats, offsets_K: Sequence[float]) -> NDArray[np.flo
     return found_NK
 
 
-def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: NDArray[np.integer[Any]]) -> float:
+def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: _Counts) -> float:
     """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest."""
     k = probs_NK.shape[1]
     support_K = np.bincount(true_N, minlength=k).astype(np.float64)
@@ -56,7 +74,7 @@ def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: NDArray[n
 
 
 def adjusted_out_of_fold(
-    probs_NK: _Floats, true_N: NDArray[np.int64], fold_N: NDArray[np.int64]
+    probs_NK: _Floats, true_N: NDArray[np.int64], fold_N: NDArray[np.int64], counts_K: _Counts | None = None
 ) -> NDArray[np.float32]:
     """Adjust each fold with the tau that is best on the other folds, so that no row has a say in its own answer.
 
@@ -64,11 +82,12 @@ def adjusted_out_of_fold(
         probs_NK: probabilities out of fold.
         true_N: class indices.
         fold_N: the fold of each row.
+        counts_K: the prior of the classes, up to a factor; that of `true_N` when None.
 
     Returns:
         The probabilities after the adjustment.
     """
-    counts_K = np.bincount(true_N, minlength=probs_NK.shape[1])
+    counts_K = np.bincount(true_N, minlength=probs_NK.shape[1]) if counts_K is None else counts_K
     found_NK = np.zeros(probs_NK.shape, np.float32)
     for fold in np.unique(fold_N):
         own = fold_N == fold

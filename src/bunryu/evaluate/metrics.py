@@ -23,6 +23,8 @@ from bunryu.randomness import generator
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
+FIGURES = ("accuracy", "macro_f1", "weighted_f1")
+"""The figures that get an interval."""
 _FEW = 30
 """Below this many images one answer moves the figures visibly."""
 _FEW_GROUPS = 20
@@ -42,6 +44,7 @@ def measure(
     positive: str | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
+    intervals: Sequence[str] = FIGURES,
 ) -> dict[str, Any]:
     """Measure predictions against the truth.
 
@@ -57,6 +60,7 @@ def measure(
         positive: the positive class of a two-class run; the last in order when None.
         bootstrap: resamples of the 95 % percentile intervals; none when 0.
         seed: names the bootstrap's draws. The order of the rows and the names of the groups do not matter.
+        intervals: which figures get one.
 
     Returns:
         What goes into JSON as it is: ``n, accuracy, macro_f1, weighted_f1, macro_precision, macro_recall``
@@ -100,7 +104,7 @@ def measure(
     if groups is not None:
         result["groups"] = len(set(groups))
     if bootstrap:
-        result |= _intervals(pred_N, true_N, k, groups, bootstrap, seed, notes)
+        result |= _intervals(pred_N, true_N, k, groups, bootstrap, seed, notes, intervals)
     return result
 
 
@@ -212,6 +216,7 @@ def _intervals(
     resamples: int,
     seed: int,
     notes: list[str],
+    names: Sequence[str],
 ) -> dict[str, Any]:
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     n_units, of = int(units.times.sum()), "rows" if groups is None else "groups"
@@ -220,7 +225,6 @@ def _intervals(
         return {}
     if groups is not None and n_units < _FEW_GROUPS:
         notes.append(f"The intervals come from {n_units} groups only, and are rather too narrow.")
-    names = ("accuracy", "macro_f1", "weighted_f1")
     drawn: dict[str, Any] = {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
     if bool((pred_N == true_N).all()):
         low = 0.025 ** (1 / n_units)  # Clopper & Pearson 1934, two-sided, no error seen

@@ -54,11 +54,22 @@ def text_report(
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """Return the figures to know, on one line: macro-F1, accuracy, ROC AUC if any, the number of images."""
+    """Return the figures to know, on one line: macro-F1, accuracy, ROC AUC and attributes if any, how many images."""
     parts = [figure(metrics, "macro_f1", "macro-F1"), figure(metrics, "accuracy", "accuracy")]
     if metrics.get("roc_auc") is not None:
         parts.append(figure(metrics, "roc_auc", "ROC AUC"))
+    for name, own in metrics.get("attributes", {}).items():
+        parts.append(f"{shorten(name, _NAME_WIDTH)} {own['accuracy']:.3f}")
     return ", ".join([*parts, _images(metrics["n"])])
+
+
+def attributes_told(metrics: dict[str, Any]) -> list[str]:
+    """Return a line for each attribute, where there are any: accuracy, macro-F1, and whether it is at chance."""
+    return [
+        f"{shorten(name, _NAME_WIDTH)}: {figure(own, 'accuracy', 'accuracy')}, {figure(own, 'macro_f1', 'macro-F1')}"
+        + (", no better than chance" if _is_at_chance(own) else "")
+        for name, own in metrics.get("attributes", {}).items()
+    ]
 
 
 def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> str:
@@ -72,10 +83,11 @@ def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> st
 
 
 def warnings_of(metrics: dict[str, Any]) -> list[str]:
-    """Say in sentences what the averages hide: dead classes, weak classes, and the notes of `measure`."""
+    """Say in sentences what the averages hide: attributes at chance, dead and weak classes, the notes of `measure`."""
     present = {name: row for name, row in metrics["per_class"].items() if row["support"]}
     dead = [name for name, row in present.items() if row["recall"] == 0]
-    found = [_dead(name, present[name]) for name in dead[:_LISTED]]
+    found = [_at_chance(name, own) for name, own in metrics.get("attributes", {}).items() if _is_at_chance(own)]
+    found += [_dead(name, present[name]) for name in dead[:_LISTED]]
     if len(dead) > _LISTED:
         found.append(f"{len(dead) - _LISTED} more are never predicted right: {_names(dead[_LISTED:], 5)}.")
     middle = statistics.median(row["f1"] for row in present.values())
@@ -89,6 +101,15 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
         have = "class has" if len(absent) == 1 else "classes have"
         found.append(f"{len(absent)} {have} no image in the truth (the model knows {k}): {_names(absent, 5)}.")
     return found + list(metrics["notes"])
+
+
+def _is_at_chance(metrics: dict[str, Any]) -> bool:
+    return metrics["better_than_chance"] is False
+
+
+def _at_chance(name: str, metrics: dict[str, Any]) -> str:
+    told = figure(metrics, "macro_recall", "macro recall")
+    return f"{shorten(name, _NAME_WIDTH)}: no better than chance ({told}; guessing gives {metrics['chance']:.3f})."
 
 
 def _dead(name: str, row: dict[str, Any]) -> str:
@@ -149,6 +170,13 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
         yield f"  absent from the truth, not in the macro averages: {_names(metrics['absent'], 50)}"
     yield ""
     yield from _table(metrics["per_class"])
+    for name, own in metrics.get("attributes", {}).items():
+        yield ""
+        yield f"  {shorten(name, _NAME_WIDTH)}{': no better than chance' if _is_at_chance(own) else ''}"
+        figures = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
+        told = {label: figure(own, key) for key, label in figures.items()}
+        yield from _pairs(told | {"by guessing": f"macro recall {own['chance']:.3f}"})
+        yield from _table(own["per_class"])
 
 
 def _fold_table(folds: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate import plots
+from bunryu.evaluate.attributes import measure_attributes, plot_attributes
 from bunryu.evaluate.drawing import SEPARATOR
 from bunryu.evaluate.fonts import font_note, short_names
 from bunryu.evaluate.metrics import confusion, measure
@@ -65,6 +66,8 @@ def measured(
         positive=settings.positive,
         bootstrap=settings.bootstrap,
     )
+    if predictions.attributes:
+        metrics["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
     return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
 
 
@@ -119,6 +122,14 @@ def _write_plots(folder: Path, result: Measured, of: str) -> None:
         of=of,
     )
     _plot_examples(folder / f"examples_{name}.png", result, of)
+    if predictions.attributes:
+        plot_attributes(result.metrics, folder / f"attributes_{name}.png", of=of)
+    for number, attribute in enumerate(predictions.attributes, 1):
+        own = predictions.of(attribute)
+        assert own.true_N is not None
+        counts = confusion(own.pred_N, own.true_N, len(own.classes))
+        file = folder / f"confusion_{name}_attribute{number}_normalized.png"
+        plots.plot_confusion(counts, own.classes, file, of=SEPARATOR.join([of, attribute.column]), normalize=True)
 
 
 def _plot_examples(path: Path, result: Measured, of: str) -> None:

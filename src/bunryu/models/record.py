@@ -13,6 +13,8 @@ from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import RunError, typed
 
 SCHEMA = 1
+LATER = ("joint", "attributes")
+"""Fields that stand in the record only where they say something."""
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -42,6 +44,17 @@ class Head(Settings):
     """The source's own whole number of each class, where it had one."""
 
 
+class Attribute(Settings):
+    """One of several label columns, and what each class that is answered means in it."""
+
+    column: str
+    """The label column."""
+    classes: list[str]
+    """Its class names."""
+    of: list[int]
+    """Of each class that is answered, its place in `classes`."""
+
+
 class Member(Settings):
     """One network of an ensemble."""
 
@@ -63,10 +76,15 @@ class Decision(Settings):
 
 
 class Sealed(Settings):
-    """Everything beside the weights. Every field is there from the first schema on."""
+    """Everything beside the weights. Every field but those of `LATER` is there from the first schema on."""
 
     architecture: Architecture
     heads: Annotated[list[Head], Field(min_length=1)]
+    """What the outputs mean: the first K of the first head, and so on."""
+    joint: Head | None = None
+    """What several heads answer together: each combination of their classes, the last head's changing first."""
+    attributes: list[Attribute] = []
+    """The label columns that a joint class is made of; none where there is one label column."""
     members: list[Member] = [Member()]
     decode: DecodeSpec
     input: InputSpec
@@ -75,9 +93,19 @@ class Sealed(Settings):
     provenance: dict[str, Any] = {}
 
     @property
+    def answer(self) -> Head:
+        """What is answered: the one head, or the joint one of several."""
+        return self.joint or self.heads[0]
+
+    @property
     def classes(self) -> list[str]:
-        """Class names of the first head, in the order of the outputs."""
-        return self.heads[0].classes
+        """Names of the classes that are answered, in the order of the probabilities."""
+        return self.answer.classes
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has: a class of a head each."""
+        return sum(len(head.classes) for head in self.heads)
 
 
 def read_sealed(path: Path) -> Sealed:
@@ -103,7 +131,8 @@ def read_sealed(path: Path) -> Sealed:
                 f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
                 "Update: pip install --upgrade bunryu"
             )
-        return Sealed.model_validate({name: json.loads(metadata[name]) for name in Sealed.model_fields})
+        names = [name for name in Sealed.model_fields if name in metadata or name not in LATER]
+        return Sealed.model_validate({name: json.loads(metadata[name]) for name in names})
     except KeyError as error:
         raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
     except ValidationError as error:

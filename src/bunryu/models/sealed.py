@@ -10,7 +10,7 @@ import torch
 
 from bunryu.errors import RunError
 from bunryu.models.build import Classifier, build
-from bunryu.models.record import SCHEMA, Member, Sealed, read_sealed
+from bunryu.models.record import LATER, SCHEMA, Member, Sealed, read_sealed
 from bunryu.storage import write_atomic
 
 
@@ -23,7 +23,8 @@ def seal_state(path: Path, state: Mapping[str, torch.Tensor], sealed: Sealed) ->
     """Write the model file of a network with these tensors, atomically."""
     from safetensors.torch import save
 
-    record = {name: json.dumps(value, ensure_ascii=False) for name, value in sealed.model_dump(mode="json").items()}
+    values = {name: value for name, value in sealed.model_dump(mode="json").items() if value or name not in LATER}
+    record = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
     write_atomic(path, save(separate(state), {"format": "pt", "schema": str(SCHEMA), **record}))
 
 
@@ -48,13 +49,14 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
     from safetensors.torch import load_file
 
     sealed = read_sealed(path)
-    if sealed.members != [Member()] or len(sealed.heads) != 1 or sealed.decision.thresholds:
+    unanswered = len(sealed.heads) > 1 and sealed.joint is None
+    if sealed.members != [Member()] or unanswered or sealed.decision.thresholds:
         raise RunError(
-            f"{path} has several members, several heads or thresholds, which this bunryu does not know how to use. "
-            "Update: pip install --upgrade bunryu"
+            f"{path} has several members, heads without a joint answer, or thresholds, which this bunryu does not "
+            "know how to use. Update: pip install --upgrade bunryu"
         )
     with torch.random.fork_rng(devices=[]):
-        net = build(sealed.architecture, len(sealed.classes))
+        net = build(sealed.architecture, sealed.outputs)
     try:
         net.load_state_dict(load_file(path))
     except RuntimeError as error:

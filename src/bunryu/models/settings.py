@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,3 +24,7 @@ class ModelSettings(Settings):
     """Dropout in front of the last linear layer."""
     batch_norm: bool = False
     """BatchNorm after each convolution of scratch_cnn."""
+    heads: Literal["joint", "separate"] = "joint"
+    """Of several label columns (data.label_columns, person folders). joint: one head for the combinations that the
+    training rows have. separate: a linear head a column on the shared backbone, the loss being their mean; the
+    probability of a combination is then the product of the heads'."""

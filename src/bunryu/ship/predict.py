@@ -106,7 +106,9 @@ def predict(
     sealed, (kept, probs, failed) = _answers(model, gathered.files, batch_size, device, tta)
     more = {"tta": [",".join(tta)] * len(kept)} if tta else {}
     found = Predicted(
-        Predictions([gathered.names[row] for row in kept], sealed.classes, probs, more=more),
+        Predictions(
+            [gathered.names[row] for row in kept], sealed.classes, probs, more=more, attributes=sealed.attributes
+        ),
         [(gathered.names[row], failed[row]) for row in sorted(failed)],
         len(gathered.files),
     )

@@ -54,7 +54,7 @@ def answers_for(images: Sequence[str], table: Columns, predictions: Predictions,
     place = places(images, predictions.paths, table.where)
     name = image_column_of(table)
     target = _answer_column(table, name)
-    head = sealed.heads[0]
+    head = sealed.answer
     there = [] if target is None else [cell for cell in table.values[target] if cell]
     as_number = head.published is not None and all(cell.lstrip("-").isdigit() for cell in there)
     words = [str(number) for number in head.published or []] if as_number else head.classes

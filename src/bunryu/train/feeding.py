@@ -144,7 +144,8 @@ class Features:
         model.net.eval()
         with autocast(model.device, model.sealed.precision):
             parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]
-        return self.val_rows, probabilities(torch.cat(parts), model.sealed.decision).cpu().numpy()
+        sealed = model.sealed
+        return self.val_rows, probabilities(torch.cat(parts), sealed.decision, sealed.heads).cpu().numpy()
 
 
 def pictures(

@@ -170,8 +170,7 @@ def learn_from(
     if not torch.isfinite(loss):
         raise not_finite(job.folder, job.file, rows, "loss")
     state.scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
-    answer_B = target if target.ndim == 1 else target.argmax(dim=1)  # of a mixed row, the label with the larger share
-    return loss.item(), (logits_BK.argmax(dim=1) == answer_B).sum().item()
+    return loss.item(), job.loss.right(logits_BK, target).sum().item()
 
 
 def mixed(job: Job, state: State, x: torch.Tensor, target_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

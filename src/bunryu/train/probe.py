@@ -16,6 +16,7 @@ from torch import nn
 
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
+from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
 
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)
@@ -104,30 +105,35 @@ def solve_into(
     net: Classifier,
     views_VNF: torch.Tensor,
     target_N: torch.Tensor,
-    loss: Loss,
+    loss: HeadLosses,
     seed: int,
 ) -> dict[str, float]:
-    """Give the network the head that is best on these features; return the sums of loss, correct and rows.
+    """Give the network the head (or heads) best on these features; return the sums of loss, correct and rows.
 
     Args:
         net: whose head is set.
         views_VNF: features of V views of N pictures.
         target_N: class indices.
-        loss: which loss.
+        loss: which loss, for each head.
         seed: names the fifth of the rows that chooses the weight decay.
     """
     views, n, _ = views_VNF.shape
     linear = cast(nn.Linear, net.head[-1])
     order_N = generator(seed, "judge").permutation(n)
     judge_N = torch.from_numpy(order_N < max(1, round(_JUDGE * n))).to(target_N.device)
-    every = views_VNF.flatten(0, 1), target_N.repeat(views)
-    head = solve_best(*every, linear.out_features, loss, judge_N.repeat(views))
+    x_MF, judge_M = views_VNF.flatten(0, 1), judge_N.repeat(views)
+    heads = [
+        solve_best(x_MF, part_M, size, own, judge_M)
+        for own, size, part_M in zip(loss.heads, loss.sizes(), loss.targets(target_N.repeat(views)), strict=True)
+    ]
     with torch.no_grad():
-        for parameter, value in zip((linear.weight, linear.bias), head.linear(), strict=True):
-            parameter.copy_(value)
-        logits_NK = head.logits(views_VNF[0])
-        losses_N = loss.rows(logits_NK, target_N)
-    correct = float((logits_NK.argmax(dim=1) == target_N).sum())
+        for parameter, values in zip(
+            (linear.weight, linear.bias), zip(*(head.linear() for head in heads), strict=True), strict=True
+        ):
+            parameter.copy_(torch.cat(values))
+        logits = torch.cat([head.logits(views_VNF[0]) for head in heads], dim=1)
+        losses_N = loss.rows(logits, target_N)
+    correct = float(loss.right(logits, target_N).sum())
     return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
 
 
@@ -135,16 +141,23 @@ def out_of_fold(
     x_NF: torch.Tensor,
     target_N: NDArray[np.int64],
     fold_N: NDArray[np.int64],
-    classes: int,
-    loss: Loss,
+    loss: HeadLosses,
 ) -> NDArray[np.float32]:
     """Return probabilities (N, K) of each row by a head that was solved without the row's fold.
 
     The weight decay of a fold is chosen by the loss on the next fold, after solving without both, so that no row
-    has a say in what answers for it. Three folds at least.
+    has a say in what answers for it. Three folds at least. Of several heads: of each joint class, their product.
     """
-    truth = torch.from_numpy(target_N).to(x_NF.device)
-    probs = np.zeros((len(target_N), classes), np.float32)
+    probs = np.ones((len(target_N), 1), np.float32)
+    for own, truth_N in zip(loss.heads, loss.targets(torch.from_numpy(target_N).to(x_NF.device)), strict=True):
+        part = _out_of_fold(x_NF, truth_N, fold_N, own)
+        probs = (probs[:, :, None] * part[:, None, :]).reshape(len(probs), -1)
+    return probs
+
+
+def _out_of_fold(x_NF: torch.Tensor, truth: torch.Tensor, fold_N: NDArray[np.int64], loss: Loss) -> NDArray[np.float32]:
+    classes = len(loss.counts_K)
+    probs = np.zeros((len(truth), classes), np.float32)
     k = int(fold_N.max()) + 1
     for fold in range(k):
         rest = fold_N != fold

@@ -18,7 +18,7 @@ from bunryu.data.table import Table
 from bunryu.inference import Model
 from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress
-from bunryu.train.losses import Loss
+from bunryu.train.heads import HeadLosses
 from bunryu.train.settings import Stage
 
 
@@ -30,12 +30,12 @@ class Job:
     settings: RunSettings
     stages: list[Stage]
     """With whole numbers of epochs."""
-    loss: Loss
+    loss: HeadLosses
     table: Table
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""
     target: NDArray[np.int64]
-    """Row id -> class index."""
+    """Row id -> index of the class that is to be answered."""
     rows: NDArray[np.int64]
     """The training rows."""
     val_rows: NDArray[np.int64]
