@@ -137,7 +137,8 @@ class Ensemble(Predictor):
         """Return a member's probabilities, without its decision but for the temperature, in the order of all."""
         model = self.members[m]
         logits = forward(model.net, view.of(pixels_BHWC), view.input, model.sealed.precision)
-        probs = probabilities(logits, Decision(temperature=model.sealed.decision.temperature))
+        sealed = model.sealed
+        probs = probabilities(logits, Decision(temperature=sealed.decision.temperature), sealed.heads)
         return probs[:, self._orders[m]].cpu().numpy().astype(np.float64)
 
     def _together(self, probs_MNK: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -243,5 +244,4 @@ def with_tta(model: Predictor, tta: Sequence[str]) -> Predictor:
         decision = model.sealed.decision
         return Ensemble(model.members, model.weights_M.tolist(), mean=model.mean, decision=decision, tta=tta)
     assert isinstance(model, Model)
-    decision = model.sealed.decision.model_copy(update={"temperature": None})
-    return Ensemble([model], decision=decision, tta=tta)
+    return Ensemble([model], decision=Decision(logit_offsets=model.sealed.answer_offsets), tta=tta)

@@ -174,7 +174,7 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
-        return measure_pooled(table, decided(found, fold_N, tau)[0], settings.evaluate, sealed)
+        return measure_pooled(table, decided(found, fold_N, tau, sealed)[0], settings.evaluate, sealed)
 
     tasks: dict[str, Task] = {NAME: out_of_fold}
     if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):

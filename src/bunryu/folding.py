@@ -27,7 +27,7 @@ from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.experiment import carry_out, next_steps, ready, resumable, said, try_first_batch
 from bunryu.measuring import Predicted, groups_of, measure_rows
-from bunryu.models.record import Decision, read_sealed
+from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.models.start import choose_architecture, network
 from bunryu.pacing import paced
 from bunryu.planning import Plan, make_plan, whole_stages
@@ -225,8 +225,8 @@ def _finish(folds: Folds) -> None:
     folder, settings, table = folds.folder, folds.settings, folds.table
     runs = [folder.fold(number) for number in range(1, folds.k + 1)]
     sealed = read_sealed(runs[0].model)
-    parts = [_out_of_fold(folds, run, number, sealed.classes) for number, run in enumerate(runs)]
-    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau)
+    parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
     results = [measure_pooled(table, found, settings.evaluate, sealed)]
     if _chose(settings):
         results[0].metrics["notes"].append(
@@ -236,7 +236,7 @@ def _finish(folds: Folds) -> None:
     if settings.folds.final == "refit":
         facts |= {"refit": _refit(folds, runs, tau)}
     elif settings.folds.final == "ensemble":
-        write_ensemble(folder, _ensemble(runs, decision_of(found, tau)))
+        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)
@@ -250,9 +250,9 @@ def _finish(folds: Folds) -> None:
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
-def _out_of_fold(folds: Folds, run: RunFolder, fold: int, classes: list[str]) -> Predicted:
+def _out_of_fold(folds: Folds, run: RunFolder, fold: int, sealed: Sealed) -> Predicted:
     """Return what a fold's run wrote of its own fold, with the rows of the table that they are."""
-    predictions = read_predictions(run.path / "predictions_val.csv", classes)
+    predictions = read_predictions(run.path / "predictions_val.csv", sealed.classes, sealed.attributes)
     rows = np.flatnonzero(folds.fold_N == fold)
     left = iter(predictions.paths)
     path = next(left, None)

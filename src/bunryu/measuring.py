@@ -13,7 +13,7 @@ from bunryu.data.decode import load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
-from bunryu.evaluate.deciding import choose_tau, head_counts, independent, offsets
+from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
@@ -131,8 +131,10 @@ def decide(
         if not len(rows):
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
         kept, probs, _ = model.infer(table.file, rows, workers=workers, label="choosing tau", cache=cache)
-        prior_K = counts_K if sealed.joint is None else independent(counts)
-        tau, told = choose_tau(probs, target[kept], prior_K), "the best for macro-F1 on the validation rows"
+        tau, told = (
+            choose_tau(probs, target[kept], prior(counts_K, sealed)),
+            "the best for macro-F1 on the validation rows",
+        )
     added = [value for own in counts for value in offsets(own, tau)]
     decision = sealed.decision.model_copy(update={"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"

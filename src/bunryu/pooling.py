@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor
-from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets
+from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
@@ -47,6 +47,7 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
             order
         ],
         groups=groups_of(table, kept),
+        attributes=first.attributes,
         more={"fold": (fold_N[kept] + 1).tolist()},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
@@ -92,7 +93,7 @@ def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, s
 
 
 def decided(
-    found: Predicted, fold_N: NDArray[np.int64], tau: float | Literal["auto"] | None
+    found: Predicted, fold_N: NDArray[np.int64], tau: float | Literal["auto"] | None, sealed: Sealed
 ) -> tuple[Predicted, float | None, str]:
     """Return the pooled predictions after logit adjustment, the tau of the final model, and that in words.
 
@@ -103,19 +104,22 @@ def decided(
     assert predictions.true_N is not None
     if tau is None:
         return found, None, ""
-    counts_K = np.bincount(predictions.true_N, minlength=len(predictions.classes))
+    prior_K = _prior(predictions.true_N, sealed)
     why = "as set"
     if tau == "auto":
         probs_NK, true_N = predictions.probs_NK, predictions.true_N
-        tau, why = choose_tau(probs_NK, true_N, counts_K), "the best for macro-F1 out of fold"
-        fair_NK = adjusted_out_of_fold(probs_NK, true_N, fold_N[found.kept])
+        tau, why = choose_tau(probs_NK, true_N, prior_K), "the best for macro-F1 out of fold"
+        fair_NK = adjusted_out_of_fold(probs_NK, true_N, fold_N[found.kept], prior_K)
         found = dataclasses.replace(found, predictions=dataclasses.replace(predictions, probs_NK=fair_NK))
     return found, tau, f"logits adjusted to the class counts by tau {tau:g} ({why})"
 
 
-def decision_of(found: Predicted, tau: float | None) -> Decision:
+def decision_of(found: Predicted, tau: float | None, sealed: Sealed) -> Decision:
     """Return what a model of all folds shall do with its logits: the adjustment to the counts of their rows."""
     true_N = found.predictions.true_N
     assert true_N is not None
-    counts_K = np.bincount(true_N, minlength=len(found.predictions.classes))
-    return Decision() if tau is None else Decision(logit_offsets=offsets(counts_K, tau))
+    return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(true_N, sealed), tau))
+
+
+def _prior(true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.floating[Any]]:
+    return prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed)

@@ -124,12 +124,13 @@ class Predictions:
         return data
 
 
-def read_predictions(file: Path, classes: list[str]) -> Predictions:
+def read_predictions(file: Path, classes: list[str], attributes: Sequence[Attribute] = ()) -> Predictions:
     """Read predictions with a known truth, as `Predictions.lines` wrote them.
 
     Args:
         file: a CSV.
         classes: in the order wanted; that of the file may be another.
+        attributes: what these classes are made of.
 
     Raises:
         DataError: the file is missing or damaged, or its classes are others.
@@ -146,6 +147,7 @@ def read_predictions(file: Path, classes: list[str]) -> Predictions:
         classes=classes,
         probs_NK=np.array([table.values[f"p_{name}"] for name in classes]).T.astype(np.float32),
         true_N=np.array([index[name] for name in true], np.int64),
+        attributes=attributes,
     )
 
 

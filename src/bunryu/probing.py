@@ -22,7 +22,7 @@ from bunryu.data.splits import folds
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import Difference, macro_f1_difference
-from bunryu.evaluate.deciding import adjusted_out_of_fold, head_counts, independent
+from bunryu.evaluate.deciding import adjusted_out_of_fold, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import attributes_told, figure
@@ -185,7 +185,7 @@ def _try(plan: Plan) -> Attempt:
         for name, loss in LOSSES.items():
             losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups, plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, groups, attributes=plan.sealed.attributes)
             found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))
@@ -213,8 +213,7 @@ def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
     before = plain.predictions
     assert before.true_N is not None
     counts_K = np.bincount(before.true_N, minlength=len(before.classes))
-    prior_K = independent(head_counts(counts_K, before.attributes)) if plan.sealed.joint else counts_K
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior(counts_K, plan.sealed))
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 

@@ -97,7 +97,7 @@ def _joining(path: Path, mean: Mean) -> Joining:
     folder = open_folder(path)
     if file.suffix != ".json":
         sealed = read_sealed(file)
-        return Joining(folder, [file], [1.0], sealed, sealed.decision.logit_offsets, mean)
+        return Joining(folder, [file], [1.0], sealed, sealed.answer_offsets, mean)
     record = read_ensemble(file)
     if mean == "logits" or record.mean == "logits":
         raise ConfigError(
@@ -185,7 +185,7 @@ def _validated(folder: RunFolder, classes: list[str]) -> Predictions:
     predictions, sealed = read_predictions(file, classes), read_sealed(folder.model)
     if LEARNED_FROM_VAL in sealed.provenance:
         raise DataError(f"{folder.path} learned from its validation rows in the end. Use --weights equal.")
-    offsets_K = sealed.decision.logit_offsets
+    offsets_K = sealed.answer_offsets
     if offsets_K is None:
         return predictions
     given = dict(zip(sealed.classes, offsets_K, strict=True))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.metrics import averages
-from bunryu.models.record import Attribute
+from bunryu.models.record import Attribute, Sealed
 
 _Floats = NDArray[np.floating[Any]]
 _Counts = NDArray[np.integer[Any]] | _Floats
@@ -45,6 +45,11 @@ def independent(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     for own in counts:
         joint_J = np.multiply.outer(joint_J, own / own.sum()).reshape(-1)
     return joint_J
+
+
+def prior(counts_K: NDArray[np.int64], sealed: Sealed) -> _Counts:
+    """Return by what a model's answers are adjusted: the counts of its classes, or of its heads' together."""
+    return counts_K if sealed.joint is None else independent(head_counts(counts_K, sealed.attributes))
 
 
 def adjusted(probs_NK: _Floats, counts_K: _Counts, tau: float) -> NDArray[np.float32]:

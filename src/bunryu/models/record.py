@@ -103,6 +103,18 @@ class Sealed(Settings):
         return self.answer.classes
 
     @property
+    def answer_offsets(self) -> list[float] | None:
+        """What is added to the logit of each class that is answered: of a joint one, what its parts get together."""
+        given = self.decision.logit_offsets
+        if given is None or self.joint is None:
+            return given
+        found, start = [0.0] * len(self.classes), 0
+        for head, part in zip(self.heads, self.attributes, strict=True):
+            found = [value + given[start + place] for value, place in zip(found, part.of, strict=True)]
+            start += len(head.classes)
+        return found
+
+    @property
     def outputs(self) -> int:
         """How many outputs the network has: a class of a head each."""
         return sum(len(head.classes) for head in self.heads)

@@ -13,7 +13,7 @@ from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
 from bunryu.settings import RunSettings
-from bunryu.train.losses import Loss
+from bunryu.train.heads import HeadLosses
 from bunryu.train.settings import Stage
 from bunryu.train.state import Job
 
@@ -52,7 +52,8 @@ def on_rows(job: Job, stage: Stage) -> Job:
         case "all":
             rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
     counts = np.bincount(job.target[rows], minlength=len(job.model.classes)).tolist()
-    loss = Loss.of(job.settings.loss, counts, job.model.classes, job.model.device)
+    sealed = job.model.sealed
+    loss = HeadLosses.prepare(job.settings.loss, counts, sealed.heads, sealed.attributes, job.model.device)
     return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
 
 
