@@ -169,7 +169,7 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
     folder.read_metrics()  # refuses one that has not finished
     tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
     root = Path(read_json(folder.environment)["data_root"])
-    table = read_run_rows(folder.split, root, sealed.heads[0].column)
+    table = read_run_rows(folder.split, root, sealed.answer.column)
     fold_N = read_folds(folder.folds, table)
 
     def out_of_fold(tta: Sequence[str]) -> Measured:

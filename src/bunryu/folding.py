@@ -117,11 +117,25 @@ def go_on(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
             raise RunError(f"{folder.path} has finished; there is nothing to resume.")
         torch.set_num_threads(int(environment["threads"]))
         say_other_versions(environment["versions"])
-        table, checked = unchanged_data(folder, settings, Path(environment["data_root"]))
+        before, checked = unchanged_data(folder, settings, Path(environment["data_root"]))
+        table = _with_splits(checked.table, before, separate=settings.model.heads == "separate")
         checked = dataclasses.replace(checked, table=table, copies=find_copies(table))
         fold_N = read_folds(folder.folds, table)
         _go_on(Folds(folder, settings, table, fold_N, checked, environment["facts"]))
     return folder
+
+
+def _with_splits(now: Table, before: Table, *, separate: bool) -> Table:
+    """Return the data as they were read again, in the order and with the splits that split.csv has.
+
+    split.csv alone would not do: what was read knows of published indices and of several label columns.
+    """
+    place: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(now.paths.tolist(), now.target_labels.tolist(), strict=True)):
+        place.setdefault(key, []).append(row)
+    keys = zip(before.paths.tolist(), before.target_labels.tolist(), strict=True)
+    rows = np.array([place[key].pop(0) for key in keys], np.int64)
+    return dataclasses.replace(now.take(rows), splits=before.splits, separate=separate)
 
 
 def _require_one_process() -> None:

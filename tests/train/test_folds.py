@@ -376,6 +376,37 @@ def test_data_that_changed_are_refused(make_images, tmp_path: Path, nursery: Nur
     assert read_json(run / "environment.json")["data_root"] == str(photos)
 
 
+def test_a_resumed_cross_validation_knows_published_indices_and_all_label_columns(
+    photos: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    """Of the order of the classes and the heads split.csv says nothing."""
+    files = sorted(photos.glob("*/*.png"))
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label", "target", "half"])
+        names = ["강아지", "b", "=1"]
+        writer.writerows([file, file.parent.name, names.index(file.parent.name), int(file.stem) % 2] for file in files)
+    for run, pairs in (
+        (tmp_path / "published", ()),
+        (tmp_path / "heads", ("data.label_columns=[label, half]", "model.heads=separate", "decision.tau=auto")),
+    ):
+        command = ("train", tmp_path / "labels.csv", "--out", run, *SMALL, *pairs, "--folds", "2")
+        assert nursery.run(*command, point="before the settings", at=3).killed
+        nursery.finish("train", "--resume", run)
+        heads = [product.open_run(run / name).model.sealed.heads for name in ("fold-1", "fold-2")]
+        assert heads[0] == heads[1]
+        if not pairs:
+            assert heads[0][0].classes == names
+            assert heads[0][0].published == [0, 1, 2]
+        else:
+            assert [head.column for head in heads[0]] == ["label", "half"]
+            found = product.open_run(run)
+            assert set(found.metrics["oof"]["attributes"]) == {"label", "half"}
+            again = found.evaluate(out=tmp_path / "again", quiet=True)
+            assert again.metrics["oof"]["loss"] == pytest.approx(found.metrics["oof"]["loss"], abs=1e-4)
+            assert found.predict(files[0], quiet=True)["pred_label"].tolist() == ["=1"]
+
+
 def test_more_epochs_belong_to_one_run(trained: product.Run) -> None:
     with pytest.raises(RunError, match="--more-epochs trains one run further"):
         product.resume(trained.path, more_epochs=1, quiet=True)

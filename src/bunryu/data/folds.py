@@ -31,7 +31,8 @@ def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.in
     pool = pool[canonical_order(table.take(pool))]
     own = table.take(pool)
     found = np.full(len(table), -1)
-    found[pool] = folds(own.target_labels, k, settings.seed, own.groups, own.digests, strata[pool])
+    learned = list(own.learned.values())
+    found[pool] = folds(own.target_labels, k, settings.seed, own.groups, own.digests, strata[pool], learned)
     return found
 
 

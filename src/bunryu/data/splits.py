@@ -7,6 +7,7 @@ import dataclasses
 import io
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def folds(
     groups: Texts | None = None,
     digests: Texts | None = None,
     strata: Texts | None = None,
+    learned: Sequence[Texts] = (),
 ) -> NDArray[np.int64]:
     """Return the fold (0 to k - 1) of each row: stratified by label, with groups and copies kept whole.
 
@@ -70,23 +72,25 @@ def folds(
         groups: rows with the same text stay in one fold; the empty text is no group.
         digests: rows with the same digest stay in one fold.
         strata: stratify by these instead of the labels.
+        learned: the columns whose classes are each to be in two folds, where that is not the label.
 
     Raises:
         DataError: fewer rows or groups than folds, or a class that is all in one row or group.
     """
     units = _units(len(labels), groups, digests)
-    classes = _codes(labels)
     what = "group" if groups is not None else "image"
     if k < 2 or int(units.max(initial=-1)) + 1 < k:
         have = int(units.max(initial=-1)) + 1
         expected = f"2 to {have} folds" if have > 1 else "more of them"
         raise DataError(f"Cannot make {count(k, 'fold')} of {count(have, what)}: expected {expected}.")
     mend = f"Give at least 2 {what}s a class, or remove the class."
-    _require_two_units(units, labels, what, f"{k} folds", mend)
-    kinds = classes if strata is None else _codes(strata)
+    for column in learned or [labels]:
+        _require_two_units(units, column, what, f"{k} folds", mend)
+    kinds = _codes(labels if strata is None else strata)
     sides = divide(units, kinds, np.full(k, 1.0 / k), generator(seed, "folds"))
-    held = Holdings.of(units, classes)
-    give_each(sides, held, _two_fullest(sides, held))
+    for column in learned or [labels]:
+        held = Holdings.of(units, _codes(column))
+        give_each(sides, held, _two_fullest(sides, held))
     return sides.side[units].astype(np.int64)
 
 
