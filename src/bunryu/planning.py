@@ -20,7 +20,7 @@ from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table
-from bunryu.errors import ConfigError, count
+from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
