@@ -21,13 +21,13 @@ SETTINGS = "settings"
 # From the bottom up. "ROOM" is every module of that room; a module of its own stands by its name.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"cells", "config", "config_errors", "storage", "kept", "randomness", "console", "process", "ranks"},
+    {"cells", "config", "config_errors", "operations", "storage", "kept", "randomness", "console", "process", "ranks"},
     {SETTINGS},
     {"data", "models"},
     {"predictions", "inference", "ensembling", "run"},
     {"train", "evaluate", "ship", "explain"},
-    {"heads", "measuring", "pooling", "preparing", "planning", "pacing", "recording"},
-    {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting"},
+    {"heads", "measuring", "pooling", "preparing", "planning", "pacing", "recording", "picturing"},
+    {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting", "augmenting"},
     {"resuming", "folding", "api", "demo", "usage"},
     {"commands"},
     {"reference", "side_commands"},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu import console, evaluation, experiment, folding, splitting, uniting
+from bunryu.augmenting import augment
 from bunryu.config import keys
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
@@ -353,6 +354,7 @@ __all__: list[str] = [
     "Model",
     "Run",
     "Scored",
+    "augment",
     "ensemble",
     "evaluate",
     "open_run",

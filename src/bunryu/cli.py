@@ -26,7 +26,7 @@ from bunryu.commands import (
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 from bunryu.reference import recipes, settings
-from bunryu.side_commands import bench, ensemble, probe, score, split
+from bunryu.side_commands import augment, bench, ensemble, probe, score, split
 
 app = typer.Typer(
     cls=Commands,
@@ -215,7 +215,7 @@ def predict(
         raise typer.Exit(2)
 
 
-for command in (probe, bench, ensemble, split, score, settings, recipes):
+for command in (probe, bench, ensemble, split, augment, score, settings, recipes):
     app.command()(command)
 
 

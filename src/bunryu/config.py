@@ -32,6 +32,20 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+Size = tuple[int, int]
+
+
+def parse_size(value: Any) -> Any:
+    """Read ``224`` or ``256x192`` (height x width) as a pair."""
+    if isinstance(value, int):
+        return (value, value)
+    if isinstance(value, str):
+        parts = value.lower().replace("×", "x").split("x")
+        if len(parts) in (1, 2) and all(part.strip().isdigit() for part in parts):
+            numbers = [int(part) for part in parts]
+            return (numbers[0], numbers[-1])
+        raise ValueError(f"expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received {value!r}")
+    return value
 
 
 @dataclass(frozen=True)

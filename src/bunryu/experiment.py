@@ -38,6 +38,7 @@ from bunryu.models.build import build
 from bunryu.models.record import Sealed
 from bunryu.models.sealed import seal
 from bunryu.pacing import paced
+from bunryu.picturing import write_augmented
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.recording import write_setup
 from bunryu.run import RunFolder, create_run
@@ -49,6 +50,7 @@ from bunryu.train.heads import HeadLosses
 from bunryu.train.loop import fit
 from bunryu.train.parallel import same_as_first
 from bunryu.train.remembering import kept_told
+from bunryu.train.sampling import epoch_counts
 from bunryu.train.showing import loss_note
 from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
 from bunryu.train.state import Job
@@ -87,7 +89,9 @@ def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     """Do what was planned, in a folder that holds nothing yet."""
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
-        run_to_end(folder, plan.settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+        model = Model(plan.net, plan.sealed, plan.device)
+        write_augmented(folder, plan, model)
+        run_to_end(folder, plan.settings, plan.table, model, plan.facts)
 
 
 def dry_run(
@@ -208,7 +212,7 @@ def learn(
     same_as_first(model.net.state_dict().values())
     target = targets(table, model.classes)
     rows = table.split("train")
-    counts = np.bincount(target[rows], minlength=len(model.classes)).tolist()
+    counts = epoch_counts(np.bincount(target[rows], minlength=len(model.classes)), settings.data.balance_to)
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
             model=model,
@@ -244,7 +248,7 @@ def finish(
     if learned := learned_from_val(history):
         final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
-    decision, told = decide(settings.decision.tau, best, table, workers=settings.data.workers, cache=cache)
+    decision, told = decide(settings.decision.tau, best, table, settings.data, cache=cache)
     best.sealed = best.sealed.model_copy(update={"decision": decision})
     final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)

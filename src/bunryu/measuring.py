@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bunryu.data.decode import load
 from bunryu.data.pixels import PixelCache
+from bunryu.data.settings import DataSettings
 from bunryu.data.table import Table
 from bunryu.errors import DataError, some
 from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
@@ -20,6 +21,7 @@ from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.inference import Predictor
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
+from bunryu.train.sampling import epoch_counts
 
 LEARNED_FROM_VAL = "learned_from_val"
 """In a sealed model's provenance: the epoch from which on it learned from the validation rows of its run."""
@@ -103,8 +105,8 @@ def decide(
     tau: float | Literal["auto"] | None,
     model: Predictor,
     table: Table,
+    data: DataSettings,
     *,
-    workers: int | None,
     cache: PixelCache | None,
 ) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
@@ -113,7 +115,7 @@ def decide(
         tau: of logit adjustment; auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        workers: threads that decode.
+        data: how many threads decode, and to what the training rows were balanced.
         cache: where the table's pictures are kept.
 
     Raises:
@@ -122,7 +124,8 @@ def decide(
     if tau is None:
         return model.sealed.decision, ""
     target = targets(table, model.classes)
-    counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
+    own_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
+    counts_K = np.array(epoch_counts(own_K, data.balance_to))
     sealed = model.sealed
     counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
     told = "as set"
@@ -130,7 +133,7 @@ def decide(
         rows = table.split("val")
         if not len(rows):
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        kept, probs, _ = model.infer(table.file, rows, workers=workers, label="choosing tau", cache=cache)
+        kept, probs, _ = model.infer(table.file, rows, workers=data.workers, label="choosing tau", cache=cache)
         tau, told = (
             choose_tau(probs, target[kept], prior(counts_K, sealed)),
             "the best for macro-F1 on the validation rows",

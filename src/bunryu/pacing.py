@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +21,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu import console
-from bunryu.data.settings import Size
+from bunryu.config import Size
 from bunryu.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
 from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
+from bunryu.train.sampling import epoch_counts
 from bunryu.train.settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
 
@@ -71,7 +73,9 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     n = {name: len(plan.table.split(name)) for name in ("train", "val", "test")}
     spent = time.monotonic() - began
     looks = n["val"] + n["test"] + (n["train"] + n["val"] if pretrained else 0)  # to measure, and for the probe
-    seconds = {size: pace.learn[size] * n["train"] + pace.look * n["val"] for size in sizes}
+    labels = Counter(plan.table.target_labels[plan.table.split("train")])
+    learned = sum(epoch_counts(list(labels.values()), plan.settings.data.balance_to))
+    seconds = {size: pace.learn[size] * learned + pace.look * n["val"] for size in sizes}
     left = _SPARE * (60 * minutes - spent) - _FINISH - pace.look * looks
     least = 0.0 if pretrained else seconds[sizes[-1]]
     if left < least:

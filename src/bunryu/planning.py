@@ -15,11 +15,12 @@ import torch
 
 from bunryu import storage
 from bunryu.data.checks import Checked
+from bunryu.data.pipelines import described, require_working
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import SPLITS, Table
-from bunryu.errors import ConfigError, count
+from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
@@ -81,6 +82,8 @@ def make_plan(
     """
     require_one_run(settings)
     device = choose_device(settings.train.device, mend="train.device=auto")
+    augment = settings.augment.settled(settings.input.channels)
+    require_working(augment, _likely_input(settings))
     found = find_data(settings, frame, root) if read is None else read[0]
     architecture, donor = choose_architecture(settings)
     net, loaded = network(settings, architecture, donor)
@@ -94,6 +97,7 @@ def make_plan(
     spec, how = choose_input(settings, architecture, donor, checked, table)
     for size in [(spec.height, spec.width), *(size for stage in settings.train.stages for size in stage.sizes or [])]:
         require_fit(net, architecture, size)
+    require_working(augment, spec)
     precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
     sealed = Sealed(
         architecture=architecture,
@@ -103,7 +107,12 @@ def make_plan(
         decode=decode_spec(settings),
         input=spec,
         precision=precision,
-        provenance={"versions": versions(), "weights": loaded.source, "seed": settings.train.seed},
+        provenance={
+            "versions": versions(),
+            "weights": loaded.source,
+            "seed": settings.train.seed,
+            "augmentation": described(augment),
+        },
     )
     facts = {
         "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
@@ -111,15 +120,21 @@ def make_plan(
         **heads.facts(),
         "images": _used(checked),
         "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
-        "input": f"{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        "input": f"{_middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
+    if settings.data.balance_to is not None:
+        facts["balance"] = _balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
     if kept:
         facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
     return Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, facts)
+
+
+def _middle_told(spec: InputSpec) -> str:
+    return "middle {}x{} of each picture, to ".format(*spec.center_crop) if spec.center_crop else ""
 
 
 def _used(checked: Checked) -> str:
@@ -139,11 +154,31 @@ def _require_measurable(settings: RunSettings, table: Table, heads: Heads) -> No
     HeadLosses.prepare(settings.loss, [counts[name] for name in classes], heads.heads, heads.attributes)
     of_val = Counter(table.target_labels[table.split("val")])
     require_other_rows(settings, settings.train.stages, {name: of_val[name] for name in classes})
+    _require_copies(settings, {name: counts[name] for name in classes})
     monitor = settings.train.monitor
     if monitor.startswith(("roc_auc", "positive_")) and (
         len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2
     ):
         raise ConfigError(f"train.monitor={monitor} needs two classes, both of them among the validation rows.")
+
+
+def _require_copies(settings: RunSettings, counts: dict[str, int]) -> None:
+    """Refuse a balance that adds nothing."""
+    to, least = settings.data.balance_to, min(counts, key=lambda name: counts[name])
+    if to is not None and counts[least] >= to:
+        raise ConfigError(
+            f"data.balance_to={to} adds nothing: every class has so many training rows (the fewest has {least}: "
+            f"{counts[least]:,}). Give a larger number, or leave it out."
+        )
+
+
+def _balanced_told(to: int, labels: list[str]) -> str:
+    """Say what copies are added to training rows of these classes."""
+    counts = Counter(labels)
+    short = sorted((name for name in counts if counts[name] < to), key=lambda name: (counts[name], name))
+    told = some([f"{name} {counts[name]:,}" for name in short], 8)
+    copies = sum(to - counts[name] for name in short)
+    return f"{count(copies, 'copy', 'copies')} added in each epoch, to {to:,} rows a class ({told})"
 
 
 def _looks(settings: RunSettings) -> int:
@@ -197,12 +232,15 @@ def choose_input(
     """Complete the input record from the settings, the weights and the data; return it, and how in words."""
     wanted = settings.input
     known = _known_input(architecture, donor)
-    size = wanted.size or (known.size if known else size_from_data(checked.widths, checked.heights))
+    height, width = wanted.center_crop or (2**31 - 1, 2**31 - 1)
+    sides = np.minimum(checked.widths, width), np.minimum(checked.heights, height)
+    size = wanted.size or (known.size if known else size_from_data(*sides))
     crop = wanted.crop_pct or (known.crop_pct if known else 1.0)
     spec = InputSpec(
         height=size[0],
         width=size[1],
         channels=wanted.channels,
+        center_crop=wanted.center_crop,
         fit=wanted.fit,
         crop_pct=crop if wanted.fit == "crop" else 1.0,
         pad_colour=wanted.pad_colour,
@@ -227,6 +265,13 @@ def choose_input(
     if wanted.channels == "grey" and len(mean) == 3:
         mean, std = [sum(mean) / 3], [sum(std) / 3]
     return spec.model_copy(update={"mean": list(mean), "std": list(std)}), how
+
+
+def _likely_input(settings: RunSettings) -> InputSpec:
+    """Return an input to try the augmentation on before the data are read."""
+    height, width = settings.input.size or (224, 224)
+    channels = settings.input.channels
+    return InputSpec(height=height, width=width, channels=channels, mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected | None:

@@ -47,6 +47,19 @@ def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None
     return table
 
 
+def check_data(settings: RunSettings, table: Table) -> Checked:
+    """Check every image, and say what was found.
+
+    Raises:
+        DataError: too little can be read, or leaks; see `checks`.
+    """
+    checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
+    _say_checked(checked, len(table))
+    require_usable(checked, total=len(table))
+    require_no_leaks(checked, settings.data)
+    return checked
+
+
 def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
     """Check every image, and decide every row's split; with folds.k, which of them are test rows.
 
@@ -59,10 +72,7 @@ def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
         if many := len(table.split("val")):
             console.say(f"data: the {count(many, 'given validation row')} join the {folds} folds")
         table = without_validation(table)
-    checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
-    _say_checked(checked, len(table))
-    require_usable(checked, total=len(table))
-    require_no_leaks(checked, settings.data)
+    checked = check_data(settings, table)
     if settings.split.file:
         table = read_split(Path(settings.split.file), checked.table)
         table = without_validation(table) if folds else table

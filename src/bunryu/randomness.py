@@ -10,6 +10,7 @@ pseudorandom number generators", OOPSLA 2014), which passes BigCrush as a counte
 from __future__ import annotations
 
 import hashlib
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,25 @@ def uniforms(seed: int, purpose: str, epoch: int, row_ids: NDArray[np.integer], 
         counters = row_keys[:, None] + (np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN)[None, :]
         bits = _mix(counters)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+IDS = TypeVar("IDS", NDArray[np.int64], int)
+_COMING = 40  # bits of a row's id below the number of its coming
+
+
+def coming(rows: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Return the ids of rows that come for the `number`-th further time within an epoch: they draw anew."""
+    return rows | (number << _COMING)
+
+
+def plain(rows: IDS) -> IDS:
+    """Return the ids in the table, without the numbers of `coming`."""
+    return rows & ((1 << _COMING) - 1)
+
+
+def comings(rows: IDS) -> IDS:
+    """Return how often each row came before within the epoch."""
+    return rows >> _COMING
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from bunryu import console
 from bunryu.config import dump_yaml
+from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
 from bunryu.planning import Plan
@@ -26,8 +28,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
         settings = settings.model_copy(update={"data": data})
     write_split(folder.split, plan.table)
-    skipped = ([row.path, row.label, row.split, row.reason] for row in plan.checked.skipped)
-    write_atomic(folder.skipped, _csv(["path", "label", "split", "reason"], skipped))
+    write_skipped(folder.skipped, plan.checked.skipped)
     if plan.checked.copies:
         table = plan.table
         rows = (
@@ -57,6 +58,12 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
 def write_config(folder: RunFolder, settings: RunSettings) -> None:
     """Write every setting of the run."""
     write_atomic(folder.config, "# every setting of this run\n" + dump_yaml(settings))
+
+
+def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
+    """Write the images that cannot be used, and why, as CSV."""
+    rows = ([row.path, row.label, row.split, row.reason] for row in skipped)
+    write_atomic(file, _csv(["path", "label", "split", "reason"], rows))
 
 
 def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:

@@ -19,6 +19,7 @@ from bunryu.settings import RunSettings
 from bunryu.storage import read_json, read_jsonl, write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors", "pandas")
+_EXTRAS = ("albumentations", "opencv-python-headless")
 
 
 class RunFolder:
@@ -297,11 +298,12 @@ def write_environment(
 def versions() -> dict[str, str]:
     """Return the versions of bunryu and of the packages that decide results."""
     found = {}
-    for package in ("bunryu", *_PACKAGES):
+    for package in ("bunryu", *_PACKAGES, *_EXTRAS):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "unknown"
+            if package not in _EXTRAS:
+                found[package] = "unknown"
     return found
 
 

@@ -73,6 +73,17 @@ class RunSettings(Settings):
                     f"stage '{stage.name}': the backbone is frozen and optim.head_lr is the head's rate, so that the "
                     "stage's optim.lr is of nothing; give it as head_lr"
                 )
+        if self.data.balance_to is not None and self.train.sampler == "class_aware":
+            raise ValueError(
+                f"data.balance_to={self.data.balance_to} and train.sampler=class_aware both decide how often a class "
+                "comes; leave one out"
+            )
+        solved = any(stage.solve for stage in self.train.stages)
+        if self.data.balance_to is not None and self.loss.name == "soft_f1" and solved:
+            raise ValueError(
+                "data.balance_to weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
+                "out one of the two, or the stages with solve (train.stages=[{name: all}])"
+            )
         cached = [stage.name for stage in self.train.stages if stage.views is not None and not stage.solve]
         if cached and self.mix.name in ("cutmix", "both"):
             raise ValueError(
@@ -180,7 +191,14 @@ def load_settings(
             f"Recipes: {some(recipe_names(), 12)}."
         )
     base = load_yaml(_recipe_file(named))
+    if any(_says_all(layer.values.get("augment")) for layer in top):
+        base.values.pop("augment", None)
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
+
+
+def _says_all(augment: Any) -> bool:
+    """Return whether augment.* of a layer stand in place of the recipe's: with a preset or operations they do."""
+    return isinstance(augment, dict) and any(augment.get(name) is not None for name in ("preset", "ops"))
 
 
 def _require_undecided(layers: Sequence[Layer]) -> None:
@@ -225,6 +243,39 @@ def evaluation_settings(
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
     return load_settings(overrides, recipe="default", values=base, origin=origin)
+
+
+_OF_COPIES = ("data.", "decode.", "augment.", "train.seed=", "input.pad_colour=")
+
+
+def augment_settings(
+    overrides: Sequence[str],
+    file: str | None,
+    values: dict[str, Any],
+    *,
+    balances: bool,
+    origin: str = "the settings given",
+) -> RunSettings:
+    """Join the settings of `bunryu augment`.
+
+    Args:
+        overrides: pairs of data.*, decode.*, augment.*, train.seed and input.pad_colour.
+        file: a settings file with the augment.* of random copies.
+        values: as for `load_settings`.
+        balances: whether random copies are made without a file.
+        origin: where the pairs come from, for the messages.
+
+    Raises:
+        ConfigError: wrong settings, or some that would have no effect.
+    """
+    for pair in overrides:
+        if not pair.startswith(_OF_COPIES):
+            raise ConfigError(f"augment takes data.*, decode.* and augment.* (and train.seed), received {pair!r}.")
+        if pair.startswith("augment.") and not balances and file is None:
+            raise ConfigError(f"{pair}: augment.* decide random copies; ask for some with --balance-to N.")
+    if file is not None and not isinstance(load_yaml(Path(file)).values.get("augment"), dict):
+        raise ConfigError(f"--ops {file}: expected settings with augment in them, such as augment: {{ops: [hflip]}}.")
+    return load_settings(overrides, recipe=file, values=values, origin=origin)
 
 
 def recipe_text(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands beside training and using a model: probe, bench, ensemble, split, score."""
+"""The commands beside training and using a model: probe, bench, ensemble, split, augment, score."""
 
 from __future__ import annotations
 
@@ -132,6 +132,48 @@ def split(
     with nothing_written():
         splitting.split(settings, out, link=link.value)
     console.say(f"next: bunryu train {typed(out)}")
+
+
+def augment(
+    args: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA [KEY=VALUE]", help="As for train: data.*, decode.* and augment.* count.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    square: Annotated[bool, typer.Option("--square", help="Pad every picture to a square.")] = False,
+    colour: Annotated[str, typer.Option(metavar="COLOUR", help="Of the padding: white, black or R,G,B.")] = "white",
+    flip: Annotated[
+        str, typer.Option(metavar="WAYS", help="A mirror image of each: horizontal, vertical, or both with a comma.")
+    ] = "",
+    balance_to: Annotated[
+        int | None, typer.Option(metavar="N", help="Random copies until each class has N images to train on.")
+    ] = None,
+    ops: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="The augment.* of random copies; alone, one copy of each image."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write copies of training images to disk, with a table that train takes: OUT/labels.csv.
+
+    The data stay as they are. A copy has the group of its original, so that no split can tear them apart.
+    """
+    console.set_quiet(quiet)
+    data, pairs = data_and_pairs(args)
+    from bunryu.data.sources import require_there
+    from bunryu.settings import augment_settings
+
+    values = {"data": {} if data is None else {"source": data}}
+    file = None if ops is None else str(ops)
+    settings = augment_settings(pairs, file, values, balances=balance_to is not None, origin=ORIGIN)
+    require_there(settings.data)
+    from bunryu import augmenting
+
+    wish = augmenting.read_wish(square, colour, flip, balance_to, ops is not None)
+    augmenting.make(settings, out, wish)
+    console.say(f"next: bunryu train {typed(out / augmenting.TABLE)}")
 
 
 def score(

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import NOISE, RED, SPEC, encode, rng, spec
 from PIL import Image
+from torchvision.transforms.v2 import CenterCrop
 
 from bunryu.data.decode import decode, fit, load
+from bunryu.data.settings import DecodeSpec
 from bunryu.errors import ImageError
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
@@ -114,3 +116,19 @@ def test_fit_refuses_pixels_of_another_kind():
         fit(NOISE[:, :, :1], spec(8, 8))
     with pytest.raises(ImageError, match="received float64 of 2×2×3"):
         fit(np.zeros((2, 2, 3)), spec(8, 8))
+
+
+@pytest.mark.parametrize("size", [(20, 30), (21, 17), (40, 60), (90, 30)])
+def test_center_crop_is_torchvision_s_before_the_fit(size):
+    pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    down, across = min(size[0], 40), min(size[1], 60)  # of a picture that has fewer, all
+    crop = CenterCrop((down, across))
+    middle = np.asarray(crop(Image.fromarray(pixels)))
+    assert np.array_equal(fit(pixels, spec(down, across, center_crop=size)), middle)
+    for way in ("crop", "stretch", "pad"):
+        for target in ((16, 16), (11, 23)):
+            assert np.array_equal(fit(pixels, spec(*target, way, center_crop=size)), fit(middle, spec(*target, way)))
+    jpeg = encode(np.repeat(np.repeat(pixels, 8, 0), 8, 1), "JPEG", quality=95)
+    wanted = spec(10, 10, center_crop=(size[0] * 8, size[1] * 8))
+    reduced, full = load(jpeg, DecodeSpec(scaling="jpeg"), wanted), load(jpeg, SPEC, wanted)
+    assert np.abs(reduced.astype(int) - full).mean() < 6

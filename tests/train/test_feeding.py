@@ -33,6 +33,7 @@ def head(views: int | None) -> str:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written, "_write_plots", lambda *_: None)
     monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(experiment, "write_augmented", lambda *_: None)
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from bunryu.data.settings import NO_AUGMENT
 from bunryu.inference import Model
 from bunryu.kept import cache_folder
 from bunryu.models.build import Classifier, build
 from bunryu.planning import absolute, make_plan
 from bunryu.settings import load_settings
 from bunryu.train import feeding
-from bunryu.train.feeding import NO_AUGMENT, Pictures, features, pictures
+from bunryu.train.feeding import Pictures, features, pictures
 
 SMALL = (
     *("model.name=timm/test_resnet", "model.weights=none", "train.device=cpu", "train.threads=1", "input.size=32"),

@@ -210,6 +210,7 @@ def stopped_and_straight(nursery: Nursery, photos: Path, folder: Path, pairs: Se
         ("nadam", "fp32", ("schedule.warmup_epochs=1.5", "augment.crop_scale=null")),
         ("lion", "fp32", ("schedule.name=exponential", "mix.name=both", "mix.remix=true", "train.sampler=class_aware")),
         ("lamb", "fp32", ("schedule.name=one_cycle", "mix.name=mixup", "mix.end_epoch=2", "loss.name=focal")),
+        ("adamw", "fp32", ("augment.preset=trivial_augment", "data.balance_to=15", "data.workers=2")),
         ("adan", "fp32", ("loss.name=logit_adjusted", "mix.name=cutmix", "mix.probability=0.5")),
     ],
 )

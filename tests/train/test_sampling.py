@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunryu.data.settings import AugmentSettings
+from bunryu.data.pipelines import pipeline
+from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.transforms import draw
-from bunryu.train.sampling import class_aware, epoch_rows, plain
+from bunryu.randomness import comings, key_of, plain
+from bunryu.train.sampling import balanced, class_aware, epoch_counts, epoch_rows
 from bunryu.train.settings import TrainSettings
 
 
@@ -63,3 +65,33 @@ def test_the_settings_choose(sampler: str) -> None:
     target = np.repeat([0, 1], [30, 2])
     rows = plain(epoch_rows(np.arange(32), target, TrainSettings(sampler=sampler), 0))  # type: ignore[arg-type]
     assert np.bincount(target[rows]).tolist() == ([30, 2] if sampler == "shuffle" else [16, 16])
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 70), st.integers(0, 50))
+def test_balanced_keeps_every_row_and_adds_copies_to_the_number(counts: list[int], to: int, epoch: int) -> None:
+    target = np.repeat(np.arange(len(counts)), counts)
+    rows = np.arange(len(target)) * 3 + 7
+    found = balanced(rows, target, to, 0, epoch)
+    assert found[: len(rows)].tolist() == rows.tolist(), "the originals"
+    assert len(set(found.tolist())) == len(found), "each copy has a number of its own"
+    times = np.bincount((plain(found) - 7) // 3, minlength=len(rows))
+    assert np.bincount(target, weights=times).tolist() == epoch_counts(counts, to) == [max(n, to) for n in counts]
+    for k in range(len(counts)):
+        assert np.ptp(times[target == k]) <= 1, "all rows of a class are copied before any again"
+    assert set(comings(found[len(rows) :]).tolist()) <= set(range(1, to + 1))
+    order = epoch_rows(rows, target, TrainSettings(), epoch, to)
+    assert sorted(order.tolist()) == sorted(found.tolist())
+
+
+def test_copies_differ_from_epoch_to_epoch_and_repeat() -> None:
+    target = np.repeat([0, 1], [30, 7])
+    found = [balanced(np.arange(37), target, 30, 0, epoch).tolist() for epoch in (0, 1, 0)]
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_copy_is_augmented_by_operations_anew() -> None:
+    change = pipeline(AugmentSettings(ops=["gaussian_noise"]), InputSpec(height=8, width=8, mean=[0.5], std=[0.5]))
+    pixels = np.full((8, 8, 3), 128, np.uint8)
+    found = balanced(np.arange(1), np.zeros(1, np.int64), 5, 0, 0)
+    seen = {change(pixels, key_of(0, "augment", 0, key)).tobytes() for key in found.tolist()}
+    assert len(seen) == 5

@@ -7,6 +7,7 @@ Results may share memory with the source or be read-only: copy them before writi
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -69,8 +70,8 @@ def decode(source: Source, spec: DecodeSpec, channels: Channels = "rgb") -> Pixe
 def fit(pixels: Pixels, spec: InputSpec) -> Pixels:
     """Return pixels (H x W x C) brought to ``spec.height x spec.width`` as `spec.fit` says.
 
-    One antialiased resize of an exact, centred part: "stretch" takes the whole picture; "crop" the largest
-    part of the right aspect, times `spec.crop_pct`; "pad" the whole picture with its aspect, over
+    One antialiased resize of an exact, centred part: "stretch" takes the whole picture (or its `spec.center_crop`);
+    "crop" the largest part of the right aspect, times `spec.crop_pct`; "pad" the whole picture with its aspect, over
     `spec.pad_colour`. Pixels that need no change are returned as they are.
     """
     depth = pixels.shape[2] if pixels.ndim == 3 else 0
@@ -258,20 +259,29 @@ def _array(im: Image.Image, mode: str) -> Pixels:
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
+def _middle(width: int, height: int, spec: InputSpec) -> tuple[int, int, int, int]:
+    """Return the part of a picture that `center_crop` leaves: left, top, width, height; as torchvision's CenterCrop."""
+    down, across = spec.center_crop or (height, width)
+    down, across = min(down, height), min(across, width)
+    return round((width - across) / 2), round((height - down) / 2), across, down
+
+
 def _part(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
     """Return the part of a picture that is fitted: left, top, right, bottom."""
+    x, y, width, height = _middle(width, height, spec)
     if spec.fit != "crop":
-        return 0.0, 0.0, float(width), float(height)
+        return float(x), float(y), float(x + width), float(y + height)
     inner_width = spec.crop_pct * min(width, height * spec.width / spec.height)
     inner_height = spec.crop_pct * min(height, width * spec.height / spec.width)
     left, top = (width - inner_width) / 2, (height - inner_height) / 2
-    return left, top, min(width, left + inner_width), min(height, top + inner_height)
+    return x + left, y + top, x + min(width, left + inner_width), y + min(height, top + inner_height)
 
 
 def _inner_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     """Return the width and height that the part has when fitted: those of `spec`, but for the padding."""
     if spec.fit != "pad":
         return spec.width, spec.height
+    _, _, width, height = _middle(width, height, spec)
     scale = min(spec.width / width, spec.height / height)
     inner = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
     return min(spec.width, inner[0]), min(spec.height, inner[1])
@@ -282,6 +292,10 @@ def _fitted(picture: _Picture, spec: InputSpec, mode: str) -> Image.Image:
     im, by, (x, y) = picture.im, picture.reduction, picture.start
     size, target = _inner_size(*picture.size, spec), (spec.width, spec.height)
     left, top, right, bottom = _part(*picture.size, spec)
+    if spec.center_crop is not None:  # else the filter would look beyond the middle
+        over, down, across, high = (side / by for side in _middle(*picture.size, spec))
+        cut = math.floor(x + over), math.floor(y + down), math.ceil(x + over + across), math.ceil(y + down + high)
+        im, x, y = im.crop(cut), x - cut[0], y - cut[1]
     box = (x + left / by, y + top / by, x + right / by, y + bottom / by)
     if im.size != size or box != (0.0, 0.0, *im.size):
         im = im.resize(size, Image.Resampling[spec.interpolation.upper()], box)

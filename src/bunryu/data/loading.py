@@ -21,6 +21,7 @@ from bunryu.data.decode import Source, load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.errors import DataError, ImageError, count, some
+from bunryu.randomness import plain
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,17 +78,19 @@ def load_batches(
     *,
     workers: int | None = None,
     cache: PixelCache | None = None,
+    change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
     ahead: int = 3,
 ) -> Generator[Batch]:
     """Yield the pictures of each batch of rows, reading ahead.
 
     Args:
         source: row -> path, bytes or array.
-        batches: the rows of each batch.
+        batches: the rows of each batch; ids may hold the number of a coming (`randomness.coming`).
         decode: how files become pixels.
         input: how pixels are fitted.
         workers: threads; the number of cores (shared with the other processes of the training) when None.
         cache: where the pictures of the rows' table are kept; None to decode them each time.
+        change: pixels and the id as it was asked for -> pixels, run in the threads; they stay as they are when None.
         ahead: how many batches are read before they are asked for.
 
     Yields:
@@ -95,13 +98,15 @@ def load_batches(
     """
     kept = None if cache is None else cache.opened(decode, input)
 
-    def read(row: int) -> NDArray[np.uint8] | str:
+    def read(key: int) -> NDArray[np.uint8] | str:
+        row = plain(key)
         try:
-            return load(source(row), decode, input) if kept is None else kept.load(row, source(row))
+            pixels = load(source(row), decode, input) if kept is None else kept.load(row, source(row))
         except ImageError as error:
             return str(error)
+        return pixels if change is None else change(pixels, key)
 
-    tasks = ((rows, [int(row) for row in rows]) for rows in batches)
+    tasks = ((plain(keys), [int(key) for key in keys]) for keys in batches)
     for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours()), ahead):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]

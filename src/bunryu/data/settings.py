@@ -6,26 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bunryu.config import Settings
+from bunryu.config import Settings, Size, parse_size
+from bunryu.operations import TORCHVISION_ONLY, Ops, read_ops
 
-Size = tuple[int, int]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-
-
-def parse_size(value: Any) -> Any:
-    """Read ``224`` or ``256x192`` (height x width) as a pair."""
-    if isinstance(value, int):
-        return (value, value)
-    if isinstance(value, str):
-        parts = value.lower().replace("×", "x").split("x")
-        if len(parts) in (1, 2) and all(part.strip().isdigit() for part in parts):
-            numbers = [int(part) for part in parts]
-            return (numbers[0], numbers[-1])
-        raise ValueError(f"expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received {value!r}")
-    return value
 
 
 class DataSettings(Settings):
@@ -67,6 +54,9 @@ class DataSettings(Settings):
     cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
     """Disk space in GB, in the user's cache folder, for features of frozen backbones and for decoded pictures, so
     that the next run starts at once; the longest unused are removed. Nothing is kept when 0."""
+    balance_to: Annotated[int, Field(ge=1)] | None = None
+    """Augmented copies of training rows are added in each epoch until every class has so many rows; the originals stay,
+    and so do classes with more. Nothing is written to disk. Not with train.sampler=class_aware."""
     pixel_cache: Literal["auto", "on", "off"] = "auto"
     """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
     bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
@@ -132,6 +122,11 @@ class InputSettings(Settings):
     """Height and width in pixels: one number, or HEIGHTxWIDTH. What the weights expect when null."""
     channels: Literal["rgb", "grey"] = "rgb"
     """Three colour channels or one grey channel."""
+    center_crop: Annotated[Size, BeforeValidator(parse_size)] | None = Field(
+        None, json_schema_extra={"type": "integer or HEIGHTxWIDTH | null"}
+    )
+    """First take the middle of each picture, so many of its own pixels high and wide (all of it where it has fewer);
+    in training and in use. Not when null."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
     """Keep the aspect and cut the edges, stretch to fit, or keep all of it and pad."""
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -161,6 +156,8 @@ class InputSettings(Settings):
             raise ValueError(f"input.std must be above 0, received {self.std}")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
+        if self.center_crop is not None and min(self.center_crop) < 1:
+            raise ValueError(f"input.center_crop must be at least 1 pixel, received {list(self.center_crop)}")
         if self.fit != "crop" and self.crop_pct is not None:
             raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
         return self
@@ -169,6 +166,18 @@ class InputSettings(Settings):
 class AugmentSettings(Settings):
     """Random changes of training pictures, drawn for each row and epoch. Nothing is random elsewhere."""
 
+    preset: Literal["none", "light", "medium", "heavy", "trivial_augment", "rand_augment"] | None = None
+    """A whole choice in place of the fields below (and of what the recipe says of them). none; light: crops and mirror
+    images; medium, heavy: with turns, brightness, contrast, saturation, and more of each (heavy: hue and erasing too);
+    trivial_augment (Mueller & Hutter 2021), rand_augment (Cubuk et al. 2020): after a crop and a mirror image."""
+    ops: Annotated[Ops | None, BeforeValidator(read_ops)] = Field(
+        None, json_schema_extra={"type": "list of NAME or {NAME: {PARAMETER: VALUE}} | null"}
+    )
+    """Operations in this order, in place of the fields below: `[hflip, {rotate: {degrees: 15}}]`. Names: see
+    docs/training.md; or classes of the backend. They run picture by picture in the threads that decode."""
+    backend: Literal["torchvision", "albumentations"] = "torchvision"
+    """What carries out augment.ops: torchvision's transforms.v2, or albumentations (pip install
+    'bunryu[albumentations]')."""
     crop_scale: tuple[Positive, Positive] | None = (0.35, 1.0)
     """Random resized crop: smallest and largest share of the area; off when null."""
     crop_ratio: tuple[Positive, Positive] = (0.75, 1.3333)
@@ -192,6 +201,43 @@ class AugmentSettings(Settings):
     erase_scale: tuple[Positive, Positive] = (0.02, 0.33)
     """Smallest and largest share of the area that erasing takes."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _off_unless_given(cls, values: Any) -> Any:
+        """With a preset or operations the fields are off, not at their defaults."""
+        asked = isinstance(values, dict) and (values.get("ops") is not None or values.get("preset") is not None)
+        return {**_FIELDS_OFF, **values} if asked else values
+
+    @model_validator(mode="after")
+    def _once(self) -> AugmentSettings:
+        chosen = [name for name in ("preset", "ops") if getattr(self, name) is not None]
+        if len(chosen) == 2:
+            raise ValueError(f"augment.preset={self.preset} and augment.ops came both; give one")
+        for name in type(self).model_fields if chosen else ():
+            off = _FIELDS_OFF.get(name, type(self).model_fields[name].default)
+            if name not in ("preset", "ops", "backend") and getattr(self, name) != off:
+                raise ValueError(
+                    f"augment.{chosen[0]} and augment.{name} came both, and augment.{chosen[0]} says all; leave one "
+                    f"out (augment.{chosen[0]}=null, augment.{name}={'null' if off is None else off})"
+                )
+        if self.backend == "albumentations" and self.ops is None:
+            raise ValueError("augment.backend=albumentations carries out augment.ops, and there are none; give them")
+        theirs = [name for item in self.ops or [] for name in item if name in TORCHVISION_ONLY]
+        if self.backend == "albumentations" and theirs:
+            raise ValueError(
+                f"augment.ops: {theirs[0]} is torchvision's; leave it out, or set augment.backend=torchvision"
+            )
+        return self
+
+    def settled(self, channels: Literal["rgb", "grey"] = "rgb") -> AugmentSettings:
+        """Return the same without a preset: with what it stands for. Grey pictures have no saturation and hue."""
+        if self.preset is None:
+            return self
+        chosen = _PRESETS[self.preset]
+        return AugmentSettings(
+            **{name: value for name, value in chosen.items() if channels == "rgb" or name not in ("saturation", "hue")}
+        )
+
     @model_validator(mode="after")
     def _ordered(self) -> AugmentSettings:
         for name in ("crop_scale", "crop_ratio", "erase_scale"):
@@ -203,6 +249,25 @@ class AugmentSettings(Settings):
             if pair is not None and pair[1] > 1.0:
                 raise ValueError(f"augment.{name} is a share of the area, at most 1, received {list(pair)}")
         return self
+
+
+_FIELDS_OFF: dict[str, Any] = {"crop_scale": None, "hflip": 0.0}
+"""Of the fields that are on unless they are switched off."""
+_PRESETS: dict[str, dict[str, Any]] = {
+    "none": _FIELDS_OFF,
+    "light": {"crop_scale": (0.5, 1.0), "hflip": 0.5},
+    "medium": {
+        "crop_scale": (0.35, 1.0), "hflip": 0.5, "rotate": 10, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2,
+    },
+    "heavy": {
+        "crop_scale": (0.2, 1.0), "hflip": 0.5, "rotate": 20, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
+        "hue": 0.05, "erase": 0.25,
+    },
+    "trivial_augment": {"ops": ["random_resized_crop", "hflip", "trivial_augment"]},
+    "rand_augment": {"ops": ["random_resized_crop", "hflip", "rand_augment"]},
+}  # fmt: skip
+NO_AUGMENT = AugmentSettings(**_FIELDS_OFF)
+"""Pictures as validation sees them."""
 
 
 class DecodeSpec(Settings):
@@ -220,6 +285,7 @@ class InputSpec(Settings):
     height: int
     width: int
     channels: Literal["rgb", "grey"] = "rgb"
+    center_crop: tuple[int, int] | None = None
     fit: Literal["crop", "stretch", "pad"] = "crop"
     crop_pct: float = 1.0
     pad_colour: Colour = (0, 0, 0)

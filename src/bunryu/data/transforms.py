@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu.data.settings import AugmentSettings, InputSpec
+from bunryu.operations import cuts
 from bunryu.randomness import uniforms
 
 Parameters = dict[str, NDArray[np.float32]]
@@ -24,10 +25,10 @@ _DRAWS = 16  # fixed, so that switching one operation on does not move another's
 def canvas(input: InputSpec, augment: AugmentSettings) -> InputSpec:
     """Return how training pictures are fitted before augmentation.
 
-    With a random resized crop they keep the margin that the centre crop of validation cuts away; without one
-    they are exactly what validation sees.
+    With a random resized crop (or an operation that cuts) they keep the margin that the centre crop of validation
+    cuts away; without one they are exactly what validation sees.
     """
-    if augment.crop_scale is None or input.fit != "crop":
+    if (augment.crop_scale is None and not cuts(augment.ops or [])) or input.fit != "crop":
         return input
     return input.model_copy(
         update={

@@ -177,6 +177,7 @@ def plot_examples(
     path: Path,
     *,
     of: str,
+    what: str = "examples",
     note: str = "",
 ) -> None:
     """Draw up to 24 images in a grid, each under its title.
@@ -187,13 +188,14 @@ def plot_examples(
         right: whether the answer is right (green, ✓), wrong (orange, ✗) or not known (None).
         path: the PNG to write.
         of: the run and the split.
+        what: what they are, in the title.
         note: how the images were chosen.
     """
     shown = list(zip(images, titles, right, strict=True))[:_MOST_EXAMPLES]
     columns = min(max(len(shown), 1), 6)
     lines = max((title.count("\n") + 1 for _, title, _ in shown), default=1)
     rows = math.ceil(max(len(shown), 1) / columns)
-    figure = sheet(1.9 * columns, (1.75 + 0.17 * lines) * rows, of, "examples", note)
+    figure = sheet(1.9 * columns, (1.75 + 0.17 * lines) * rows, of, what, note)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])  # not drawn, but the layout looks at each of them

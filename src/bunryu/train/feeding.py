@@ -20,18 +20,19 @@ from torch import nn
 
 from bunryu import console, ranks
 from bunryu.data.loading import load_batches, require_read
+from bunryu.data.pipelines import pipeline
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import AugmentSettings, InputSpec
+from bunryu.data.settings import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
 from bunryu.kept import kept, key_of_facts
+from bunryu.randomness import comings, key_of, plain
 from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
 from bunryu.train.prefetch import prefetched
-from bunryu.train.sampling import plain
 from bunryu.train.settings import Stage, size_at
 
 Rows = NDArray[np.int64]
@@ -83,12 +84,17 @@ class Pictures:
 
     def _made(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
-        asked = map(plain, batches)
-        read = load_batches(self.table.file, asked, decode, spec, workers=self.workers, cache=self.cache)
+        change = None
+        if self.augment.ops is not None:
+            operations = pipeline(self.augment, self.input)
+            change = lambda pixels, key: operations(pixels, key_of(self.seed, "augment", epoch, key))  # noqa: E731
+        read = load_batches(
+            self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache, change=change
+        )
         for keys, batch in zip(batches, read, strict=True):
             require_read(batch.failed, self.table.file)
             pixels = to_device(batch.pixels_BHWC, self.model.device)
-            if not len(batch.rows):  # a process without a part of a short batch
+            if change is not None or not len(batch.rows):  # a process without a part of a short batch has none
                 yield pixels, batch.rows
                 continue
             parameters = draw(self.augment, self.seed, epoch, keys)
@@ -127,10 +133,15 @@ class Features:
     val_NF: torch.Tensor
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
-        """Yield features (B, F) of the epoch's view."""
-        view_NF = self.views_VNF[epoch % len(self.views_VNF)]
-        for rows in map(plain, batches):
-            yield view_NF[torch.from_numpy(self.place[rows]).to(view_NF.device)], rows
+        """Yield features (B, F) of the epoch's view; a row that comes again, of the next."""
+        device = self.views_VNF.device
+        for keys in batches:
+            rows = plain(keys)
+            views = (epoch + comings(keys)) % len(self.views_VNF)
+            yield (
+                self.views_VNF[torch.from_numpy(views).to(device), torch.from_numpy(self.place[rows]).to(device)],
+                rows,
+            )
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Run the head."""
@@ -156,7 +167,7 @@ def pictures(
         model=model,
         forward=compiled(model.net) if settings.train.compile else model.net,
         input=model.sealed.input,
-        augment=settings.augment,
+        augment=settings.augment.settled(model.sealed.input.channels),
         seed=settings.train.seed,
         table=table,
         val_rows=val_rows,
@@ -189,10 +200,6 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
         return feed
     height, width = size_at(stage.sizes, epoch, int(stage.epochs or 1))
     return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
-
-
-NO_AUGMENT = AugmentSettings(crop_scale=None, hflip=0.0)
-"""Pictures as validation sees them."""
 
 
 def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:

@@ -6,6 +6,7 @@ heads, each of which learns what it means in its own column. So sampling, mixing
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,11 @@ class HeadLosses:
     def one(cls, loss: Loss) -> HeadLosses:
         """Return a loss as that of the only head."""
         return cls([loss], [], loss.counts_K)
+
+    def of_rows_once(self, target_N: torch.Tensor) -> HeadLosses:
+        """Return the losses of rows that come once each, head by head; see `Loss.of_rows_once`."""
+        parts = zip(self.heads, self.targets(target_N), strict=True)
+        return dataclasses.replace(self, heads=[loss.of_rows_once(part) for loss, part in parts])
 
     def sizes(self) -> list[int]:
         """Return the number of outputs of each head."""

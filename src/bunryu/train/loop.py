@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from bunryu import console, ranks
-from bunryu.randomness import key_of
+from bunryu.randomness import key_of, plain
 from bunryu.storage import read_jsonl
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
@@ -22,7 +22,7 @@ from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
 from bunryu.train.remembering import answering, next_stage, remember
-from bunryu.train.sampling import epoch_rows, plain
+from bunryu.train.sampling import epoch_rows
 from bunryu.train.saving import pause, save, stop_if_asked
 from bunryu.train.settings import with_given
 from bunryu.train.showing import epoch_line, header_line, loss_note
@@ -94,12 +94,13 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
     """Train for (the rest of) one epoch; return its row of the history."""
     settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
     assert state.optimizer is not None
-    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs)
+    balance_to = job.settings.data.balance_to
+    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs, balance_to)
     batches = in_batches(order, settings.batch_size)
     updates = -(-len(batches) // settings.accumulate)
     training_mode(job.model.net, stage)
     start = saved = time.monotonic()
-    with console.working(f"{stage.name} {progress.total_epochs + 1}", len(job.rows)) as task:
+    with console.working(f"{stage.name} {progress.total_epochs + 1}", len(order)) as task:
         task.skip(sum(map(len, batches[: progress.step])))
         mine = [part(batch) for batch in batches[progress.step :]]
         for x, rows in feed.batches(mine, progress.total_epochs):
@@ -123,7 +124,8 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     """Solve the head on the features (a linear probe) instead of an epoch; return its row of the history."""
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
-    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, job.settings.train.seed)
+    loss = job.loss.of_rows_once(target_N)
+    sums = solve_into(job.model.net, feed.views_VNF, target_N, loss, job.settings.train.seed)
     state.progress.sums = ranks.from_first(sums)
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:

@@ -1,37 +1,35 @@
 """Which rows an epoch has, and in what order.
 
 A row that comes again within an epoch has the number of its coming in the high bits of its id, so that it is
-augmented anew; `plain` takes that away.
+augmented anew; see `randomness.coming`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.randomness import generator
+from bunryu.randomness import coming, generator
 from bunryu.train.settings import TrainSettings
 
 Rows = NDArray[np.int64]
-_BITS = 40
 
 
-def plain(rows: Rows) -> Rows:
-    """Return the ids in the table."""
-    return rows & ((1 << _BITS) - 1)
-
-
-def epoch_rows(rows: Rows, target_N: Rows, settings: TrainSettings, epoch: int) -> Rows:
-    """Return an epoch's rows in random order: as many as there are, by `train.sampler`.
+def epoch_rows(rows: Rows, target_N: Rows, settings: TrainSettings, epoch: int, balance_to: int | None = None) -> Rows:
+    """Return an epoch's rows in random order: as many as there are, by `train.sampler`, and copies of `balance_to`.
 
     Args:
         rows: ids of the training rows.
         target_N: their classes.
         settings: sampler, sampler_power and seed.
         epoch: counted over the whole run.
+        balance_to: how many rows each class has at least; see `balanced`.
     """
     if settings.sampler == "shuffle":
-        return rows[generator(settings.seed, "order", epoch).permutation(len(rows))]
+        every = rows if balance_to is None else balanced(rows, target_N, balance_to, settings.seed, epoch)
+        return every[generator(settings.seed, "order", epoch).permutation(len(every))]
     return class_aware(rows, target_N, settings.sampler_power, settings.seed, epoch)
 
 
@@ -52,8 +50,29 @@ def class_aware(rows: Rows, target_N: Rows, power: float, seed: int, epoch: int)
     for k, wanted in zip(classes, np.diff(edges, prepend=0), strict=True):
         own = rows[target_N == k]
         turns = -(-int(wanted) // len(own))
-        comings = [own[draw.permutation(len(own))] | (turn << _BITS) for turn in range(turns)]
+        comings = [coming(own[draw.permutation(len(own))], turn) for turn in range(turns)]
         picked += [np.concatenate(comings)[:wanted]] if comings else []
         places.append((np.arange(wanted) + draw.random()) / max(int(wanted), 1))
     order = np.argsort(np.concatenate(places), kind="stable")
     return np.concatenate(picked)[order]
+
+
+def balanced(rows: Rows, target_N: Rows, to: int, seed: int, epoch: int) -> Rows:
+    """Return the rows and after them copies, until each class has `to`: all of its rows are copied before any again.
+
+    A copy is the row's next coming, so that it is augmented anew. Classes with more are whole, and have no copies.
+    """
+    draw = generator(seed, "balance", epoch)
+    copies = [rows]
+    for k in np.unique(target_N):
+        own = rows[target_N == k]
+        missing = max(to - len(own), 0)
+        turns = -(-missing // len(own))
+        again = [coming(own[draw.permutation(len(own))], turn + 1) for turn in range(turns)]
+        copies += [np.concatenate(again)[:missing]] if again else []
+    return np.concatenate(copies)
+
+
+def epoch_counts(counts: Sequence[int] | Rows, balance_to: int | None) -> list[int]:
+    """Return how many rows of each class an epoch has, copies included; a class without rows has no copies."""
+    return [max(int(count), balance_to or 0) if count else 0 for count in counts]

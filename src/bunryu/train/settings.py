@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from bunryu.config import Settings
-from bunryu.data.settings import Size, parse_size
+from bunryu.config import Settings, Size, parse_size
 from bunryu.errors import count
 
 Positive = Annotated[float, Field(gt=0.0)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from bunryu.console import duration
+from bunryu.data.settings import NO_AUGMENT
 from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress
-from bunryu.train.feeding import NO_AUGMENT
 from bunryu.train.settings import Stage
 
 
@@ -15,7 +15,7 @@ def loss_note(settings: RunSettings) -> str:
     """Say what makes the training loss and accuracy another figure than those of validation."""
     plain = [stage.name for stage in settings.train.stages if stage.views == 0]
     augmented = "augmentation" + (f" (not in {' and '.join(plain)})" if plain else "")
-    used = [augmented] if settings.augment != NO_AUGMENT else []
+    used = [augmented] if settings.augment.settled() != NO_AUGMENT else []
     used += [] if settings.loss.name == "cross_entropy" else [f"{settings.loss.name.replace('_', '-')} loss"]
     used += [] if settings.mix.name == "none" else ["mixing"]
     used += ["label smoothing"] if settings.loss.label_smoothing else []

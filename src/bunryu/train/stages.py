@@ -14,6 +14,7 @@ from bunryu.models.build import Classifier
 from bunryu.randomness import generator
 from bunryu.settings import RunSettings
 from bunryu.train.heads import HeadLosses
+from bunryu.train.sampling import epoch_counts
 from bunryu.train.settings import Stage
 from bunryu.train.state import Job
 
@@ -51,7 +52,8 @@ def on_rows(job: Job, stage: Stage) -> Job:
             rows, val_rows = job.val_rows, job.rows
         case "all":
             rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
-    counts = np.bincount(job.target[rows], minlength=len(job.model.classes)).tolist()
+    own = np.bincount(job.target[rows], minlength=len(job.model.classes))
+    counts = epoch_counts(own, job.settings.data.balance_to)
     sealed = job.model.sealed
     loss = HeadLosses.prepare(job.settings.loss, counts, sealed.heads, sealed.attributes, job.model.device)
     return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
