@@ -78,6 +78,11 @@ class RunSettings(Settings):
                 f"data.balance_to={self.data.balance_to} and train.sampler=class_aware both decide how often a class "
                 "comes; leave one out"
             )
+        if self.data.balance_to is not None and self.folds.k and self.decision.tau is not None:
+            raise ValueError(
+                "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
+                "of its own; leave out one of the two"
+            )
         solved = any(stage.solve for stage in self.train.stages)
         if self.data.balance_to is not None and self.loss.name == "soft_f1" and solved:
             raise ValueError(
