@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bunryu.config import build, dump_yaml, load_yaml
+from bunryu.config import build, dump_yaml, load_yaml, value_text
 from bunryu.data.settings import NO_AUGMENT, AugmentSettings
 from bunryu.errors import ConfigError
 from bunryu.operations import OPERATIONS
@@ -83,6 +83,16 @@ def test_presets_are_what_they_say() -> None:
 def test_what_is_wrong_is_told_with_the_nearest_right(pairs: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         load_settings(pairs)
+
+
+def test_the_page_has_every_operation_with_its_defaults() -> None:
+    page = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    for name, kind in OPERATIONS.items():
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert line.endswith(f"| {(kind.__doc__ or '').strip()} |")
+        for key, info in kind.model_fields.items():
+            told = "HEIGHTxWIDTH" if info.is_required() else value_text(info.default)
+            assert f"`{key}: {told}`" in line or (key, told) == ("p", "1.0"), (name, key)
 
 
 def test_every_operation_says_what_it_does() -> None:
