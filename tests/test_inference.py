@@ -247,7 +247,7 @@ def test_out_of_memory_says_what_to_lower(
     with pytest.raises(DeviceError, match=r"train\.batch_size=6\..*train\.batch_size=3 "), memory_advice(6):
         ours.predict(pictures)
     gpu = pytest.raises(DeviceError, match=r"on cuda .*--batch-size 4\), or compute with --device cpu")
-    with gpu, inference._memory_advice(8, torch.device("cuda")):
+    with gpu, inference.memory_advice(8, torch.device("cuda")):
         fail()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bunryu.config import build, dump_yaml, load_yaml
+from bunryu.config import build, dump_yaml, load_yaml, value_text
 from bunryu.data.settings import NO_AUGMENT, AugmentSettings
 from bunryu.errors import ConfigError
 from bunryu.operations import OPERATIONS
@@ -76,12 +76,23 @@ def test_presets_are_what_they_say() -> None:
         (("augment.ops=[{hflip: {}, vflip: {}}]",), "operation 1: expected NAME or {NAME: {PARAMETER: VALUE}}"),
         (("augment.preset=hard",), "augment.preset: expected none, light, medium, heavy, trivial_augment"),
         (("data.balance_to=9", "train.sampler=class_aware"), "data.balance_to=9 and train.sampler=class_aware both"),
+        (("data.balance_to=9", "folds.k=3", "decision.tau=1"), "data.balance_to gives each fold counts of its own"),
         (("data.balance_to=9", "loss.name=soft_f1", "loss.label_smoothing=0"), "data.balance_to weights the rows of a"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_nearest_right(pairs: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         load_settings(pairs)
+
+
+def test_the_page_has_every_operation_with_its_defaults() -> None:
+    page = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    for name, kind in OPERATIONS.items():
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert line.endswith(f"| {(kind.__doc__ or '').strip()} |")
+        for key, info in kind.model_fields.items():
+            told = "HEIGHTxWIDTH" if info.is_required() else value_text(info.default)
+            assert f"`{key}: {told}`" in line or (key, told) == ("p", "1.0"), (name, key)
 
 
 def test_every_operation_says_what_it_does() -> None:

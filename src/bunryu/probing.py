@@ -159,6 +159,11 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
             "give model.weights=RUN, a run of yours."
         )
+    if settings.data.balance_to is not None:
+        raise ConfigError(
+            f"data.balance_to={settings.data.balance_to}: probe sees each picture once, as it is; it compares class "
+            "weights instead. Leave it out."
+        )
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)
     for name in ("heads", "model", "weights", "input", "device"):

@@ -78,6 +78,11 @@ class RunSettings(Settings):
                 f"data.balance_to={self.data.balance_to} and train.sampler=class_aware both decide how often a class "
                 "comes; leave one out"
             )
+        if self.data.balance_to is not None and self.folds.k and self.decision.tau is not None:
+            raise ValueError(
+                "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
+                "of its own; leave out one of the two"
+            )
         solved = any(stage.solve for stage in self.train.stages)
         if self.data.balance_to is not None and self.loss.name == "soft_f1" and solved:
             raise ValueError(
@@ -142,6 +147,10 @@ class RunSettings(Settings):
     def _no_validation(self) -> bool:
         """Return whether no data can hold validation rows. (A single source may have a val/ or a split column.)"""
         return self.data.train is not None and self.data.val is None and self.split.file is None
+
+
+_SUITABLE = ("default", "scratch")
+"""The recipes that are chosen where none is named."""
 
 
 def recipe_names() -> list[str]:
@@ -290,7 +299,7 @@ def recipe_text(name: str) -> str:
 def defaults(key: Key) -> str:
     """Say what a key is where nobody sets it: ``3e-4 in recipe default, 2e-3 in scratch``, ``default null``."""
     found: dict[str, str] = {}
-    for name in recipe_names():
+    for name in _SUITABLE:
         value: Any = load_yaml(_recipe_file(name)).values
         for part in key.name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -298,7 +307,7 @@ def defaults(key: Key) -> str:
             found[name] = value_text(value)
     if not found:
         return f"default {key.default}"
-    rest = [] if len(found) == len(recipe_names()) else [f"else {key.default}"]
+    rest = [] if len(found) == len(_SUITABLE) else [f"else {key.default}"]
     return ", ".join([*(f"{value} in recipe '{name}'" for name, value in found.items()), *rest])
 
 
