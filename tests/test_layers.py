@@ -47,8 +47,8 @@ NAMES = {name for name, _ in modules()}
 
 
 def unit(name: str) -> str:
-    """Return what a module counts as: a settings.py, its room, or itself."""
-    if name.rsplit(".", 1)[-1] == SETTINGS:
+    """Return what a module counts as: settings (a settings.py, train/stage_settings.py), its room, or itself."""
+    if name.rsplit(".", 1)[-1].endswith(SETTINGS):
         return SETTINGS
     return name.split(".", 1)[0]
 

@@ -23,7 +23,7 @@ from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import read_jsonl
 from bunryu.train import device
-from bunryu.train.settings import size_at
+from bunryu.train.stage_settings import size_at
 
 SMALL = (
     *("train.device=cpu", "train.threads=1", "train.precision=fp32", "train.batch_size=8", "evaluate.bootstrap=0"),

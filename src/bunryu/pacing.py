@@ -29,7 +29,8 @@ from bunryu.planning import Plan
 from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.settings import Stage, size_at
+from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import size_at
 from bunryu.train.stages import epoch_batches
 
 _SPARE = 0.92

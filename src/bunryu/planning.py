@@ -33,7 +33,8 @@ from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
 from bunryu.train.heads import HeadLosses
-from bunryu.train.settings import Stage, stage_epochs
+from bunryu.train.settings import Stage, stage_epochs, with_average
+from bunryu.train.stage_settings import with_given
 from bunryu.train.stages import require_other_rows
 
 
@@ -99,6 +100,8 @@ def make_plan(
         require_fit(net, architecture, size)
     require_working(augment, spec)
     precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
+    if precision == "fp16" and any(with_given(settings.optim, s.optim).sam_rho for s in settings.train.stages):
+        raise ConfigError("optim.sam_rho does not go with train.precision=fp16, whose gradients are scaled. Use bf16.")
     sealed = Sealed(
         architecture=architecture,
         heads=heads.heads,
@@ -290,6 +293,7 @@ def _require_validation(settings: RunSettings, table: Table) -> None:
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:
-    """Return the stages with whole numbers of epochs; those with none are left out."""
+    """Return the stages with whole numbers of epochs, and that of train.swa; those with none are left out."""
     pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
-    return [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
+    stages = [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
+    return with_average(stages, settings.train)

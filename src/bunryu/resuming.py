@@ -178,6 +178,11 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
     stages = whole_stages(settings)
     if checkpoint.progress.stage < len(stages):
         raise RunError(f"{folder.path} has not finished; resume it without --more-epochs first.")
+    if settings.train.swa is not None:
+        raise RunError(
+            f"{folder.path} ends in an average of weights (train.swa), which is not trained further. "
+            f"Start a new run from it: model.weights={typed(folder.path)}"
+        )
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]
     sizes = last.sizes and last.sizes[-1:]

@@ -21,14 +21,8 @@ from bunryu.data.settings import (
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
 from bunryu.models.settings import SCRATCH, ModelSettings
-from bunryu.train.settings import (
-    LossSettings,
-    MixSettings,
-    OptimSettings,
-    ScheduleSettings,
-    TrainSettings,
-    with_given,
-)
+from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
+from bunryu.train.stage_settings import with_given
 
 
 class RunSettings(Settings):
@@ -67,6 +61,7 @@ class RunSettings(Settings):
         if self.loss.name == "soft_f1" and self.train.accumulate > 1:
             raise ValueError("loss.name=soft_f1 is a figure of the whole batch; set train.accumulate=1")
         for stage in self.train.stages:
+            self._sharpness(with_given(self.optim, stage.optim))
             given = stage.optim.model_fields_set if stage.optim else ()
             if stage.freeze == "backbone" and "lr" in given and with_given(self.optim, stage.optim).head_lr:
                 raise ValueError(
@@ -143,6 +138,12 @@ class RunSettings(Settings):
         if self.name or not source:
             return self.name or "data"
         return Path(source).name if Path(source).is_dir() else Path(source).stem
+
+    def _sharpness(self, optim: OptimSettings) -> None:
+        if optim.sam_rho and self.train.accumulate > 1:
+            raise ValueError("optim.sam_rho climbs from the gradient of a whole batch; set train.accumulate=1")
+        if optim.sam_adaptive and not optim.sam_rho:
+            raise ValueError("optim.sam_adaptive is a kind of SAM; give optim.sam_rho, such as 0.5")
 
     def _no_validation(self) -> bool:
         """Return whether no data can hold validation rows. (A single source may have a val/ or a split column.)"""

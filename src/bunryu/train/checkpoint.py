@@ -38,6 +38,7 @@ class Progress:
         plateau_stale: the same since the last drop of the plateau schedule.
         plateau_drops: drops of the plateau schedule in the stage.
         history: rows of history.jsonl that belong to this state.
+        averaged: epochs whose weights are in the average (`train.swa`).
         ended_by: why it ended, in words.
         spent_seconds: time of the unfinished epoch, for its history row.
     """
@@ -56,6 +57,7 @@ class Progress:
     plateau_stale: int = 0
     plateau_drops: int = 0
     history: int = 0
+    averaged: int = 0
     ended_by: str = ""
     spent_seconds: float = 0.0
 
@@ -68,6 +70,7 @@ class Checkpoint:
     sealed: Sealed
     net: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
     optimizer_tensors: dict[str, torch.Tensor]
     optimizer: dict[str, Any] | None
     scaler: dict[str, Any]
@@ -81,6 +84,7 @@ def save_checkpoint(
     optimizer: optim.Optimizer | None,
     scaler: dict[str, Any],
     ema: nn.Module | None = None,
+    average: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write the state atomically. `optimizer` is None between two stages.
 
@@ -92,6 +96,7 @@ def save_checkpoint(
     tensors = {f"net.{name}": value for name, value in separate(net.state_dict()).items()}
     if ema is not None:
         tensors |= {f"ema.{name}": value for name, value in separate(ema.state_dict()).items()}
+    tensors |= {f"average.{name}": value.cpu() for name, value in (average or {}).items()}
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
@@ -145,6 +150,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             sealed=Sealed.model_validate_json(metadata["sealed"]),
             net=_of("net.", tensors),
             ema=_of("ema.", tensors),
+            average=_of("average.", tensors),
             optimizer_tensors={name: value for name, value in tensors.items() if name.startswith("optim.")},
             optimizer=json.loads(metadata["optimizer"]),
             scaler=json.loads(metadata["scaler"]),

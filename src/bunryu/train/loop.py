@@ -14,18 +14,20 @@ from torch import nn
 from bunryu import console, ranks
 from bunryu.randomness import key_of, plain
 from bunryu.storage import read_jsonl
+from bunryu.train.averaging import collect, factor, settle
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.mixing import mix
-from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
+from bunryu.train.optim import create_optimizer, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
 from bunryu.train.probe import solve_into
 from bunryu.train.remembering import answering, next_stage, remember
 from bunryu.train.sampling import epoch_rows
 from bunryu.train.saving import pause, save, stop_if_asked
-from bunryu.train.settings import with_given
+from bunryu.train.sharpness import nearby_worst
 from bunryu.train.showing import epoch_line, header_line, loss_note
+from bunryu.train.stage_settings import AverageStage, with_given
 from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
 from bunryu.train.state import Job, State
 
@@ -55,8 +57,11 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             if stage.solve:
                 assert isinstance(feed, Features)
                 row = solve_epoch(here, state, feed)
+            elif isinstance(stage, AverageStage):
+                row = average_epoch(here, state, feed)
             else:
                 row = train_epoch(here, state, at_epoch(feed, stage, progress.epoch))
+                collect(job, state)
             if len(here.val_rows):
                 row |= {
                     f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
@@ -87,7 +92,8 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     if ema is not None:
         ema.module.load_state_dict(checkpoint.ema)
     history = read_jsonl(job.folder / "history.jsonl")[: checkpoint.progress.history]
-    return State(checkpoint.progress, scaler, ema, history)
+    average = {name: value.to(job.model.device) for name, value in checkpoint.average.items()}
+    return State(checkpoint.progress, scaler, ema, history, average=average or None)
 
 
 def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
@@ -133,6 +139,13 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     return history_row(job, state, time.monotonic() - start) | {"lr": None, "head_lr": None}  # none was needed
 
 
+def average_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
+    """Make the averaged weights ready instead of an epoch; return its row of the history."""
+    start = time.monotonic()
+    state.progress.sums = settle(job, state, feed)
+    return history_row(job, state, time.monotonic() - start) | {"lr": None, "head_lr": None}
+
+
 def history_row(job: Job, state: State, seconds: float) -> dict[str, Any]:
     """Return an epoch's row of the history, but for validation."""
     progress, sums = state.progress, state.progress.sums
@@ -151,12 +164,20 @@ def history_row(job: Job, state: State, seconds: float) -> dict[str, Any]:
 
 def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[np.int64], group_rows: int) -> None:
     """Add the gradient of this process's part of a batch. Dropout draws are named by epoch and step (and process),
-    so resuming repeats them.
+    so resuming repeats them, and so does the second pass of SAM.
     """
     progress = state.progress
     process = (ranks.rank(),) if ranks.world() > 1 else ()
-    torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step, *process))
-    found = learn_from(job, state, feed, x, rows, group_rows) if len(rows) else (0.0, 0.0)
+
+    def learned() -> tuple[float, float]:
+        torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step, *process))
+        return learn_from(job, state, feed, x, rows, group_rows) if len(rows) else (0.0, 0.0)
+
+    found = learned()
+    optim = with_given(job.settings.optim, job.stages[progress.stage].optim)
+    if optim.sam_rho:
+        with nearby_worst(job.model.net, optim.sam_rho, optim.sam_adaptive):
+            learned()
     for name, value in zip(("loss", "correct", "rows"), ranks.total(*found, len(rows)), strict=True):
         progress.sums[name] += value
 
@@ -201,11 +222,3 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
     state.progress.updates += 1
     if state.ema is not None:
         state.ema.update(job.model.net, state.progress.updates)
-
-
-def factor(job: Job, progress: Progress, updates: int, group: int) -> float:
-    """Return the schedule's factor for one update."""
-    stage = job.stages[progress.stage]
-    schedule = with_given(job.settings.schedule, stage.schedule)
-    epochs = int(stage.epochs or 0)
-    return lr_factor(schedule, progress.epoch * updates + group, updates, epochs, progress.plateau_drops)

@@ -9,7 +9,8 @@ from torch import nn
 
 from bunryu import console
 from bunryu.inference import Model
-from bunryu.train.settings import LOWER_IS_BETTER, Stage, size_at, with_given
+from bunryu.train.settings import LOWER_IS_BETTER, Stage
+from bunryu.train.stage_settings import AverageStage, size_at, with_given
 from bunryu.train.state import Job, State
 
 
@@ -30,7 +31,7 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
         state.unsaved["best"] = weights(job, state)
     if better(job, value, progress.stage_best):
         progress.stage_best, progress.stale_epochs, progress.plateau_stale = value, 0, 0
-        if keeps_each(job.stages) and clean(stage) and not stage.solve:
+        if keeps_each(job.stages) and clean(stage) and trains(stage):
             state.unsaved[f"stage-{progress.stage + 1}-{stage.name}"] = weights(job, state)
     else:
         progress.stale_epochs, progress.plateau_stale = progress.stale_epochs + full, progress.plateau_stale + 1
@@ -49,6 +50,8 @@ def next_stage(job: Job, state: State, *, why: str) -> None:
     progress = state.progress
     if why:
         console.say(f"stage '{job.stages[progress.stage].name}' ends after epoch {progress.total_epochs}: {why}")
+    if isinstance(job.stages[progress.stage], AverageStage):
+        state.average, progress.averaged = None, 0
     progress.stage += 1
     progress.epoch, progress.stage_best = 0, None
     progress.stale_epochs = progress.plateau_stale = progress.plateau_drops = 0
@@ -65,12 +68,17 @@ def clean(stage: Stage) -> bool:
 
 def keeps_each(stages: list[Stage]) -> bool:
     """Return whether the best of each stage is kept: where several stages train."""
-    return sum(not stage.solve for stage in stages) > 1
+    return sum(map(trains, stages)) > 1
+
+
+def trains(stage: Stage) -> bool:
+    """Return whether the stage trains, instead of solving a head or averaging what another one trained."""
+    return not stage.solve and not isinstance(stage, AverageStage)
 
 
 def kept_told(stages: list[Stage], net: nn.Module) -> str:
     """Say which weights are kept beside the best and the last state, and what disk they take; "" for none."""
-    of_stages = [stage.name for stage in stages if clean(stage) and not stage.solve] if keeps_each(stages) else []
+    of_stages = [stage.name for stage in stages if clean(stage) and trains(stage)] if keeps_each(stages) else []
     files = len(of_stages) + (bool(of_stages) or not clean(stages[-1]))
     if not files:
         return ""

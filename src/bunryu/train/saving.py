@@ -39,7 +39,7 @@ def save(job: Job, state: State) -> None:
     path = job.folder / "checkpoints" / "last.safetensors"
     ema = None if state.ema is None else state.ema.module
     scaler = state.scaler.state_dict()
-    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema)
+    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema, state.average)
     state.saved = time.monotonic()
 
 

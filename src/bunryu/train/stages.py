@@ -16,6 +16,7 @@ from bunryu.settings import RunSettings
 from bunryu.train.heads import HeadLosses
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import AverageStage
 from bunryu.train.state import Job
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
@@ -90,6 +91,9 @@ def stages_told(stages: list[Stage], net: Classifier) -> str:
     frozen = {"none": "", "statistics": ", BatchNorm statistics kept", "backbone": ", backbone frozen"}
     told = []
     for stage in stages:
+        if isinstance(stage, AverageStage):
+            told.append(f"{stage.name} (the average of its last epochs, not counted in train.epochs)")
+            continue
         last = stage.train_blocks
         part = f", the last {last} of {len(whole_blocks(net.backbone))} blocks and the head" if last else ""
         rows = {"train": "", "val": ", on the validation rows", "all": ", on training and validation rows"}[stage.rows]

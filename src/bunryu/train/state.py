@@ -61,6 +61,8 @@ class State:
     history: list[dict[str, Any]]
     optimizer: optim.Optimizer | None = None
     """None between two stages."""
+    average: dict[str, torch.Tensor] | None = None
+    """The mean of the weights so far, while a stage is averaged."""
     unsaved: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors."""
     written: int = 0
