@@ -120,6 +120,16 @@ def test_two_processes_end_where_one_does(nursery, photos, tmp_path):
     assert others == [], "the first process speaks alone"
 
 
+def test_two_climb_by_the_sum_of_their_gradients_and_average_alike(nursery, photos, tmp_path):
+    """SAM, SWA and a last stage on all rows: the same in two processes as in one."""
+    stages = "train.stages=[{name: all, epochs: 3}, {name: both, rows: all, epochs: 1}]"
+    args = (*SMALL, stages, "train.epochs=4", "train.swa=0.67", "optim.sam_rho=0.2")
+    nursery.finish("train", photos, "--out", tmp_path / "one", *args)
+    two = pair(nursery, "train", photos, "--out", tmp_path / "two", *args)
+    assert [process.code for process in two] == [0, 0], two
+    assert_close(tmp_path / "two", tmp_path / "one")
+
+
 def test_stopped_and_resumed_by_two_is_never_stopped(nursery, photos, tmp_path):
     whole = pair(nursery, "train", photos, "--out", tmp_path / "whole", *EVERYTHING)
     assert [process.code for process in whole] == [0, 0], whole
