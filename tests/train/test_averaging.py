@@ -159,7 +159,7 @@ def test_the_mean_has_one_memory_format() -> None:
     from bunryu.train.checkpoint import Progress
     from bunryu.train.settings import Stage, with_average
 
-    settings = load_settings(["train.swa=0.5", "train.epochs=4"])
+    settings = load_settings(["train.swa=0.5", "train.epochs=4", "train.ema=null"])
     net = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     job: Any = SimpleNamespace(
         model=SimpleNamespace(net=net),
