@@ -109,9 +109,7 @@ class TrainSettings(Settings):
                 raise ValueError("train.swa_lr is the rate of train.swa; give both, such as train.swa=0.25")
             return self
         if self.ema is not None:
-            raise ValueError(
-                "train.swa and train.ema both average the weights; set train.ema=null, or leave out train.swa"
-            )
+            raise ValueError("train.swa and train.ema both average weights; set train.ema=null or leave out train.swa")
         if self.patience or any(stage.patience for stage in self.stages):
             raise ValueError("train.swa averages a stage's last epochs, which patience may cut off; leave out one")
         both = zip(self.stages, stage_epochs(self), strict=True)
