@@ -87,9 +87,9 @@ def settle(job: Job, state: State, feed: Feed) -> dict[str, float]:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
-    batches = in_batches(
-        epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs), settings.batch_size
-    )
+    balance_to = job.settings.data.balance_to
+    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs, balance_to)
+    batches = in_batches(order, settings.batch_size)
     sums = {"loss": 0.0, "correct": 0.0, "rows": 0.0}
     for step, (x, rows) in enumerate(feed.batches(batches, progress.total_epochs)):
         torch.manual_seed(key_of(settings.seed, "dropout", progress.total_epochs, step))
