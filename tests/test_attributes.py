@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bunryu.models.record import read_sealed
 from conftest import TINY, refused
 
 SHAPES, COLOURS, DAYS = ("가로", "세로"), ("빨강", "초록", "파랑"), ("낮", "밤")
+PRODUCT = sorted(product(SHAPES, COLOURS, DAYS))
 LABELS = "data.label_columns=[모양, 색, 시간]"
 SETTINGS = (
     *(pair for pair in TINY if not pair.startswith(("train.epochs", "evaluate.bootstrap"))),
@@ -40,9 +42,10 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         line = pixels[at : at + 4] if shape == 0 else pixels[:, at : at + 4]
         line[..., colour] = 250
         Image.fromarray(pixels).save(folder / f"{i:03}.png")
-        rows.append([f"{i:03}.png", SHAPES[shape], COLOURS[colour], DAYS[day]])
+        labels = (SHAPES[shape], COLOURS[colour], DAYS[day])
+        rows.append([f"{i:03}.png", *labels, 100 + PRODUCT.index(labels)])
     with (folder / "표.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["path", "모양", "색", "시간"], *rows])
+        csv.writer(file).writerows([["path", "모양", "색", "시간", "번호"], *rows])
     return folder / "표.csv"
 
 
@@ -60,7 +63,7 @@ def test_the_record(run: Any) -> None:
     assert [part.classes for part in sealed.attributes] == [list(SHAPES), list(COLOURS), list(DAYS)]
     assert sealed.answer.column == "모양+색+시간"
     assert sealed.classes[0] == "가로+빨강+낮"
-    assert len(sealed.classes) == 12
+    assert sealed.answer.published == list(range(100, 112))
     for part in sealed.attributes:
         place = sealed.answer.column.split("+").index(part.column)
         assert [name.split("+")[place] for name in sealed.classes] == [part.classes[k] for k in part.of]
@@ -152,6 +155,37 @@ def test_mixing_sampling_and_logit_adjustment_know_the_heads(
         assert np.exp(-np.array(own)).sum() == pytest.approx(1)
 
 
+def test_folds_and_views_know_the_heads(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bunryu import folding
+    from bunryu.errors import Interrupted
+
+    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
+    stages = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
+    pairs = [pair for pair in SETTINGS if not pair.startswith(("split.val", "train.stages"))]
+    pairs += [stages, "model.heads=separate", "decision.tau=auto", "folds.k=3"]
+    carried_out, runs = folding.carry_out, []
+
+    def stop_at_the_second(run: Any, plan: Any) -> None:
+        runs.append(run.path.name)
+        if len(runs) == 2:
+            raise Interrupted("now")
+        carried_out(run, plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "carry_out", stop_at_the_second)
+        with pytest.raises(Interrupted):
+            bunryu.train(listed, *pairs, out=tmp_path / "folds", quiet=True)
+    run = bunryu.resume(tmp_path / "folds", quiet=True)
+    assert run.metrics["oof"]["attributes"]["색"]["accuracy"] > 0.9
+    assert run.metrics["oof"]["attributes"]["시간"]["better_than_chance"] is False
+    records = [read_sealed(tmp_path / f"folds/fold-{k}/model.safetensors") for k in (1, 2, 3)]
+    assert [len(sealed.heads) for sealed in records] == [3, 3, 3]
+    assert [sealed.answer.published for sealed in records] == [list(range(100, 112))] * 3
+    files = sorted(map(str, listed.parent.glob("00*.png")))
+    assert {"pred_모양", "pred_색"} <= set(run.predict(files).columns)
+    assert (run.predict(files, tta=["hflip"])["pred_색"] == run.predict(files)["pred_색"]).mean() > 0.8
+
+
 def test_what_cannot_be(listed: Path, tmp_path: Path, make_images: Callable[..., Path], bunryu: Any) -> None:
     photos = make_images(tmp_path / "photos", {"a": 4, "b": 4})
     told = refused(bunryu("train", photos, "model.heads=separate", *TINY))
@@ -168,7 +202,7 @@ def test_what_cannot_be(listed: Path, tmp_path: Path, make_images: Callable[...,
     assert "balanced or effective" in told
     rows = (listed.parent / "표.csv").read_text(encoding="utf-8")
     empty = listed.parent / "empty.csv"
-    empty.write_text(rows.replace("초록,낮", "초록,", 1), encoding="utf-8")
+    empty.write_text(rows.replace("초록,낮,", "초록,,", 1), encoding="utf-8")
     told = refused(bunryu("train", empty, LABELS, *TINY))
     assert "column '시간'" in told
     assert "is empty in 1 of 120 rows" in told

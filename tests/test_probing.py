@@ -154,8 +154,8 @@ def test_groups_are_never_on_both_sides(
     """Six patients a class: each patient's pictures share one fold, and the interval resamples patients."""
     given: list[Any] = []
 
-    def noted(labels: Any, k: int, seed: int, groups: Any = None, digests: Any = None) -> Any:
-        found = folds(labels, k, seed, groups, digests)
+    def noted(labels: Any, k: int, seed: int, groups: Any = None, digests: Any = None, **more: Any) -> Any:
+        found = folds(labels, k, seed, groups, digests, **more)
         given.append((groups, found))
         return found
 

@@ -155,9 +155,10 @@ def _require_measurable(settings: RunSettings, table: Table, heads: Heads) -> No
     positive_class(settings.evaluate.positive, classes)
     counts = Counter(table.target_labels[table.split("train")])
     HeadLosses.prepare(settings.loss, [counts[name] for name in classes], heads.heads, heads.attributes)
-    of_val = Counter(table.target_labels[table.split("val")])
-    require_other_rows(settings, settings.train.stages, {name: of_val[name] for name in classes})
-    _require_copies(settings, {name: counts[name] for name in classes})
+    of_val = {head.column: Counter(table.labels[head.column][table.split("val")]) for head in heads.heads}
+    rows = {name: of_val[head.column][name] for head in heads.heads for name in head.classes}
+    require_other_rows(settings, settings.train.stages, rows)
+    _require_copies(settings, {name: counts[name] for name in classes if counts[name]})
     monitor = settings.train.monitor
     if monitor.startswith(("roc_auc", "positive_")) and (
         len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2

@@ -179,7 +179,8 @@ def _try(plan: Plan) -> Attempt:
     own = table.take(rows)
     index = {name: k for k, name in enumerate(classes)}
     target = np.array([index[name] for name in own.target_labels], np.int64)
-    fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests)
+    learned = list(own.learned.values())
+    fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows)
     counts = np.bincount(target, minlength=len(classes)).tolist()

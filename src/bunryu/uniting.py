@@ -23,6 +23,7 @@ from bunryu.ensembling import (
     write_ensemble,
 )
 from bunryu.errors import ConfigError, DataError, count, some
+from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.deciding import adjusted_by
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
@@ -240,7 +241,12 @@ def _write_report(
         facts["log loss"] = f"{log_loss(probs_NK, shared.true_N):.4f} together"
         if record.decision.logit_offsets is not None:
             probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
-        metrics["val"] = measure(probs_NK, shared.true_N, members[0].sealed.classes)
+        sealed = members[0].sealed
+        metrics["val"] = measure(probs_NK, shared.true_N, sealed.classes)
+        if sealed.attributes:
+            probs = probs_NK.astype(np.float32)
+            answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
+            metrics["val"]["attributes"] = measure_attributes(answers, bootstrap=2000)
         if fitted:
             metrics["val"]["notes"].append("The weights were fitted on these images, so they flatter it a little.")
         write_json(folder.metrics, metrics)
