@@ -14,7 +14,19 @@ from bunryu.config import keys
 from bunryu.settings import RunSettings, load_settings, recipe_names
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {"demo", "probe", "bench", "train", "evaluate", "predict", "settings", "recipes", "score", "split"}
+COMMANDS = {
+    "demo",
+    "probe",
+    "bench",
+    "train",
+    "evaluate",
+    "predict",
+    "settings",
+    "recipes",
+    "score",
+    "split",
+    "ensemble",
+}
 
 
 def generated_page() -> str:

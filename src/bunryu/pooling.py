@@ -122,4 +122,4 @@ def decision_of(found: Predicted, tau: float | None, sealed: Sealed) -> Decision
 
 
 def _prior(true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.floating[Any]]:
-    return prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed)
+    return np.asarray(prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed), np.float64)
