@@ -26,6 +26,7 @@ COMMANDS = {
     "score",
     "split",
     "augment",
+    "ensemble",
 }
 
 

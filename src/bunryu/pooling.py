@@ -121,5 +121,5 @@ def decision_of(found: Predicted, tau: float | None, sealed: Sealed) -> Decision
     return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(true_N, sealed), tau))
 
 
-def _prior(true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[Any]:
-    return prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed)
+def _prior(true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.floating[Any]]:
+    return np.asarray(prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed), np.float64)
