@@ -75,6 +75,10 @@ class FinalName(StrEnum):
     none = "none"
 
 
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the run's own copy of its network's code (of model.file).")
+]
+ModelFile = Annotated[Path | None, typer.Option(help="The file that the run's network is code of, as it was trained.")]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 
 
@@ -125,6 +129,19 @@ def data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
             "For data in several places use --train-dir, --val-dir and --test-dir."
         )
     return (rest[0] if rest else None), pairs
+
+
+def trusted(trust_code: bool, model_file: Path | None) -> bool | Path:
+    """Return what code of the user's own may be run: none, the run's own copy, or a file.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if trust_code and model_file is not None:
+        raise ConfigError(
+            "--trust-code runs the run's own copy, --model-file the file that you name: give one of them."
+        )
+    return model_file or trust_code
 
 
 def given_or(given: str | None, variable: str, noun: str, *, there: bool = True) -> str | None:

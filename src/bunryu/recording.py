@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from bunryu import console
 from bunryu.config import dump_yaml
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
+from bunryu.models.trust import source_of
 from bunryu.planning import Plan
 from bunryu.predictions import guard
 from bunryu.run import RunFolder, write_environment
@@ -26,6 +28,9 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
         settings = settings.model_copy(update={"data": data})
     write_split(folder.split, plan.table)
+    if own := plan.sealed.architecture.own:
+        folder.code.mkdir()
+        write_atomic(folder.code / Path(own.file).name, source_of(own))
     skipped = ([row.path, row.label, row.split, row.reason] for row in plan.checked.skipped)
     write_atomic(folder.skipped, _csv(["path", "label", "split", "reason"], skipped))
     if plan.checked.copies:
