@@ -326,7 +326,7 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
         int: st.integers(0, 300),
         float: st.one_of(st.floats(0, 1), st.sampled_from([0.1, 1e-7, 1e-4, 0.5, 3.0, 1e16])),
         str: TEXT,
-        Any: st.nothing(),  # parameters of operations: tests/test_operations.py
+        Any: st.one_of(TEXT, st.integers(), st.booleans(), st.lists(st.floats(0, 1), max_size=2)),
     }
     return kinds[annotation]
 
@@ -479,13 +479,14 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         (["train", "--train-dir", "photos", "--val-dir", "phots"], 2, "Did you mean 'photos'"),
         (["train", "photos", "--more-epochs", "3"], 2, "belongs to --resume"),
         (["train", "photos", "--resume", "run"], 2, "takes no data"),
-        (["evaluate"], 2, "Missing argument"),
+        (["evaluate"], 2, "Which run?"),
         (["evaluate", "runn"], 2, "There is no run folder"),
         (["evaluate", "photos"], 2, "is not a run folder"),
         (["evaluate", "run", "train.epochs=3"], 2, "evaluate takes"),
         (["evaluate", "run", "evaluate.positve=x"], 2, "Did you mean 'evaluate.positive'"),
         (["evaluate", "run", "--data", "foto"], 2, "Did you mean 'photos'"),
-        (["predict", "run"], 2, "Missing argument"),
+        (["predict"], 2, "Which run, and which images?"),
+        (["predict", "run"], 2, "Which images?"),
         (["predict", "nowhere", "a.jpg"], 2, "There is no run folder"),
         (["predict", "run", "a.jpg"], 2, "There is no file or folder a.jpg"),
         (["predict", "run", "*.jpg"], 2, "No file matches"),

@@ -17,11 +17,19 @@ from bunryu.commands import (
     DeviceName,
     FinalName,
     Format,
+    ModelFile,
     Quiet,
     TrainCommand,
+    TrustCode,
     Tta,
+    answers_file,
     data_and_pairs,
+    evaluated_run,
     nothing_written,
+    run_and_inputs,
+    runs_folder,
+    settings_and_data,
+    trusted,
 )
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
@@ -60,12 +68,12 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="DATA [KEY=VALUE]",
-            help="A folder or a table, and settings as train.epochs=10.",
+            help="A folder or a table, and settings as train.epochs=10. [DATA: $SM_CHANNEL_TRAIN]",
             show_default=False,
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name, or a settings file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. [runs/NAME-N]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [runs/NAME-N, or $SM_MODEL_DIR/NAME-N]")] = None,
     train_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to train on.")] = None,
     val_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to validate on.")] = None,
     test_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to test on.")] = None,
@@ -79,6 +87,8 @@ def train(
     ] = None,
     final: Annotated[FinalName | None, typer.Option(help="With --folds: the final model. [ensemble]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal an image classifier."""
@@ -92,10 +102,15 @@ def train(
             )
         from bunryu import experiment, folding
 
-        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs), console.result)
+        trust = trusted(trust_code, model_file)
+        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs, trust=trust), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
+    if trust_code or model_file is not None:
+        raise ConfigError(
+            "--trust-code and --model-file belong to --resume RUN. For a new run: model.file=FILE.py:NAME"
+        )
     data, pairs = data_and_pairs(args or [])
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
     asked = {"k": folds, "final": None if final is None else final.value}
@@ -105,14 +120,11 @@ def train(
     }
 
     with nothing_written():
-        from bunryu.settings import load_settings
-
-        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes, origin=ORIGIN)
-        from bunryu.data.sources import require_there
+        settings, _ = settings_and_data(pairs, values, recipe=recipe, minutes=minutes)
         from bunryu.run import require_new
 
-        require_there(settings.data)
         require_new(out)
+        root = runs_folder(out)
         from bunryu import experiment, folding
 
         if dry_run:
@@ -120,22 +132,27 @@ def train(
             plan(settings, minutes=minutes, began=_BEGAN)
             return
         train_all = folding.cross_validate if settings.folds.k else experiment.train
-        folder = train_all(settings, out=out, minutes=minutes, began=_BEGAN)
+        folder = train_all(settings, out=out, root=root, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
-    pairs: Annotated[
+    args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="data.* and evaluate.* settings.", show_default=False),
+        typer.Argument(
+            metavar="RUN [KEY=VALUE]",
+            help="The run folder [$SM_CHANNEL_MODEL], and data.* and evaluate.* settings.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its own or other labelled data.
@@ -146,25 +163,39 @@ def evaluate(
     from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
+    from bunryu.trusting import trust_model
 
     console.set_quiet(quiet)
     views = parse_tta(tta)
+    run, pairs = evaluated_run(args or [])
     folder = open_folder(run)
-    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], ORIGIN)
+    evaluation_settings(folder.settings if folder.config.exists() else None, pairs, ORIGIN)
     if data is not None:
         require_path(data)
+    trust_model(folder.path, trusted(trust_code, model_file))
     from bunryu import evaluation
 
-    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value, tta=views)
+    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views)
     console.result(repr(found))
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="The run folder, or a model file.", show_default=False)],
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or a CSV of paths.", show_default=False)],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN IMAGES",
+            help="The run folder or a model file [$SM_CHANNEL_MODEL]; images, folders, globs, or a CSV of paths "
+            "[$SM_CHANNEL_EVAL].",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write: .csv, .tsv or .jsonl; - is standard output. [-]")
+        Path | None,
+        typer.Option(
+            help="The file to write: .csv, .tsv or .jsonl; - is standard output. "
+            "[-, or $SM_OUTPUT_DATA_DIR/predictions.csv]"
+        ),
     ] = None,
     format: Annotated[
         Format | None,
@@ -180,6 +211,8 @@ def predict(
     ] = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict images.
@@ -187,12 +220,16 @@ def predict(
     The exit code is 2 if some of them could not be read.
     """
     console.set_quiet(quiet)
+    run, inputs = run_and_inputs(args or [])
+    out = answers_file(out, submission, format)
     file = None if out == Path("-") else out
     with nothing_written():
         from bunryu.data.tta import parse_tta
         from bunryu.ship import predict as ship
+        from bunryu.trusting import trust_model
 
         views = parse_tta(tta)
+        trust_model(run, trusted(trust_code, model_file))
         found = ship.predict(
             run,
             inputs,

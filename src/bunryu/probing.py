@@ -28,7 +28,7 @@ from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import attributes_told, figure
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
-from bunryu.models.settings import SCRATCH
+from bunryu.models.settings import without_library
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.predictions import Predictions
 from bunryu.run import new_folder
@@ -108,7 +108,13 @@ class Probed:
 
 
 def probe(
-    overrides: Sequence[str], backbones: Sequence[str], values: dict[str, Any], *, frame: Any = None, out: Path | None
+    overrides: Sequence[str],
+    backbones: Sequence[str],
+    values: dict[str, Any],
+    *,
+    frame: Any = None,
+    out: Path | None,
+    root: Path = Path("runs"),
 ) -> Probed:
     """Probe the data with one or several backbones.
 
@@ -117,7 +123,8 @@ def probe(
         backbones: NAME or NAME=WEIGHTS; model.name and model.weights of the settings when empty.
         values: nested settings of the command's own options.
         frame: a DataFrame instead of `data.source`.
-        out: the folder of the results; the next free ``runs/NAME-probe-N`` when None.
+        out: the folder of the results; the next free ``root/NAME-probe-N`` when None.
+        root: where runs get their folders.
 
     Raises:
         BunryuError: with one message.
@@ -131,7 +138,7 @@ def probe(
         best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics["macro_f1"])
     assert best is not None
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
-    folder = new_folder(f"{plan.settings.label}-probe", out)
+    folder = new_folder(f"{plan.settings.label}-probe", out, root)
     per_class = tried[0].metrics["per_class"]
     sizes = [row["support"] for row in per_class.values() if row["support"]]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
@@ -154,7 +161,7 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             "model.weights=none: probe shows what pretrained weights know, so it needs some: leave the setting out, or "
             "give model.weights=FILE or a run."
         )
-    if settings.model.name in SCRATCH and settings.model.weights is None:
+    if without_library(settings.model.name) and settings.model.weights is None:
         raise ConfigError(
             f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
             "give model.weights=RUN, a run of yours."
