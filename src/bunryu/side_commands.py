@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from bunryu import console
-from bunryu.commands import ORIGIN, (
+from bunryu.commands import (
     ANSWERS,
+    ORIGIN,
     TRUTH,
     LinkName,
     MeanName,
