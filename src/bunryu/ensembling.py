@@ -4,54 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
 
 from bunryu import console
-from bunryu.config import Settings
 from bunryu.data.decode import Source
 from bunryu.data.loading import load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.tta import View, views
-from bunryu.errors import ConfigError, ModelError, RunError, some
+from bunryu.errors import ConfigError, ModelError, some
 from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
+from bunryu.members import Mean, read_ensemble
 from bunryu.models.build import require_fit
-from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.run import RunFolder, model_file
-from bunryu.storage import read_json, write_json
+from bunryu.models.record import Decision
+from bunryu.run import model_file
 
-SCHEMA = 1
-Mean = Literal["probabilities", "logits"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
-
-
-class EnsembleMember(Settings):
-    """One model of an ensemble."""
-
-    file: str
-    """Its sealed model file, relative to the folder."""
-    weight: Annotated[float, Field(ge=0.0)]
-    """Its share of the mean."""
-    run: str = ""
-    """The run it came from."""
-
-
-class EnsembleRecord(Settings):
-    """What ensemble.json holds."""
-
-    schema_version: int = SCHEMA
-    """Of this record."""
-    members: Annotated[list[EnsembleMember], Field(min_length=1)]
-    """In the order they were given; the first decides the order of the classes."""
-    mean: Mean = "probabilities"
-    """What is averaged. logits: the logarithms of the probabilities, which are then made to sum to 1 again."""
-    decision: Decision = Decision()
-    """Applied once, to the mean; what the members have of their own is not."""
 
 
 class Ensemble(Predictor):
@@ -186,26 +158,6 @@ def require_same_classes(members: Sequence[tuple[str, list[str]]]) -> None:
             )
 
 
-def write_ensemble(folder: RunFolder, record: EnsembleRecord) -> None:
-    """Write ensemble.json."""
-    write_json(folder.ensemble, record.model_dump(mode="json"))
-
-
-def read_ensemble(path: Path) -> EnsembleRecord:
-    """Read ensemble.json.
-
-    Raises:
-        RunError: damaged, or of a later schema.
-    """
-    try:
-        record = EnsembleRecord.model_validate(read_json(path))
-    except (ValidationError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-    if record.schema_version > SCHEMA:
-        raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
-    return record
-
-
 def open_predictor(path: Path, *, device: Device = "auto", tta: Sequence[str] = ()) -> Predictor:
     """Open a model file, a run, or several models in a folder; on several views of each picture with `tta`.
 
@@ -222,18 +174,6 @@ def open_predictor(path: Path, *, device: Device = "auto", tta: Sequence[str] = 
     members = [Model.open(file.parent / member.file, device=device) for member in record.members]
     weights = [member.weight for member in record.members]
     return Ensemble(members, weights, mean=record.mean, decision=record.decision, tta=tta)
-
-
-def records_of(path: Path) -> list[Sealed]:
-    """Return what each model of a run (or of several together) says of itself; the first decides the classes' order.
-
-    Raises:
-        RunError: it is missing or damaged, or the run's training was stopped.
-    """
-    file = model_file(path)
-    if file.suffix != ".json":
-        return [read_sealed(file)]
-    return [read_sealed(file.parent / member.file) for member in read_ensemble(file).members]
 
 
 def with_tta(model: Predictor, tta: Sequence[str]) -> Predictor:

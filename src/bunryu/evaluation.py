@@ -18,7 +18,7 @@ from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table
-from bunryu.ensembling import Device, open_predictor, records_of, with_tta
+from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
@@ -26,6 +26,7 @@ from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Predictor
 from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen
+from bunryu.members import records_of
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.run import RunFolder

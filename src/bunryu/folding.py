@@ -21,12 +21,13 @@ from bunryu.data.checks import Checked, find_copies
 from bunryu.data.folds import assign_folds, fold_table, read_folds, write_folds
 from bunryu.data.settings import FoldSettings
 from bunryu.data.table import Table
-from bunryu.ensembling import EnsembleMember, EnsembleRecord, open_predictor, write_ensemble
+from bunryu.ensembling import open_predictor
 from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.experiment import carry_out, next_steps, ready, resumable, said, try_first_batch
 from bunryu.measuring import Predicted, groups_of, measure_rows
+from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.models.start import choose_architecture, network
 from bunryu.pacing import paced

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bunryu.ensembling import records_of
 from bunryu.errors import ModelError, typed
+from bunryu.members import records_of
 from bunryu.models.record import Own
 from bunryu.models.trust import read, require_same, sha256, source_of
 from bunryu.run import RunFolder, model_file

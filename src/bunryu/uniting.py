@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu import console
-from bunryu.ensembling import (
-    EnsembleMember,
-    EnsembleRecord,
-    Mean,
-    combined,
-    read_ensemble,
-    require_same_classes,
-    write_ensemble,
-)
+from bunryu.ensembling import combined, require_same_classes
 from bunryu.errors import ConfigError, DataError, count, some
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.deciding import adjusted_by
@@ -29,6 +21,7 @@ from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
 from bunryu.evaluate.weighing import fit_weights, log_loss
 from bunryu.measuring import LEARNED_FROM_VAL
+from bunryu.members import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.predictions import Predictions, read_predictions
 from bunryu.run import RunFolder, model_file, open_folder, require_new
