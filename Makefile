@@ -29,6 +29,8 @@ suite: .venv/ready-dev
 
 bench: .venv/ready-dev  ## measured figures: needs ../shared
 	$(BIN)/python benchmarks/results.py --seeds $(SEEDS)
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/checking.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/minutes.py
 

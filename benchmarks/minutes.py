@@ -72,6 +72,11 @@ def write_page(found: dict[str, Any]) -> None:
         if len(scores) > 1:
             mean, spread = statistics.mean(scores), statistics.stdev(scores)
             lines += ["", f"{job}: mean {mean:.3f}, standard deviation {spread:.3f} over {len(scores)} seeds."]
+    lines += [
+        "",
+        "The goal was what an expert reached by hand in the same time, on a faster CPU (with AMX): 0.943 on sketch,",
+        "0.380 on emotion. The precision is timed unless it was given.",
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -22,12 +22,35 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 FIGURES = ROOT / "benchmarks" / "results.json"
 CIFAR = "../shared/data/cifar10"
 ANTS = "../shared/data/ants_bees"
 MOBILENET = ("model.name=torchvision/mobilenet_v2", "model.weights=../shared/weights/mobilenet_v2.pth")
+
+
+EFFICIENTNET = "model.weights=../shared/weights/tf_efficientnetv2_b0.safetensors"
+EMOTION = ("../shared/data/emotion/labels.csv", "--recipe", "emotion", EFFICIENTNET)
+FROZEN = ("train.stages=[{name: head, freeze: backbone, views: 0}]", "train.epochs=30", "optim.head_lr=3e-3")
+"""A head on cached features: a fold takes seconds."""
+PLAIN = ("loss.name=cross_entropy", "loss.class_weights=null")
+LOSSES = {
+    "cross-entropy": PLAIN,
+    "focal": ("loss.name=focal", "loss.class_weights=null"),
+    "class-balanced focal": ("loss.name=focal", "loss.class_weights=effective"),
+    "logit-adjusted, tau 1": ("loss.name=logit_adjusted", "loss.class_weights=null"),
+    "logit-adjusted, tau 0.5": ("loss.name=logit_adjusted", "loss.class_weights=null", "loss.tau=0.5"),
+    "class-aware sampler": (*PLAIN, "train.sampler=class_aware"),
+    "ReMix": (*PLAIN, "mix.name=mixup", "mix.remix=true"),
+    "cross-entropy, adjusted afterwards": (*PLAIN, "decision.tau=auto"),
+}
+SKETCH = ("../shared/data/sketch/train.csv", "data.image_root=../shared/data/sketch/train", "--recipe", "sketch")
+MASKS = "../shared/data/masks"
+FREQUENT = 30
+"""Pictures of a class, from which on its F1 says something."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +60,10 @@ class Job:
     arguments: tuple[str, ...]
     split: str
     every_seed: bool = False
+    variant: str = ""
+    """Jobs of one title that differ in this share a table; each is compared with the first one."""
+    then: tuple[tuple[str, ...], ...] = ()
+    """Commands on the finished run, {out} being its folder."""
 
 
 def jobs(folder: Path) -> list[Job]:
@@ -46,6 +73,54 @@ def jobs(folder: Path) -> list[Job]:
         Job("ants_bees_csv", "The same files from a CSV", (str(table), f"data.image_root={ANTS}", *MOBILENET), "val"),
         Job("ants_bees_frame", "The same files from a DataFrame", (str(table), ANTS, *MOBILENET), "val"),
         Job("cifar10", "A tenth of CIFAR-10, scratch CNN, all defaults", (CIFAR, "model.name=scratch_cnn"), "test"),
+        *(
+            Job(
+                f"emotion {name}",
+                "Emotion: heads on frozen features, five folds by person",
+                (*EMOTION, *FROZEN, *pairs, "--folds", "5", "--final", "none"),
+                "oof",
+                variant=name,
+            )
+            for name, pairs in LOSSES.items()
+        ),
+        Job(
+            "two-stage",
+            "Ants and bees by the recipe two-stage",
+            (ANTS, "--recipe", "two-stage", EFFICIENTNET),
+            "val",
+            True,
+        ),
+        Job(
+            "sketch",
+            "Sketch: five folds and a submission",
+            (*SKETCH, EFFICIENTNET, "train.precision=bf16"),
+            "oof",
+            then=(("predict", "{out}", "../shared/data/sketch/test.csv", "--out", "{out}/submission.csv"),),
+        ),
+        Job(
+            "mask",
+            "Mask: three attributes of person folders, by person",
+            (f"{MASKS}/train/images", "--recipe", "mask", EFFICIENTNET, "train.precision=bf16"),
+            "val",
+            then=(
+                (
+                    "predict",
+                    "{out}",
+                    f"{MASKS}/eval/images",
+                    "--submission",
+                    f"{MASKS}/eval/info.csv",
+                    "--out",
+                    "{out}/s.csv",
+                ),
+                ("score", "{out}/s.csv", f"{MASKS}/eval/gt.csv", "--out", "{out}/score.json"),
+            ),
+        ),
+        Job(
+            "resnet18",
+            "A tenth of CIFAR-10, ResNet-18 from scratch by the recipe resnet18",
+            (CIFAR, "--recipe", "resnet18", "model.weights=none", "input.size=32"),
+            "test",
+        ),
     ]
 
 
@@ -83,9 +158,39 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))[job.split]
     environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
     figures = {key: metrics[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}
+    frequent = [row["f1"] for row in metrics["per_class"].values() if row["support"] >= FREQUENT]
+    figures |= {"frequent_f1": statistics.mean(frequent) if frequent else None}
+    figures |= {"attributes": {n: a["accuracy"] for n, a in metrics.get("attributes", {}).items()}}
+    shown_then = []
+    for line in job.then:
+        shown_then.append("bunryu " + shlex.join(part.replace("{out}", "RUN") for part in line))
+        subprocess.run([sys.executable, "-m", "bunryu", *(p.format(out=out) for p in line)], cwd=ROOT, check=True)
+    if (out / "score.json").exists():
+        score = json.loads((out / "score.json").read_text(encoding="utf-8"))
+        figures |= {"score": {key: score[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}}
     print(f"{job.name} seed {seed}: {figures} in {seconds:.0f} s", flush=True)
     about = {"processor": environment["processor"], "versions": environment["versions"]}
-    return {"job": job.name, "seed": seed, "command": shown, "seconds": seconds, **figures, "environment": about}
+    row = {"job": job.name, "seed": seed, "command": shown, "then": shown_then, "seconds": seconds}
+    return {**row, **figures, "environment": about}
+
+
+def against(first: Path, other: Path) -> list[float]:
+    """Return by how much a run answers better out of fold than the first, and the ends of the 95 % interval."""
+    from bunryu.evaluate.comparing import macro_f1_difference
+
+    def read(file: Path) -> list[dict[str, str]]:
+        with file.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    one, two = (read(run / "predictions_oof.csv") for run in (other, first))
+    groups = {row["path"]: row.get("group") or row.get("person") or row["path"] for row in read(first / "split.csv")}
+    names = sorted({row["true"] for row in one})
+    index = {name: k for k, name in enumerate(names)}
+    answers = [
+        np.array([index[row[key]] for row in rows]) for rows, key in ((one, "pred"), (two, "pred"), (one, "true"))
+    ]
+    found = macro_f1_difference(*answers, len(names), groups=[groups[row["path"]] for row in one])
+    return [found.value, found.low, found.high]
 
 
 def write_page(found: list[dict], folder: Path) -> None:
@@ -104,8 +209,12 @@ def write_page(found: list[dict], folder: Path) -> None:
         rows = [row for row in found if row["job"] == job.name]
         if not rows:
             continue
+        if job.variant:
+            if job.variant == next(iter(LOSSES)):
+                lines += _variants(job, found)
+            continue
         first = rows[0]
-        lines += [f"## {job.title}", "", "```", str(first["command"]), "```", ""]
+        lines += [f"## {job.title}", "", "```", str(first["command"]), *first.get("then", []), "```", ""]
         lines += [f"| seed | {job.split} macro-F1 | 95 % interval | {job.split} accuracy | images | time |"]
         lines += ["|---|---|---|---|---|---|"]
         for row in rows:
@@ -114,6 +223,12 @@ def write_page(found: list[dict], folder: Path) -> None:
                 f"| {row['seed']} | {row['macro_f1']:.3f} | [{low:.3f}, {high:.3f}] | {row['accuracy']:.3f} "
                 f"| {row['n']} | {row['seconds']:.0f} s |"
             )
+        if first.get("attributes"):
+            told = ", ".join(f"{name} {value:.3f}" for name, value in first["attributes"].items())
+            lines += ["", f"Accuracy of each attribute: {told}."]
+        if first.get("score"):
+            low, high = first["score"]["macro_f1_ci"]
+            lines += ["", f"The submission, scored: macro-F1 {first['score']['macro_f1']:.3f} [{low:.3f}, {high:.3f}]."]
         if len(rows) > 1:
             scores = [row["macro_f1"] for row in rows]
             lines.append(
@@ -128,10 +243,30 @@ def write_page(found: list[dict], folder: Path) -> None:
     (ROOT / "docs" / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def _variants(job: Job, found: list[dict]) -> list[str]:
+    """Return the section of jobs that differ in one thing."""
+    rows = {name: row for name in LOSSES for row in found if row["job"] == f"emotion {name}"}
+    lines = [f"## {job.title}", "", "```", str(next(iter(rows.values()))["command"]), "```", ""]
+    lines += [
+        f"| instead | macro-F1 | 95 % interval | against the first | classes of {FREQUENT} or more | accuracy | time |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for name, row in rows.items():
+        low, high = row["macro_f1_ci"]
+        difference = "" if row.get("against") is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row["against"])
+        lines.append(
+            f"| {name}: `{' '.join(LOSSES[name])}` | {row['macro_f1']:.3f} | [{low:.3f}, {high:.3f}] | {difference} | "
+            f"{row['frequent_f1']:.3f} | {row['accuracy']:.3f} | {row['seconds']:.0f} s |"
+        )
+    return [*lines, ""]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--only", nargs="+", help="names of jobs to run again; the others keep their figures")
+    parser.add_argument(
+        "--only", nargs="+", help="jobs to run again, by the beginning of their names; the others keep their figures"
+    )
     options = parser.parse_args()
     if not (SHARED / "data").is_dir():
         sys.exit(f"needs the development images in {SHARED}")
@@ -140,11 +275,14 @@ def main() -> None:
         write_table(folder / "ants_bees.csv")
         found = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else []
         for job in jobs(folder):
-            if options.only and job.name not in options.only:
+            if options.only and not any(job.name.startswith(name) for name in options.only):
                 continue
             found = [row for row in found if row["job"] != job.name]
             for seed in options.seeds if job.every_seed else options.seeds[:1]:
                 found.append(run(job, seed, folder))
+                first = folder / f"emotion {next(iter(LOSSES))}-{seed}"
+                if job.variant and job.variant != next(iter(LOSSES)) and first.exists():
+                    found[-1]["against"] = against(first, folder / f"{job.name}-{seed}")
                 FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_page(found, folder)
 
