@@ -102,3 +102,46 @@ def test_train_help_explains_every_setting(capsys):
         app(["train", "--help"])
     said = capsys.readouterr().out
     assert not [key.name for key in keys(RunSettings) if key.name not in said]
+
+
+def test_the_page_of_the_five_systems_names_what_is_there():
+    """Every `section.key` is a setting, every `bunryu COMMAND --option` exists, every module is a file."""
+    from typer.main import get_command
+
+    from bunryu.cli import app
+
+    words = re.findall(r"`([^`]+)`", (ROOT / "docs" / "systems.md").read_text(encoding="utf-8"))
+    known = {key.name for key in keys(RunSettings)}
+    sections = {name.split(".")[0] for name in known if "." in name}
+    named = {found for word in words for found in re.findall(r"\b([a-z]+\.[a-z_]+)\b(?!\.)", word)}
+    settings = {
+        name
+        for name in named
+        if name.split(".")[0] in sections and not name.endswith((".py", ".csv", ".safetensors", ".predict"))
+    }
+    assert len(settings) > 50
+    assert settings <= known, settings - known
+    options = {name: {o for p in c.params for o in p.opts} for name, c in get_command(app).commands.items()}
+    lines = [shlex.split(word)[1:] for word in words if word.startswith("bunryu ")]
+    for command, *rest in lines:
+        assert command in options, command
+        used = {word for word in rest if word.startswith("-")}
+        assert used <= options[command] | {"--recipe"}, (command, used)
+    for module in re.findall(r"\b((?:data|train|models|evaluate|ship)/[a-z_]+\.py|\binference\.py)", " ".join(words)):
+        assert (ROOT / "src" / "bunryu" / module).is_file(), module
+    assert set(recipe_names()) - {"default"} <= set(words)
+
+
+def test_the_values_that_the_page_of_the_five_systems_gives_are_taken():
+    words = re.findall(r"`([^`]+)`", (ROOT / "docs" / "systems.md").read_text(encoding="utf-8"))
+    pairs = {
+        p
+        for word in words
+        for p in word.split()
+        if re.fullmatch(r"[a-z]+\.[a-z_]+=[\w./:x-]+", p) and not p.endswith("=value")
+    }
+    assert len(pairs) > 20
+    beside = {"loss.name": "loss.label_smoothing=0", "model.batch_norm": "model.name=scratch_cnn"}
+    for pair in sorted(pairs):
+        if not pair.startswith("augment.backend"):  # needs operations beside it
+            load_settings([pair, *(other for key, other in beside.items() if pair.startswith(key))])
