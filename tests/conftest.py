@@ -31,12 +31,28 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no plots: for tests of what comes before them."""
+    from bunryu import experiment
+    from bunryu.evaluate import results
+
+    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
+    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+
+
 MakeImages = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
 def make_images() -> MakeImages:
     return write_class_folders
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 16 pictures, which tests only read; many files have their own."""
+    return write_class_folders(tmp_path_factory.mktemp("photos") / "photos", {"가": 16, "b": 16})
 
 
 def write_class_folders(

@@ -26,11 +26,7 @@ from bunryu.models.record import Decision
 from bunryu.predictions import Predictions, read_predictions
 from conftest import TINY, Tiny, refused
 
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bunryu import api, experiment, pacing
+from bunryu import api, pacing
 from bunryu.errors import ConfigError, ModelError
-from bunryu.evaluate import results as written
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
@@ -32,10 +31,7 @@ SMALL = (
 SCRATCH = (*SMALL, "model.name=scratch_cnn")
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bunryu import experiment, probing
+from bunryu import probing
 from bunryu.data.splits import folds
-from bunryu.evaluate import results as written
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.probing import Probed, Tried, advice, recipe, table_lines
@@ -25,10 +24,7 @@ from conftest import Command, Tiny, refused, table
 SMALL = ("train.device=cpu", "train.threads=1", "train.precision=fp32", "evaluate.bootstrap=20", "split.val=0.25")
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from bunryu import api, experiment
 from bunryu.errors import ConfigError, RunError
-from bunryu.evaluate import results as written
 from bunryu.models.sealed import open_sealed
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
@@ -27,15 +26,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def photos(make_images: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("photos") / "photos", {"가": 16, "b": 16})
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def test_it_is_torchs_average(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

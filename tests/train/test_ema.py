@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.errors import ConfigError
-from bunryu.evaluate import results as written
 from bunryu.storage import read_jsonl
 from bunryu.train import loop
 from bunryu.train.state import Job
@@ -22,10 +21,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

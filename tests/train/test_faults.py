@@ -17,7 +17,6 @@ from killing import Nursery, history, results, state
 
 from bunryu import api, cli, experiment, storage
 from bunryu.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
-from bunryu.evaluate import results as written
 from bunryu.inference import Model
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train import checkpoint, loop
@@ -41,10 +40,7 @@ def nursery() -> Nursery:
     return killing.nursery()
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

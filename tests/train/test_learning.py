@@ -17,7 +17,6 @@ from torch import nn
 
 from bunryu import api, experiment
 from bunryu.errors import ConfigError, DeviceError
-from bunryu.evaluate import results as written
 from bunryu.inference import Model
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import Architecture
@@ -36,10 +35,7 @@ ALL = Stage(name="all")
 HEAD = Stage(name="head", freeze="backbone")
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

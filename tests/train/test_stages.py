@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from bunryu import api, experiment
 from bunryu.errors import ConfigError
-from bunryu.evaluate import results as written
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
 from bunryu.train import loop
@@ -29,15 +28,7 @@ SMALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def photos(make_images: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("photos") / "photos", {"가": 16, "b": 16})
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""What the data must have for the settings given, asked before any time is spent on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bunryu.data.table import Table
+from bunryu.errors import ConfigError, count, some
+from bunryu.evaluate.metrics import positive_class
+from bunryu.heads import Heads
+from bunryu.models.record import Precision
+from bunryu.settings import RunSettings
+from bunryu.train.heads import HeadLosses
+from bunryu.train.stage_settings import with_given
+from bunryu.train.stages import require_other_rows
+
+
+def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> None:
+    """Refuse settings that name a class, or need two, before any time is spent on them."""
+    classes = heads.answer.classes
+    positive_class(settings.evaluate.positive, classes)
+    counts = Counter(table.target_labels[table.split("train")])
+    HeadLosses.prepare(settings.loss, [counts[name] for name in classes], heads.heads, heads.attributes)
+    of_val = {head.column: Counter(table.labels[head.column][table.split("val")]) for head in heads.heads}
+    rows = {name: of_val[head.column][name] for head in heads.heads for name in head.classes}
+    require_other_rows(settings, settings.train.stages, rows)
+    _require_copies(settings, {name: counts[name] for name in classes if counts[name]})
+    monitor = settings.train.monitor
+    if monitor.startswith(("roc_auc", "positive_")) and (
+        len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2
+    ):
+        raise ConfigError(f"train.monitor={monitor} needs two classes, both of them among the validation rows.")
+
+
+def _require_copies(settings: RunSettings, counts: dict[str, int]) -> None:
+    """Refuse a balance that adds nothing."""
+    to, least = settings.data.balance_to, min(counts, key=lambda name: counts[name])
+    if to is not None and counts[least] >= to:
+        raise ConfigError(
+            f"data.balance_to={to} adds nothing: every class has so many training rows (the fewest has {least}: "
+            f"{counts[least]:,}). Give a larger number, or leave it out."
+        )
+
+
+def balanced_told(to: int, labels: list[str]) -> str:
+    """Say what copies are added to training rows of these classes."""
+    counts = Counter(labels)
+    short = sorted((name for name in counts if counts[name] < to), key=lambda name: (counts[name], name))
+    told = some([f"{name} {counts[name]:,}" for name in short], 8)
+    copies = sum(to - counts[name] for name in short)
+    return f"{count(copies, 'copy', 'copies')} added in each epoch, to {to:,} rows a class ({told})"
+
+
+def require_validation(settings: RunSettings, table: Table) -> None:
+    """Refuse a figure of validation rows to choose the best epoch by, where there are none."""
+    if len(table.split("val")) == 0 and not settings.train.monitor.startswith("train_"):
+        raise ConfigError(
+            f"There are no validation rows to compute train.monitor={settings.train.monitor} on. "
+            "Set split.val above 0, give --val-dir, or use train.monitor=train_loss."
+        )
+
+
+def require_unscaled(settings: RunSettings, precision: Precision) -> None:
+    """Refuse sharpness-aware minimisation where gradients are scaled."""
+    if precision == "fp16" and any(with_given(settings.optim, s.optim).sam_rho for s in settings.train.stages):
+        raise ConfigError("optim.sam_rho does not go with train.precision=fp16, whose gradients are scaled. Use bf16.")
