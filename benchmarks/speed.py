@@ -1,6 +1,6 @@
 """Speed against the plain way, in one run on one machine: ratios, medians of several; docs/performance.md from them.
 
-    python benchmarks/speed.py [--only train timm frozen predict] [--repeats 3]
+    python benchmarks/speed.py [--only train memory timm frozen predict] [--repeats 3]
 
 The rival is benchmarks/plain.py. Times of another machine, or of another hour, do not compare; ratios do.
 """
@@ -131,6 +131,48 @@ def train_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def tree_mb(pid: int) -> float:
+    """Return the memory of a process and those it started, in MB; what they share is counted once (PSS)."""
+    total, waiting = 0.0, [pid]
+    while waiting:
+        folder = Path("/proc") / str(waiting.pop())
+        try:
+            lines = (folder / "smaps_rollup").read_text(encoding="ascii").splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+            waiting += [int(child) for task in folder.glob("task/*/children") for child in task.read_text().split()]
+        except OSError:  # it has ended
+            continue
+    return total
+
+
+def peak_mb(command: list[str], cache: Path) -> float:
+    """Run a process to its end and return the most memory that it and those it started held together."""
+    peak = 0.0
+    environment = {**os.environ, "BUNRYU_CACHE": str(cache)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **quiet) as run:
+        while run.poll() is None:
+            peak = max(peak, tree_mb(run.pid))
+            time.sleep(0.3)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
+    return peak
+
+
+def memory_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
+    """One epoch and validation: peak memory of all processes of the rival (it has two workers) and of ours."""
+    rows = []
+    for net in NETS:
+        pairs = (f"model.name=torchvision/{net}", "model.weights=none", "input.normalize=imagenet", "train.epochs=1")
+        rival = peak_mb([sys.executable, "benchmarks/plain.py", "train", str(data), net, "1"], folder)
+        out = folder / f"memory{net}"
+        command = [sys.executable, "-m", "bunryu", "train", str(data), *pairs, "train.stages=[{name: all}]", "-q"]
+        own = peak_mb([*command, "evaluate.bootstrap=0", "--out", str(out)], folder / f"cache{net}")
+        rows.append({"net": net, "plain_mb": rival, "own_mb": own})
+        print(rows[-1], flush=True)
+    return rows
+
+
 def timm_rows(data: Path, folder: Path, _: int) -> list[dict[str, Any]]:
     """Train the same nets by timm's loop and by ours: images/s from the second epoch on."""
     rows = []
@@ -223,7 +265,7 @@ def predict_rows(data: Path, folder: Path, repeats: int) -> list[dict[str, Any]]
     return rows
 
 
-JOBS = {"train": train_rows, "timm": timm_rows, "frozen": frozen_rows, "predict": predict_rows}
+JOBS = {"train": train_rows, "memory": memory_rows, "timm": timm_rows, "frozen": frozen_rows, "predict": predict_rows}
 
 
 def write_page(found: dict[str, Any]) -> None:
@@ -236,7 +278,13 @@ def write_page(found: dict[str, Any]) -> None:
         "The rival is `benchmarks/plain.py`: ImageFolder, DataLoader with two workers, PIL, fp32, as tutorials do it.",
         "Only the ratios carry over to other machines. 320 photos to train on, 80 to validate, 224 px, batches of 32.",
     ]
-    for key, section in (("train", _training), ("timm", _timm), ("frozen", _frozen), ("predict", _prediction)):
+    for key, section in (
+        ("train", _training),
+        ("memory", _memory),
+        ("timm", _timm),
+        ("frozen", _frozen),
+        ("predict", _prediction),
+    ):
         lines += ["", *section(found[key])] if key in found else []
     lines += ["", *_decoding()] if DECODE.exists() else []
     lines += ["", *_checking()] if CHECKING.exists() else []
@@ -256,6 +304,15 @@ def _training(rows: list[dict[str, Any]]) -> list[str]:
             f"{r['plain_peak_mb']:.0f}, {r['own_peak_mb']:.0f} |"
         )
     return lines
+
+
+def _memory(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Peak memory of training, all processes together", ""]
+    lines += ["| net | plain (two workers), MB | ours (threads), MB | ratio |", "|---|---|---|---|"]
+    for r in rows:
+        ratio = r["own_mb"] / r["plain_mb"]
+        lines.append(f"| {r['net']} | {r['plain_mb']:.0f} | {r['own_mb']:.0f} | **{ratio:.2f}** |")
+    return [*lines, "", "What processes share is counted once (PSS), looked at every 0.3 s."]
 
 
 def _timm(rows: list[dict[str, Any]]) -> list[str]:
