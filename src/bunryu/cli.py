@@ -20,8 +20,13 @@ from bunryu.commands import (
     Quiet,
     TrainCommand,
     Tta,
+    answers_file,
     data_and_pairs,
+    evaluated_run,
     nothing_written,
+    run_and_inputs,
+    runs_folder,
+    settings_and_data,
 )
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
@@ -60,12 +65,12 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="DATA [KEY=VALUE]",
-            help="A folder or a table, and settings as train.epochs=10.",
+            help="A folder or a table, and settings as train.epochs=10. [DATA: $SM_CHANNEL_TRAIN]",
             show_default=False,
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name, or a settings file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. [runs/NAME-N]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [runs/NAME-N, or $SM_MODEL_DIR/NAME-N]")] = None,
     train_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to train on.")] = None,
     val_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to validate on.")] = None,
     test_dir: Annotated[str | None, typer.Option(help="Class folders or a CSV to test on.")] = None,
@@ -105,14 +110,11 @@ def train(
     }
 
     with nothing_written():
-        from bunryu.settings import load_settings
-
-        settings = load_settings(pairs, recipe=recipe, values=values, minutes=minutes, origin=ORIGIN)
-        from bunryu.data.sources import require_there
+        settings, _ = settings_and_data(pairs, values, recipe=recipe, minutes=minutes)
         from bunryu.run import require_new
 
-        require_there(settings.data)
         require_new(out)
+        root = runs_folder(out)
         from bunryu import experiment, folding
 
         if dry_run:
@@ -120,16 +122,19 @@ def train(
             plan(settings, minutes=minutes, began=_BEGAN)
             return
         train_all = folding.cross_validate if settings.folds.k else experiment.train
-        folder = train_all(settings, out=out, minutes=minutes, began=_BEGAN)
+        folder = train_all(settings, out=out, root=root, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
-    pairs: Annotated[
+    args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="data.* and evaluate.* settings.", show_default=False),
+        typer.Argument(
+            metavar="RUN [KEY=VALUE]",
+            help="The run folder [$SM_CHANNEL_MODEL], and data.* and evaluate.* settings.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
@@ -149,22 +154,34 @@ def evaluate(
 
     console.set_quiet(quiet)
     views = parse_tta(tta)
+    run, pairs = evaluated_run(args or [])
     folder = open_folder(run)
-    evaluation_settings(folder.settings if folder.config.exists() else None, pairs or [], ORIGIN)
+    evaluation_settings(folder.settings if folder.config.exists() else None, pairs, ORIGIN)
     if data is not None:
         require_path(data)
     from bunryu import evaluation
 
-    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs or [], device=device.value, tta=views)
+    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views)
     console.result(repr(found))
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="The run folder, or a model file.", show_default=False)],
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or a CSV of paths.", show_default=False)],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN IMAGES",
+            help="The run folder or a model file [$SM_CHANNEL_MODEL]; images, folders, globs, or a CSV of paths "
+            "[$SM_CHANNEL_EVAL].",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write: .csv, .tsv or .jsonl; - is standard output. [-]")
+        Path | None,
+        typer.Option(
+            help="The file to write: .csv, .tsv or .jsonl; - is standard output. "
+            "[-, or $SM_OUTPUT_DATA_DIR/predictions.csv]"
+        ),
     ] = None,
     format: Annotated[
         Format | None,
@@ -187,6 +204,8 @@ def predict(
     The exit code is 2 if some of them could not be read.
     """
     console.set_quiet(quiet)
+    run, inputs = run_and_inputs(args or [])
+    out = answers_file(out, submission, format)
     file = None if out == Path("-") else out
     with nothing_written():
         from bunryu.data.tta import parse_tta

@@ -8,14 +8,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu.errors import ConfigError, Interrupted
+from bunryu import console, ranks
+from bunryu.errors import ConfigError, Interrupted, some
 from bunryu.usage import told_plainly
 
+if TYPE_CHECKING:
+    from bunryu.settings import RunSettings
+
+DATA, RUNS, INPUTS = "SM_CHANNEL_TRAIN", "SM_MODEL_DIR", "SM_CHANNEL_EVAL"
+RUN, ANSWERS, TRUTH = "SM_CHANNEL_MODEL", "SM_OUTPUT_DATA_DIR", "SM_GROUND_TRUTH_DIR"
+"""Environment variables, as Amazon SageMaker sets them, that name what no argument names; see `given_or`."""
+_TABLES = (".csv", ".tsv")
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
 ORIGIN = "the command line"
 """Where settings come from, for messages."""
@@ -116,3 +125,143 @@ def data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
             "For data in several places use --train-dir, --val-dir and --test-dir."
         )
     return (rest[0] if rest else None), pairs
+
+
+def given_or(given: str | None, variable: str, noun: str, *, there: bool = True) -> str | None:
+    """Return what was given, else what the environment variable names; where it is set, say which of them counts.
+
+    An empty variable counts as not set.
+
+    Args:
+        given: what the arguments and settings name, if they do.
+        variable: the name of the variable.
+        noun: what it names, for the echo.
+        there: whether it has to be there already.
+
+    Raises:
+        ConfigError: the variable names something that is not there.
+    """
+    named = os.environ.get(variable)
+    if not named:
+        return given
+    if given is None and there and not os.path.exists(named):  # noqa: PTH110 - any length
+        raise ConfigError(
+            f"{variable}={named}: there is no such file or folder. Set it to the {noun}, or name them as an argument, "
+            "which wins over the variable."
+        )
+    if ranks.first():
+        told = (
+            f"{given} (as given; {variable}={named} is not used)" if given is not None else f"{named} (from {variable})"
+        )
+        console.say(f"{noun}: {told}")
+    return named if given is None else given
+
+
+def of_source(data: str | None) -> dict[str, dict[str, Any]]:
+    """Return DATA as nested settings."""
+    return {"data": {} if data is None else {"source": data}}
+
+
+def settings_and_data(
+    pairs: list[str], values: dict[str, dict[str, Any]], **options: Any
+) -> tuple[RunSettings, dict[str, dict[str, Any]]]:
+    """Return the settings of a command that takes DATA, and the values of its own options; the data are there.
+
+    Where neither the values nor the pairs nor a settings file name data, SM_CHANNEL_TRAIN does.
+
+    Args:
+        pairs: ``key=value``.
+        values: what the command's own options say, as nested settings.
+        options: further ones of `load_settings`.
+
+    Raises:
+        BunryuError: wrong settings, or data that are not there.
+    """
+    from bunryu.data.sources import require_there
+    from bunryu.settings import load_settings
+
+    settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+    given = settings.data.source or settings.data.train
+    named = given_or(given, DATA, "data")
+    if named != given:
+        values = {**values, "data": {**values["data"], "source": named}}
+        settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+    require_there(settings.data)
+    return settings, values
+
+
+def runs_folder(out: Path | None) -> Path:
+    """Return the folder in which runs get their own: ``runs``, or the one that SM_MODEL_DIR names."""
+    named = given_or(None if out is None else str(out), RUNS, "run" if out else "runs", there=False)
+    return Path(named) if named and out is None else Path("runs")
+
+
+def evaluated_run(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the run to evaluate, the one argument that is no ``key=value`` or what SM_CHANNEL_MODEL names, and the
+    rest.
+
+    Raises:
+        ConfigError: no run.
+    """
+    own = bool(arguments) and not (_PAIR.match(arguments[0]) and not os.path.exists(arguments[0]))  # noqa: PTH110
+    run = given_or(arguments[0] if own else None, RUN, "run")
+    if run is None:
+        raise ConfigError("Which run? bunryu evaluate RUN")
+    return Path(run), arguments[1:] if own else arguments
+
+
+def run_and_inputs(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the run and what it is to predict.
+
+    The first argument is the run, unless SM_CHANNEL_MODEL names one and the argument is none. What is to be
+    predicted are the arguments after it, else what SM_CHANNEL_EVAL names.
+
+    Raises:
+        ConfigError: one of the two is missing.
+    """
+    from bunryu.run import is_run
+
+    first = Path(arguments[0]) if arguments else None
+    own = first is not None and (not os.environ.get(RUN) or first.suffix == ".safetensors" or is_run(first))
+    run = given_or(arguments[0] if own else None, RUN, "run")
+    inputs = arguments[1:] if own else arguments
+    if run is None:
+        raise ConfigError("Which run, and which images? bunryu predict RUN IMAGES")
+    asked = given_or(some(inputs, 3) if inputs else None, INPUTS, "images")
+    if asked is None:
+        raise ConfigError(f"Which images? bunryu predict {run} IMAGES: images, folders, globs, or a CSV of paths.")
+    return Path(run), inputs or [asked]
+
+
+def answers_file(out: Path | None, submission: Path | None, format: Format | None) -> Path | None:
+    """Return the file for predictions: `out`, or one in the folder that SM_OUTPUT_DATA_DIR names."""
+    named = given_or(None if out is None else str(out), ANSWERS, "predictions", there=False)
+    if out is not None or named is None:
+        return out
+    ending = (format or "csv").removesuffix("-excel")
+    return Path(named, f"{'predictions' if submission is None else 'submission'}.{ending}")
+
+
+def table_of(given: Path | None, variable: str, noun: str, name: str) -> Path:
+    """Return the table that was given, else the one in the folder (or the file) that the variable names.
+
+    Args:
+        given: the argument.
+        variable: the name of the variable.
+        noun: what the table holds.
+        name: what the table is called where a folder holds several.
+
+    Raises:
+        ConfigError: there is none, or there are several and none of that name.
+    """
+    named = given_or(None if given is None else str(given), variable, noun)
+    if named is None:
+        raise ConfigError(f"Which {noun}? bunryu score PREDICTIONS.csv TRUTH.csv")
+    if given is not None or not os.path.isdir(named):  # noqa: PTH112
+        return Path(named)
+    tables = sorted(path for path in Path(named).iterdir() if path.suffix.lower() in _TABLES)
+    found = [path for path in tables if path.name == name] or tables
+    if len(found) != 1:
+        told = f"has several tables ({some(path.name for path in found)})" if found else "has no table"
+        raise ConfigError(f"{variable}={named} {told}. Expected {name}, or name the table as an argument.")
+    return found[0]

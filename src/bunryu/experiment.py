@@ -61,6 +61,7 @@ def train(
     *,
     frame: Any = None,
     out: Path | None = None,
+    root: Path = Path("runs"),
     minutes: float | None = None,
     began: float | None = None,
 ) -> RunFolder:
@@ -69,7 +70,8 @@ def train(
     Args:
         settings: all settings.
         frame: a pandas DataFrame instead of `settings.data.source`.
-        out: the run folder; the next free ``runs/NAME-N`` when None.
+        out: the run folder; the next free ``root/NAME-N`` when None.
+        root: where runs get their folders.
         minutes: decide epochs and sizes so that everything fits into so much time; see `bunryu.pacing`.
         began: when that time began, by `time.monotonic`; now when None.
 
@@ -80,7 +82,7 @@ def train(
         if not ranks.first():
             return follow()
         plan = _planned(settings, frame, minutes, began)
-        folder = create_run(settings.label, out)
+        folder = create_run(settings.label, out, root)
         carry_out(folder, plan, frame)
     return folder
 

@@ -72,6 +72,7 @@ def cross_validate(
     *,
     frame: Any = None,
     out: Path | None = None,
+    root: Path = Path("runs"),
     minutes: float | None = None,
     began: float | None = None,
 ) -> RunFolder:
@@ -81,7 +82,7 @@ def cross_validate(
         BunryuError: with one message.
     """
     plan, fold_N, table = _planned(settings, frame, minutes, began)
-    folder = RunFolder(new_folder(settings.label, out))
+    folder = RunFolder(new_folder(settings.label, out, root))
     folder.plots.mkdir()
     with folder.lock(), resumable(folder):
         write_folds(folder.folds, table, fold_N)

@@ -108,7 +108,13 @@ class Probed:
 
 
 def probe(
-    overrides: Sequence[str], backbones: Sequence[str], values: dict[str, Any], *, frame: Any = None, out: Path | None
+    overrides: Sequence[str],
+    backbones: Sequence[str],
+    values: dict[str, Any],
+    *,
+    frame: Any = None,
+    out: Path | None,
+    root: Path = Path("runs"),
 ) -> Probed:
     """Probe the data with one or several backbones.
 
@@ -117,7 +123,8 @@ def probe(
         backbones: NAME or NAME=WEIGHTS; model.name and model.weights of the settings when empty.
         values: nested settings of the command's own options.
         frame: a DataFrame instead of `data.source`.
-        out: the folder of the results; the next free ``runs/NAME-probe-N`` when None.
+        out: the folder of the results; the next free ``root/NAME-probe-N`` when None.
+        root: where runs get their folders.
 
     Raises:
         BunryuError: with one message.
@@ -131,7 +138,7 @@ def probe(
         best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics["macro_f1"])
     assert best is not None
     tried.sort(key=lambda one: -one.metrics["macro_f1"])
-    folder = new_folder(f"{plan.settings.label}-probe", out)
+    folder = new_folder(f"{plan.settings.label}-probe", out, root)
     per_class = tried[0].metrics["per_class"]
     sizes = [row["support"] for row in per_class.values() if row["support"]]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []

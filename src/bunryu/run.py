@@ -246,9 +246,9 @@ def open_folder(path: str | Path) -> RunFolder:
     path = Path(path)
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
-        siblings = [str(p) for p in folder.parent.iterdir() if _is_run(p)] if folder.parent.is_dir() else []
+        siblings = [str(p) for p in folder.parent.iterdir() if is_run(p)] if folder.parent.is_dir() else []
         raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
-    if not _is_run(folder):
+    if not is_run(folder):
         if (folder / "probe.json").exists():
             raise RunError(
                 f"{folder} is a probe, not a run: it has no model. Train one with: "
@@ -265,7 +265,8 @@ def open_folder(path: str | Path) -> RunFolder:
     return RunFolder(folder)
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Return whether this is a run folder."""
     return any((folder / name).exists() for name in ("config.yaml", "model.safetensors", "ensemble.json"))
 
 

@@ -8,14 +8,27 @@ from typing import Annotated
 import typer
 
 from bunryu import console
-from bunryu.commands import ORIGIN, LinkName, MeanName, Quiet, WeightsName, data_and_pairs, nothing_written
+from bunryu.commands import (
+    ANSWERS,
+    TRUTH,
+    LinkName,
+    MeanName,
+    Quiet,
+    WeightsName,
+    data_and_pairs,
+    nothing_written,
+    of_source,
+    runs_folder,
+    settings_and_data,
+    table_of,
+)
 from bunryu.errors import ConfigError, typed
 
 
 def probe(
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train. [DATA: $SM_CHANNEL_TRAIN]", show_default=False),
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -23,7 +36,9 @@ def probe(
             metavar="NAME[=WEIGHTS]", help="A backbone to try; give it several times to compare. [model.name]"
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where results go. [runs/NAME-probe-N, or $SM_MODEL_DIR/...]")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Tell in a minute what frozen weights reach.
@@ -32,16 +47,14 @@ def probe(
     """
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
-    values = {"data": {} if data is None else {"source": data}}
-    from bunryu.data.sources import require_there
+    _, values = settings_and_data(pairs, of_source(data))
     from bunryu.run import require_new
-    from bunryu.settings import load_settings
 
-    require_there(load_settings(pairs, values=values, origin=ORIGIN).data)
     require_new(out)
+    root = runs_folder(out)
     from bunryu import probing
 
-    found = probing.probe(pairs, backbone or [], values, out=out)
+    found = probing.probe(pairs, backbone or [], values, out=out, root=root)
     console.result(repr(found))
     for line in (*probing.advice(found), *found.look):
         console.say(line)
@@ -54,7 +67,7 @@ def probe(
 def bench(
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train.", show_default=False),
+        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train. [DATA: $SM_CHANNEL_TRAIN]", show_default=False),
     ] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Time other precisions and thread counts too.")] = False,
     out: Annotated[Path, typer.Option(help="With --tune: where the fastest settings go.")] = Path("tuned.yaml"),
@@ -66,11 +79,7 @@ def bench(
     """
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
-    from bunryu.data.sources import require_there
-    from bunryu.settings import load_settings
-
-    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=ORIGIN)
-    require_there(settings.data)
+    settings, _ = settings_and_data(pairs, of_source(data))
     if tune and out.exists():
         raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
     from bunryu import benching
@@ -111,22 +120,22 @@ def ensemble(
 
 
 def split(
-    args: Annotated[
-        list[str],
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train: data.* and split.* count.", show_default=False),
-    ],
     out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA [KEY=VALUE]",
+            help="As for train: data.* and split.* count. [DATA: $SM_CHANNEL_TRAIN]",
+            show_default=False,
+        ),
+    ] = None,
     link: Annotated[LinkName, typer.Option(help="Copy the files, or link to them.")] = LinkName.copy,
     quiet: Quiet = False,
 ) -> None:
     """Lay the split out as folders: OUT/train/CLASS/FILE, and so on."""
     console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args)
-    from bunryu.data.sources import require_there
-    from bunryu.settings import load_settings
-
-    settings = load_settings(pairs, values={"data": {} if data is None else {"source": data}}, origin=ORIGIN)
-    require_there(settings.data)
+    data, pairs = data_and_pairs(args or [])
+    settings, _ = settings_and_data(pairs, of_source(data))
     from bunryu import splitting
 
     with nothing_written():
@@ -177,15 +186,25 @@ def augment(
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help="A table of images and answers.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(help="A table of the same images and the truth.", show_default=False)],
+    predictions: Annotated[
+        Path | None,
+        typer.Argument(help="A table of images and answers. [$SM_OUTPUT_DATA_DIR/predictions.csv]", show_default=False),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A table of the same images and the truth. [$SM_GROUND_TRUTH_DIR/gt.csv]", show_default=False
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a table of answers against the truth; rows are joined by file name."""
     console.set_quiet(quiet)
+    answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
+    true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import scoring
 
-    found = scoring.score(predictions, truth, out=out)
+    found = scoring.score(answers, true, out=out)
     console.say(found.report.rstrip())
     console.result(repr(found))
