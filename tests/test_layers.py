@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"cells", "config", "config_errors", "operations", "storage", "kept", "randomness", "console", "process", "ranks"},
     {SETTINGS},
     {"data", "models"},
-    {"predictions", "inference", "ensembling", "run"},
+    {"predictions", "inference", "ensembling", "run", "trusting"},
     {"train", "evaluate", "ship", "explain"},
     {"heads", "measuring", "pooling", "preparing", "planning", "pacing", "recording", "picturing"},
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting", "augmenting"},

@@ -24,6 +24,7 @@ from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
 from bunryu.settings import RunSettings, load_settings
 from bunryu.ship import predict as ship
+from bunryu.trusting import Trust, trust_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,12 +159,12 @@ def _as_a_pair(name: str, value: object) -> str:
     return f"{name}={value!r}: settings are given by their whole names, as text: {hint}.{mean}"
 
 
-def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, quiet: bool = False) -> Run:
+def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, trust_code: Trust = False, quiet: bool = False) -> Run:
     """Go on with a stopped training (of several folds, at the one it was in); with `more_epochs`, train a finished one
-    further.
+    further. `trust_code`: see `open_run`.
     """
     with console.quietly(quiet):
-        folder = folding.go_on(Path(run), more_epochs=more_epochs)
+        folder = folding.go_on(Path(run), more_epochs=more_epochs, trust=trust_code)
         experiment.say_results(folder)
     return Run(folder)
 
@@ -201,13 +202,21 @@ def split(
     return pd.DataFrame(table.named_columns()).drop(columns="digest", errors="ignore")
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(path: str | os.PathLike[str], *, trust_code: Trust = False) -> Run:
     """Open a run folder.
+
+    Args:
+        path: the folder.
+        trust_code: of a run whose network is code (`model.file`): True lets the copy in the folder be run, a path
+            that file, if it is the same. Without it such code is run only if this process trained the run.
 
     Raises:
         RunError: there is none at `path`.
+        ModelError: code that is not what the run was trained as.
     """
-    return Run(open_folder(Path(path)))
+    folder = open_folder(Path(path))
+    trust_model(folder.path, trust_code)
+    return Run(folder)
 
 
 def predict(
@@ -221,6 +230,7 @@ def predict(
     image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
     tta: str | Sequence[str] = (),
+    trust_code: Trust = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Predict pictures.
@@ -238,6 +248,7 @@ def predict(
         device: where to compute.
         tta: test-time augmentation: ``"hflip,crops,scales"`` or some of them. The probabilities are then the mean over
             the views, and a column tta says so.
+        trust_code: as in `open_run`.
         quiet: print nothing.
 
     Returns:
@@ -251,6 +262,7 @@ def predict(
         RunError: there is no run, or its training was stopped.
         DeviceError: the device is not there, or memory ran out.
     """
+    trust_model(run.path if isinstance(run, Run) else Path(run), trust_code)
     with console.quietly(quiet):
         opened = Path(run) if not isinstance(run, Run) else run.model if device == "auto" else run.path
         found = ship.predict(
@@ -312,6 +324,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     device: Device = "auto",
     tta: str | Sequence[str] = (),
+    trust_code: Trust = False,
     quiet: bool = False,
 ) -> Evaluation:
     """Measure a run on its own validation and test rows, or on other labelled data.
@@ -327,6 +340,7 @@ def evaluate(
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
         device: where to compute.
         tta: measure a second time with this test-time augmentation (see `bunryu.predict`), and say what it changes.
+        trust_code: as in `open_run`.
         quiet: print nothing.
 
     Raises:
@@ -334,6 +348,7 @@ def evaluate(
         RunError: `out` is not empty.
     """
     folder = run.folder if isinstance(run, Run) else open_folder(Path(run))
+    trust_model(folder.path, trust_code)
     with console.quietly(quiet):
         found = evaluation.evaluate(
             folder,

@@ -17,8 +17,10 @@ from bunryu.commands import (
     DeviceName,
     FinalName,
     Format,
+    ModelFile,
     Quiet,
     TrainCommand,
+    TrustCode,
     Tta,
     answers_file,
     data_and_pairs,
@@ -27,6 +29,7 @@ from bunryu.commands import (
     run_and_inputs,
     runs_folder,
     settings_and_data,
+    trusted,
 )
 from bunryu.errors import BunryuError, ConfigError, Interrupted
 from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
@@ -84,6 +87,8 @@ def train(
     ] = None,
     final: Annotated[FinalName | None, typer.Option(help="With --folds: the final model. [ensemble]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Go to the first batch; make no run.")] = False,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure and seal an image classifier."""
@@ -97,10 +102,15 @@ def train(
             )
         from bunryu import experiment, folding
 
-        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs), console.result)
+        trust = trusted(trust_code, model_file)
+        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs, trust=trust), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
+    if trust_code or model_file is not None:
+        raise ConfigError(
+            "--trust-code and --model-file belong to --resume RUN. For a new run: model.file=FILE.py:NAME"
+        )
     data, pairs = data_and_pairs(args or [])
     sources = {"source": data, "train": train_dir, "val": val_dir, "test": test_dir}
     asked = {"k": folds, "final": None if final is None else final.value}
@@ -141,6 +151,8 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a run on its own or other labelled data.
@@ -151,6 +163,7 @@ def evaluate(
     from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
     from bunryu.settings import evaluation_settings
+    from bunryu.trusting import trust_model
 
     console.set_quiet(quiet)
     views = parse_tta(tta)
@@ -159,6 +172,7 @@ def evaluate(
     evaluation_settings(folder.settings if folder.config.exists() else None, pairs, ORIGIN)
     if data is not None:
         require_path(data)
+    trust_model(folder.path, trusted(trust_code, model_file))
     from bunryu import evaluation
 
     found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views)
@@ -197,6 +211,8 @@ def predict(
     ] = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
+    trust_code: TrustCode = False,
+    model_file: ModelFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict images.
@@ -210,8 +226,10 @@ def predict(
     with nothing_written():
         from bunryu.data.tta import parse_tta
         from bunryu.ship import predict as ship
+        from bunryu.trusting import trust_model
 
         views = parse_tta(tta)
+        trust_model(run, trusted(trust_code, model_file))
         found = ship.predict(
             run,
             inputs,

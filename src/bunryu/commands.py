@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -75,6 +75,10 @@ class FinalName(StrEnum):
     none = "none"
 
 
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the run's own copy of its network's code (of model.file).")
+]
+ModelFile = Annotated[Path | None, typer.Option(help="The file that the run's network is code of, as it was trained.")]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 
 
@@ -127,6 +131,19 @@ def data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
     return (rest[0] if rest else None), pairs
 
 
+def trusted(trust_code: bool, model_file: Path | None) -> bool | Path:
+    """Return what code of the user's own may be run: none, the run's own copy, or a file.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if trust_code and model_file is not None:
+        raise ConfigError(
+            "--trust-code runs the run's own copy, --model-file the file that you name: give one of them."
+        )
+    return model_file or trust_code
+
+
 def given_or(given: str | None, variable: str, noun: str, *, there: bool = True) -> str | None:
     """Return what was given, else what the environment variable names; where it is set, say which of them counts.
 
@@ -163,7 +180,10 @@ def of_source(data: str | None) -> dict[str, dict[str, Any]]:
 
 
 def settings_and_data(
-    pairs: list[str], values: dict[str, dict[str, Any]], **options: Any
+    pairs: list[str],
+    values: dict[str, dict[str, Any]],
+    load: Callable[..., RunSettings] | None = None,
+    **options: Any,
 ) -> tuple[RunSettings, dict[str, dict[str, Any]]]:
     """Return the settings of a command that takes DATA, and the values of its own options; the data are there.
 
@@ -172,7 +192,8 @@ def settings_and_data(
     Args:
         pairs: ``key=value``.
         values: what the command's own options say, as nested settings.
-        options: further ones of `load_settings`.
+        load: makes the settings; `load_settings` when None.
+        options: further ones of `load`.
 
     Raises:
         BunryuError: wrong settings, or data that are not there.
@@ -180,12 +201,13 @@ def settings_and_data(
     from bunryu.data.sources import require_there
     from bunryu.settings import load_settings
 
-    settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+    load = load or load_settings
+    settings = load(pairs, values=values, origin=ORIGIN, **options)
     given = settings.data.source or settings.data.train
     named = given_or(given, DATA, "data")
     if named != given:
         values = {**values, "data": {**values["data"], "source": named}}
-        settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+        settings = load(pairs, values=values, origin=ORIGIN, **options)
     require_there(settings.data)
     return settings, values
 

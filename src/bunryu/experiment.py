@@ -37,6 +37,7 @@ from bunryu.measuring import (
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
 from bunryu.models.sealed import seal
+from bunryu.models.trust import allow_source, source_of
 from bunryu.pacing import paced
 from bunryu.picturing import write_augmented
 from bunryu.planning import Plan, absolute, make_plan, whole_stages
@@ -169,12 +170,16 @@ class Told:
     device: torch.device
     threads: int
     checkpoint: Checkpoint | None
+    code: bytes | None = None
+    """Of a network of the user's own, which they allowed the first process."""
 
 
 def follow() -> RunFolder:
     """Be one of the other processes of a training: learn what was decided, and train along."""
     told = ranks.from_first(cast(Told | None, None))
     torch.set_num_threads(told.threads)
+    if told.code is not None:
+        allow_source(told.code)
     net = build(told.sealed.architecture, told.sealed.outputs)
     model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
     learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
@@ -192,7 +197,10 @@ def run_to_end(
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
     if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {typed(folder.path)}"):
         console.say(note, style="yellow")
-    ranks.from_first(Told(folder, settings, table, model.sealed, model.device, torch.get_num_threads(), checkpoint))
+    own = model.sealed.architecture.own
+    code = None if own is None else source_of(own)
+    threads = torch.get_num_threads()
+    ranks.from_first(Told(folder, settings, table, model.sealed, model.device, threads, checkpoint, code))
     cache = pixel_cache(table, settings.data)
     progress = learn(folder, settings, table, model, cache, checkpoint)
     try:
@@ -291,9 +299,10 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
 
 def next_steps(folder: RunFolder) -> list[str]:
     """Return the commands to type next."""
+    code = " --trust-code" if folder.code.is_dir() else ""
     return [
-        f"bunryu predict {typed(folder.path)} NEW_IMAGES/ --out predictions.csv",
-        f"bunryu evaluate {typed(folder.path)} --data LABELLED_IMAGES/",
+        f"bunryu predict {typed(folder.path)} NEW_IMAGES/ --out predictions.csv{code}",
+        f"bunryu evaluate {typed(folder.path)} --data LABELLED_IMAGES/{code}",
     ]
 
 

@@ -35,10 +35,11 @@ from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
 from bunryu.preparing import find_data, read_data
 from bunryu.recording import write_setup
-from bunryu.resuming import resume, say_other_versions, unchanged_data
+from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.storage import absolute, read_json, write_atomic
+from bunryu.trusting import Trust, trust_run
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float
     try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
 
 
-def go_on(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
+def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> RunFolder:
     """Go on with a stopped run, or with a stopped cross-validation at the fold it was in; see `bunryu.resuming.resume`.
 
     Raises:
@@ -106,16 +107,18 @@ def go_on(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
     """
     folder = open_folder(run)
     if not folder.folds.exists():
-        return resume(run, more_epochs=more_epochs)
+        return resume(run, more_epochs=more_epochs, trust=trust)
     _require_one_process()
     if more_epochs:
         raise RunError(
             f"--more-epochs trains one run further, and {folder.path} holds several. Start anew with more train.epochs."
         )
     with folder.lock(), resumable(folder):
-        settings, environment = folder.settings(), read_json(folder.environment)
+        environment = read_json(folder.environment)
         if folder.metrics.exists():
             raise RunError(f"{folder.path} has finished; there is nothing to resume.")
+        trust_run(folder, None, trust)
+        settings = with_code(folder, folder.settings())
         torch.set_num_threads(int(environment["threads"]))
         say_other_versions(environment["versions"])
         before, checked = unchanged_data(folder, settings, Path(environment["data_root"]))

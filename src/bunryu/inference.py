@@ -200,7 +200,7 @@ class Model(Predictor):
     """
 
     def __init__(self, net: Classifier, sealed: Sealed, device: torch.device) -> None:
-        self.net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(device=device, memory_format=net.memory_format).eval()  # type: ignore[call-overload]
         self.sealed = sealed
         self.device = device
 

@@ -26,8 +26,9 @@ from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Classifier, Expected, expected_input, require_fit
 from bunryu.models.record import Architecture, Sealed
-from bunryu.models.settings import SCRATCH
-from bunryu.models.start import choose_architecture, network, new_head
+from bunryu.models.settings import without_library
+from bunryu.models.start import choose_architecture, network, new_head, require_head, told_of
+from bunryu.models.trust import split_name
 from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
 from bunryu.run import versions
 from bunryu.settings import RunSettings
@@ -87,6 +88,7 @@ def make_plan(
     require_working(augment, _likely_input(settings))
     found = find_data(settings, frame, root) if read is None else read[0]
     architecture, donor = choose_architecture(settings)
+    require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
     heads = choose_heads(table)
@@ -94,7 +96,7 @@ def make_plan(
     _require_validation(settings, table)
     say_poor_splits(table)
     _require_measurable(settings, table, heads)
-    new_head(net, sum(len(head.classes) for head in heads.heads), settings)
+    new_head(net, architecture, sum(len(head.classes) for head in heads.heads), settings)
     spec, how = choose_input(settings, architecture, donor, checked, table)
     for size in [(spec.height, spec.width), *(size for stage in settings.train.stages for size in stage.sizes or [])]:
         require_fit(net, architecture, size)
@@ -118,7 +120,7 @@ def make_plan(
         },
     )
     facts = {
-        "model": f"{architecture.name}, {sum(p.numel() for p in net.parameters()):,} parameters",
+        "model": f"{told_of(architecture)}, {sum(p.numel() for p in net.parameters()):,} parameters",
         "weights": loaded.told(),
         **heads.facts(),
         "images": _used(checked),
@@ -194,8 +196,8 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
     model = {
         "name": architecture.name,
-        "weights": settings.model.weights or ("none" if architecture.name in SCRATCH else "imagenet"),
-        "batch_norm": architecture.arguments.get("batch_norm", False),
+        "weights": settings.model.weights or ("none" if without_library(architecture.name) else "imagenet"),
+        "batch_norm": architecture.name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
     }
     chosen = {
         "size": (spec.height, spec.width),
@@ -221,6 +223,9 @@ def absolute(settings: RunSettings) -> RunSettings:
     data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
     weights = settings.model.weights
     model = {} if weights in (None, "none", "imagenet") else {"weights": there(weights)}
+    if settings.model.file:
+        path, name = split_name(settings.model.file)
+        model["file"] = f"{there(str(path))}:{name}"
     return settings.model_copy(
         update={
             "data": settings.data.model_copy(update=data),
@@ -254,7 +259,14 @@ def choose_input(
     )
     if wanted.mean is not None:
         return spec, "mean and std as given"
-    scratch = donor is None and (settings.model.weights == "none" or architecture.name in SCRATCH)
+    scratch = donor is None and (settings.model.weights == "none" or without_library(architecture.name))
+    if architecture.own and donor is None and settings.model.weights not in (None, "none"):
+        scratch = False
+        if wanted.normalize in ("auto", "weights"):
+            raise ConfigError(
+                f"{settings.model.weights} does not say how its pictures were normalised. Say it: "
+                "input.normalize=imagenet or train, or input.mean=[...] input.std=[...]"
+            )
     source = wanted.normalize if wanted.normalize != "auto" else "train" if scratch else "weights"
     if source == "weights" and scratch:
         raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
@@ -282,7 +294,7 @@ def _known_input(architecture: Architecture, donor: Sealed | None) -> Expected |
     if donor is not None:
         spec = donor.input
         return Expected((spec.height, spec.width), spec.crop_pct, spec.interpolation, spec.mean, spec.std)
-    return None if architecture.name in SCRATCH else expected_input(architecture.name)
+    return None if without_library(architecture.name) else expected_input(architecture.name)
 
 
 def _require_validation(settings: RunSettings, table: Table) -> None:

@@ -28,7 +28,7 @@ from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.report import attributes_told, figure
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
-from bunryu.models.settings import SCRATCH
+from bunryu.models.settings import without_library
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.predictions import Predictions
 from bunryu.run import new_folder
@@ -161,7 +161,7 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             "model.weights=none: probe shows what pretrained weights know, so it needs some: leave the setting out, or "
             "give model.weights=FILE or a run."
         )
-    if settings.model.name in SCRATCH and settings.model.weights is None:
+    if without_library(settings.model.name) and settings.model.weights is None:
         raise ConfigError(
             f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
             "give model.weights=RUN, a run of yours."

@@ -13,6 +13,7 @@ from bunryu.config import dump_yaml
 from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
+from bunryu.models.trust import source_of
 from bunryu.planning import Plan
 from bunryu.predictions import guard
 from bunryu.run import RunFolder, write_environment
@@ -28,6 +29,9 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
         settings = settings.model_copy(update={"data": data})
     write_split(folder.split, plan.table)
+    if own := plan.sealed.architecture.own:
+        folder.code.mkdir()
+        write_atomic(folder.code / Path(own.file).name, source_of(own))
     write_skipped(folder.skipped, plan.checked.skipped)
     if plan.checked.copies:
         table = plan.table

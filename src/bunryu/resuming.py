@@ -17,6 +17,7 @@ from bunryu.errors import DeviceError, RunError, count, some, typed
 from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
+from bunryu.models.trust import split_name
 from bunryu.planning import make_plan, whole_stages
 from bunryu.preparing import decode_spec
 from bunryu.recording import write_config
@@ -26,25 +27,27 @@ from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.settings import Stage
 from bunryu.train.stages import stages_told
+from bunryu.trusting import Trust, trust_run
 
 _TOLD = ("label changed", "group changed", "changed")
 
 
-def resume(run: str | Path, *, more_epochs: int = 0) -> RunFolder:
+def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> RunFolder:
     """Go on with a run from its last checkpoint.
 
     Args:
         run: the run folder.
         more_epochs: train a finished run for so many epochs more, as a further stage.
+        trust: of a run whose network is code of the user's own: whether, and which file, may be run.
 
     Raises:
         RunError: no run, in use, nothing to resume, or data that changed since.
     """
     with ranks.together():
-        return _resume(run, more_epochs) if ranks.first() else follow()
+        return _resume(run, more_epochs, trust) if ranks.first() else follow()
 
 
-def _resume(run: str | Path, more_epochs: int) -> RunFolder:
+def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
     folder = open_folder(run)
     if not folder.config.exists() or not folder.environment.exists():
         raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
@@ -64,9 +67,10 @@ def _resume(run: str | Path, more_epochs: int) -> RunFolder:
         table, _ = unchanged_data(folder, settings, root)
         for written in (folder.path, folder.best.parent, folder.plots):
             remove_leftovers(written)
-        if not folder.last.exists():
-            return _from_the_start(folder, settings, more_epochs, root)
-        checkpoint = load_checkpoint(folder.last)
+        checkpoint = load_checkpoint(folder.last) if folder.last.exists() else None
+        trust_run(folder, checkpoint.sealed.architecture.own if checkpoint else None, trust)
+        if checkpoint is None:
+            return _from_the_start(folder, with_code(folder, settings), more_epochs, root)
         if len(folder.read_history()) < checkpoint.progress.history:
             raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
         if more_epochs:
@@ -171,6 +175,17 @@ def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int, 
     plan = make_plan(settings, root=root)
     run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
     return folder
+
+
+def with_code(folder: RunFolder, settings: RunSettings) -> RunSettings:
+    """Return the settings with the run's own copy of its network's code, which was allowed."""
+    if settings.model.file is None:
+        return settings
+    file, name = split_name(settings.model.file)
+    copy = (folder.code / file.name).absolute()
+    if not copy.exists():
+        raise RunError(f"{folder.path} has no copy of {file}, so it cannot start over. Start a new run.")
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"file": f"{copy}:{name}"})})
 
 
 def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, more_epochs: int) -> RunSettings:

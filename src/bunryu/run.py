@@ -103,6 +103,11 @@ class RunFolder:
         return RunFolder(self.path / "refit")
 
     @property
+    def code(self) -> Path:
+        """The folder with a copy of the file that a network of the user's own is in; only then."""
+        return self.path / "code"
+
+    @property
     def metrics(self) -> Path:
         """Measures of each split, as JSON. Written last: a run that has it is finished."""
         return self.path / "metrics.json"

@@ -20,7 +20,7 @@ from bunryu.data.settings import (
 )
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
-from bunryu.models.settings import SCRATCH, ModelSettings
+from bunryu.models.settings import SCRATCH, ModelSettings, without_library
 from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
 from bunryu.train.stage_settings import with_given
 
@@ -53,7 +53,7 @@ class RunSettings(Settings):
             raise ValueError(
                 "augment.saturation and augment.hue change colours; with input.channels=grey set them to 0"
             )
-        scratch = self.model.name in SCRATCH
+        scratch = without_library(self.model.name)
         if self.model.batch_norm and self.model.name != "scratch_cnn":
             raise ValueError(f"model.batch_norm is an option of scratch_cnn, not of {self.model.name}")
         if scratch and self.model.weights == "imagenet":
@@ -260,9 +260,9 @@ _OF_COPIES = ("data.", "decode.", "augment.", "train.seed=", "input.pad_colour="
 
 def augment_settings(
     overrides: Sequence[str],
+    *,
     file: str | None,
     values: dict[str, Any],
-    *,
     balances: bool,
     origin: str = "the settings given",
 ) -> RunSettings:
@@ -329,5 +329,5 @@ def _suitable_recipe(layers: Sequence[Layer]) -> str:
     for layer in layers:
         section = layer.values.get("model")
         model |= section if isinstance(section, dict) else {}
-    scratch = model.get("name") in SCRATCH and model.get("weights") in (None, "none")
+    scratch = (model.get("name") in SCRATCH or model.get("file")) and model.get("weights") in (None, "none")
     return "scratch" if scratch or model.get("weights") == "none" else "default"

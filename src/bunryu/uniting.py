@@ -33,6 +33,7 @@ from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.predictions import Predictions, read_predictions
 from bunryu.run import RunFolder, model_file, open_folder, require_new
 from bunryu.storage import read_json, write_atomic, write_json
+from bunryu.trusting import keep_code
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     (out / "members").mkdir(parents=True)
     for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
         shutil.copyfile(file, out / entry.file)
+    keep_code(folder, [file for member in members for file in member.files])
     _copy_rows(folder, members)
     _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
     write_ensemble(folder, record)  # last: a folder that has it is whole

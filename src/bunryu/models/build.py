@@ -18,9 +18,9 @@ from bunryu.models.hub import fetched, first_line
 from bunryu.models.libraries import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
 from bunryu.models.scratch import scratch_net
-from bunryu.models.settings import SCRATCH
+from bunryu.models.settings import SCRATCH, without_library
 
-Library = Literal["scratch", "timm", "torchvision"]
+Library = Literal["scratch", "timm", "torchvision", "own"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
 _ARGUMENTS = ("batch_norm", "img_size", "image_size")
@@ -44,9 +44,12 @@ class Classifier(nn.Module):
     that is the same as the sum of its weights over the colours, whatever the backbone looks like inside.
     """
 
+    memory_format = torch.channels_last
+
     def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float, *, repeat: bool) -> None:
         super().__init__()
         self.backbone = backbone
+        self.width = features
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, classes))
         self.repeat = repeat
 
@@ -75,6 +78,8 @@ def find(name: str) -> tuple[Library, str]:
     if name in SCRATCH:
         return "scratch", name
     library, _, bare = name.rpartition("/")
+    if library == "own":
+        return "own", bare
     if library not in ("", "timm", "torchvision"):
         raise ModelError(f"model.name: expected timm/NAME, torchvision/NAME or {some(SCRATCH)}, received {name!r}.")
     if library in ("", "timm") and _in_timm(bare):
@@ -110,6 +115,10 @@ def build(architecture: Architecture, classes: int, *, pretrained: bool = False)
         ModelError: an unknown name, an argument the model refuses, or weights that cannot be had.
     """
     library, bare = find(architecture.name)
+    if library == "own":
+        from bunryu.models.own import own_classifier
+
+        return own_classifier(architecture, classes)
     if unknown := set(architecture.arguments) - set(_ARGUMENTS):
         raise ModelError(f"{architecture.name}: there is no argument {some(sorted(unknown))}; known: {_ARGUMENTS}.")
     if library == "scratch":
@@ -131,7 +140,7 @@ def build(architecture: Architecture, classes: int, *, pretrained: bool = False)
 
 
 def expected_input(name: str) -> Expected:
-    """Return the input that the library's weights for `name` were trained for (not for scratch_cnn)."""
+    """Return the input that the library's weights for `name` were trained for; for names of timm and torchvision."""
     library, bare = find(name)
     if library == "timm":
         timm = import_timm()
@@ -182,16 +191,22 @@ def require_fit(net: Classifier, architecture: Architecture, size: tuple[int, in
         with torch.no_grad():
             shape = tuple(net.eval().features(torch.zeros(1, architecture.channels, *size, device=device)).shape)
     except Exception as error:
-        known = None if architecture.name in SCRATCH else expected_input(architecture.name).size
+        known = None if without_library(architecture.name) else expected_input(architecture.name).size
         mend = f" It is made for {known[0]}x{known[1]}; leave sizes out, or set others." if known else ""
         raise ModelError(f"{architecture.name} cannot take pictures of {told}: {first_line(error)}.{mend}") from error
     finally:
         net.train(training)
-    if shape != (1, cast(nn.Linear, net.head[-1]).in_features):
+    if shape == (1, net.width):
+        return
+    if architecture.own is not None and architecture.own.head is None:
         raise ModelError(
-            f"{architecture.name} gives features of shape {shape[1:]} for a picture of {told}, not one vector, so it "
-            "cannot classify. Choose another model.name."
+            f"{architecture.own.file}:{architecture.own.name} gives {shape[-1]} numbers for a picture; there are "
+            f"{net.width} classes. Let it take num_classes, and give as many."
         )
+    raise ModelError(
+        f"{architecture.name} gives features of shape {shape[1:]} for a picture of {told}, not one vector, so it "
+        "cannot classify. Choose another model.name."
+    )
 
 
 def _timm_net(name: str, arguments: dict[str, Any], pretrained: bool) -> nn.Module:

@@ -18,17 +18,32 @@ LATER = ("joint", "attributes")
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+class Own(Settings):
+    """A network of the user's own: code, which is run only when they say so; see `trust`."""
+
+    file: str
+    """Where the file was when it was trained; a copy is in the run folder."""
+    name: str
+    """Of the class or function."""
+    sha256: str
+    """Of the file's bytes."""
+    head: str | None = None
+    """The linear layer whose output is the network's; null: there is none, and nothing can be frozen apart."""
+
+
 class Architecture(Settings):
     """The sealed record of a network's shape; `build` makes it again."""
 
     name: str
-    """With its library: scratch_cnn, timm/NAME or torchvision/NAME."""
+    """With its library: scratch_cnn, timm/NAME or torchvision/NAME; own/NAME for code of the user's."""
     channels: int = 3
     """Input channels: 3 or 1."""
     dropout: float = 0.0
     """In front of the last linear layer."""
     arguments: dict[str, Any] = {}
-    """Further arguments of the library's constructor; no others than `size_arguments` and scratch_cnn know."""
+    """Further arguments of the constructor; of a library's no others than `size_arguments` and scratch_cnn know."""
+    own: Own | None = None
+    """Of own/NAME: which code."""
 
 
 class Head(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,9 +11,11 @@ from torch import nn
 from bunryu.errors import ModelError
 from bunryu.models.build import Classifier, build, expected_input, find, libraries_with, size_arguments
 from bunryu.models.hub import weights_name
+from bunryu.models.own import own_architecture
 from bunryu.models.record import Architecture, Sealed, read_sealed
 from bunryu.models.sealed import open_sealed
-from bunryu.models.settings import SCRATCH
+from bunryu.models.settings import without_library
+from bunryu.models.trust import require_same, split_name
 from bunryu.models.weights import Loaded, choose_library, load_file_into
 from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
@@ -46,6 +48,10 @@ def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | N
     donor = _donor(settings)
     if donor is not None:
         return _donors_architecture(settings, donor), donor
+    if settings.model.file is not None:
+        channels = 3 if settings.input.channels == "rgb" else 1
+        asked = settings.model
+        return own_architecture(str(asked.file), asked.arguments, channels, asked.dropout, settings.input.size), None
     name = settings.model.name
     if settings.model.weights not in _WORDS:
         name = choose_library(name, Path(str(settings.model.weights)))
@@ -69,7 +75,7 @@ def network(settings: RunSettings, architecture: Architecture, donor: Sealed | N
         ModelError: weights that cannot be had, or that do not fit.
     """
     torch.manual_seed(key_of(settings.train.seed, "init"))
-    weights = settings.model.weights or ("none" if architecture.name in SCRATCH else "imagenet")
+    weights = settings.model.weights or ("none" if without_library(architecture.name) else "imagenet")
     if donor is not None:
         path = _model_file(Path(weights))
         net, _ = open_sealed(path)
@@ -83,11 +89,48 @@ def network(settings: RunSettings, architecture: Architecture, donor: Sealed | N
     return net, load_file_into(net, architecture, Path(weights))
 
 
-def new_head(net: Classifier, classes: int, settings: RunSettings) -> None:
-    """Give the network a head for these classes, its draw named by the seed alone."""
+def require_head(settings: RunSettings, architecture: Architecture) -> None:
+    """Refuse settings that need the head apart, of a network of the user's own that has none.
+
+    Raises:
+        ModelError: saying which.
+    """
+    if architecture.own is None or architecture.own.head is not None:
+        return
+    frozen = [stage.name for stage in settings.train.stages if stage.freeze == "backbone"]
+    what = f"the stage '{frozen[0]}' has freeze: backbone, which" if frozen else ""
+    what = what or ("optim.head_lr" if settings.optim.head_lr is not None else "")
+    what = what or ("model.weights" if settings.model.weights not in (None, "none") else "")
+    if what:
+        raise ModelError(
+            f"{what} needs a head apart, and {settings.model.file} has none: its output is not that of a linear layer "
+            "(nn.Linear with a bias, used once). Make that its last step, or leave the setting out."
+        )
+
+
+def told_of(architecture: Architecture) -> str:
+    """Return the architecture as people are told of it."""
+    own = architecture.own
+    if own is None:
+        return architecture.name
+    head = f"its head is {own.head}" if own.head is not None else "without a head that could be told apart"
+    return f"{own.name} of {own.file} (SHA-256 {own.sha256[:12]}..., {head})"
+
+
+def new_head(net: Classifier, architecture: Architecture, classes: int, settings: RunSettings) -> None:
+    """Give the network a head for these classes, its draw named by the seed alone.
+
+    A network of the user's own is made anew, so that its head is as they draw it.
+    """
+    if architecture.own is not None:
+        torch.manual_seed(key_of(settings.train.seed, "init"))
+        made = build(architecture, classes)
+        if settings.model.weights not in (None, "none"):
+            made.backbone.load_state_dict(net.backbone.state_dict())
+        net.backbone, net.head, net.width = made.backbone, made.head, made.width
+        return
     torch.manual_seed(key_of(settings.train.seed, "head"))
-    features = cast(nn.Linear, net.head[-1]).in_features
-    net.head = nn.Sequential(nn.Dropout(settings.model.dropout), nn.Linear(features, classes))
+    net.head = nn.Sequential(nn.Dropout(settings.model.dropout), nn.Linear(net.width, classes))
 
 
 def _donor(settings: RunSettings) -> Sealed | None:
@@ -116,6 +159,13 @@ def _model_file(path: Path) -> Path:
 def _donors_architecture(settings: RunSettings, donor: Sealed) -> Architecture:
     """Return the run's own architecture with the dropout asked for; refuse settings that ask for another net."""
     own, asked, run = donor.architecture, settings.model, settings.model.weights
+    if (own.own is None) != (asked.file is None) or (asked.file and asked.arguments != own.arguments):
+        told = f"model.file=FILE.py:{own.own.name}" if own.own else f"no model.file: it is a {own.name}"
+        raise ModelError(
+            f"model.weights: the run {run} needs {told}" + (f" and model.arguments={own.arguments}" if own.own else "")
+        )
+    if own.own is not None:
+        require_same(own.own, split_name(str(asked.file))[0])
     if "name" in asked.model_fields_set and asked.name != own.name and own.name not in libraries_with(asked.name):
         raise ModelError(
             f"model.weights: the run {run} is a {own.name}, not a {asked.name}. Leave model.name out, or give other "
@@ -126,13 +176,13 @@ def _donors_architecture(settings: RunSettings, donor: Sealed) -> Architecture:
             f"model.weights: the run {run} takes {donor.input.channels} pictures; set input.channels="
             f"{donor.input.channels} (it is {settings.input.channels}), or give other weights."
         )
-    batch_norm = own.arguments.get("batch_norm", False)
+    batch_norm = own.name == "scratch_cnn" and own.arguments.get("batch_norm", False)
     if "batch_norm" in asked.model_fields_set and asked.batch_norm != batch_norm:
         raise ModelError(
             f"model.weights: the run {run} has model.batch_norm={str(batch_norm).lower()}. Leave the setting out."
         )
     size = settings.input.size
-    if size and own.name not in SCRATCH and size_arguments(own.name, size) != own.arguments:
+    if size and not without_library(own.name) and size_arguments(own.name, size) != own.arguments:
         raise ModelError(
             f"model.weights: the run {run} has weights for {donor.input.height}x{donor.input.width} alone, not for "
             f"{size[0]}x{size[1]}. Leave input.size out."

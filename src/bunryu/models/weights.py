@@ -104,7 +104,8 @@ def load_file_into(net: Classifier, architecture: Architecture, path: Path) -> L
         ModelError: a key of the backbone is missing, extra, or of another shape; the net the file fits is named.
     """
     library, bare = find(architecture.name)
-    head = classifier_prefixes(library, bare)
+    own = architecture.own
+    head = (f"{own.head}.",) if own else classifier_prefixes(library, bare)
     state = _named(read_state(path), net.backbone)
     target = net.backbone.state_dict()
     fit = _compare(state, target, head)
@@ -158,7 +159,7 @@ def _misfit(
             f"{len(fit.shapes)} have another shape ({key}: expected {list(target[key].shape)}, "
             f"received {list(state[key].shape)})"
         )
-    other = _recognise(name, path.stem, state)
+    other = None if name.startswith("own/") else _recognise(name, path.stem, state)
     hint = f" The file fits {other}: model.name={other}" if other else " Give the file that was made for this model."
     return ModelError(f"model.weights: {path} does not fit {name}: {'; '.join(parts)}. Nothing was loaded.{hint}")
 

@@ -256,7 +256,7 @@ def _features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.T
     model = pictures.model
     model.net.eval()
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    found: list[torch.Tensor] = [torch.zeros(0, model.net.head[-1].in_features, device=model.device)]
+    found: list[torch.Tensor] = [torch.zeros(0, model.net.width, device=model.device)]
     with console.working(label, len(rows)) as task:
         for x_BHWC, batch in pictures.batches(batches, epoch):
             with autocast(model.device, model.sealed.precision):
