@@ -111,7 +111,7 @@ def augment(
     frame = None if isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
     file = None if ops is None else os.fspath(ops)
-    settings = augment_settings(overrides, file, values, balances=balance_to is not None)
+    settings = augment_settings(overrides, file=file, values=values, balances=balance_to is not None)
     require_there(settings.data, frame)
     wish = read_wish(square, colour, flip, balance_to, ops is not None)
     with console.quietly(quiet):

@@ -6,6 +6,7 @@ mean what the field says, in a file as on the command line.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,6 +206,24 @@ def value_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(value_text(item) for item in value) + "]"
     return str(value)
+
+
+def as_it_looks(value: Any) -> Any:
+    """Return the text in a value, however deep, as the number, truth value or null that it looks like.
+
+    For what no field of ours gives a type: the arguments of somebody else's class.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_it_looks(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_it_looks(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[value]
+    if re.fullmatch(r"[+-]?[0-9]+", value):
+        return int(value)
+    return float(value) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value) else value
 
 
 def _parse_value(text: str, pair: str) -> Any:

@@ -7,12 +7,11 @@ with a capital is a class of the backend, checked when it is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bunryu.config import Settings, parse_size
+from bunryu.config import Settings, as_it_looks, parse_size
 from bunryu.errors import nearest, some
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -202,7 +201,7 @@ def _read_op(item: Any, number: int) -> dict[str, dict[str, Any]]:
             f"there is no operation {name!r}.{nearest(name, OPERATIONS)} Known: {some(OPERATIONS, 20)}; "
             "or a class of the backend, such as RandomAffine"
         )
-    return {name: {key: _plain(found) for key, found in given.items()}}
+    return {name: {key: as_it_looks(found) for key, found in given.items()}}
 
 
 def operation(name: str, given: Mapping[str, Any]) -> Operation:
@@ -222,24 +221,6 @@ def operation(name: str, given: Mapping[str, Any]) -> Operation:
         from bunryu.config_errors import explain
 
         raise ValueError(f"{name}: {' '.join(explain(kind, error.errors(), [])).rstrip('.')}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Return text from a settings file as the number, truth value or null that it looks like; a backend's class says
-    nothing of its types.
-    """
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    if value in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[value]
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(value)
-    return value
 
 
 def cuts(ops: Ops) -> bool:

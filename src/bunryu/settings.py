@@ -260,9 +260,9 @@ _OF_COPIES = ("data.", "decode.", "augment.", "train.seed=", "input.pad_colour="
 
 def augment_settings(
     overrides: Sequence[str],
+    *,
     file: str | None,
     values: dict[str, Any],
-    *,
     balances: bool,
     origin: str = "the settings given",
 ) -> RunSettings:

@@ -145,13 +145,15 @@ def split(
 
 
 def augment(
-    args: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DATA [KEY=VALUE]", help="As for train: data.*, decode.* and augment.* count.", show_default=False
-        ),
-    ],
     out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA [KEY=VALUE]",
+            help="As for train: data.*, decode.* and augment.* count. [DATA: $SM_CHANNEL_TRAIN]",
+            show_default=False,
+        ),
+    ] = None,
     square: Annotated[bool, typer.Option("--square", help="Pad every picture to a square.")] = False,
     colour: Annotated[str, typer.Option(metavar="COLOUR", help="Of the padding: white, black or R,G,B.")] = "white",
     flip: Annotated[
@@ -171,14 +173,12 @@ def augment(
     The data stay as they are. A copy has the group of its original, so that no split can tear them apart.
     """
     console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args)
-    from bunryu.data.sources import require_there
+    data, pairs = data_and_pairs(args or [])
     from bunryu.settings import augment_settings
 
-    values = {"data": {} if data is None else {"source": data}}
     file = None if ops is None else str(ops)
-    settings = augment_settings(pairs, file, values, balances=balance_to is not None, origin=ORIGIN)
-    require_there(settings.data)
+    balances = balance_to is not None
+    settings, _ = settings_and_data(pairs, of_source(data), augment_settings, file=file, balances=balances)
     from bunryu import augmenting
 
     wish = augmenting.read_wish(square, colour, flip, balance_to, ops is not None)

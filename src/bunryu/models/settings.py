@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bunryu.config import Settings
+from bunryu.config import Settings, as_it_looks
 
 SCRATCH = ("scratch_cnn", "base_cnn", "mlp")
 """Networks of our own, without pretrained weights; see `scratch`."""
