@@ -129,8 +129,8 @@ def test_predict_evaluate_and_score(
 
 
 def test_the_variables_are_in_the_help(bunryu: Command) -> None:
-    asked = {"train": VARIABLES[:2], "probe": VARIABLES[:2], "bench": VARIABLES[:1], "split": VARIABLES[:1],
-             "predict": VARIABLES[2:5], "evaluate": VARIABLES[3:4], "score": VARIABLES[4:]}  # fmt: skip
+    asked = {"train": VARIABLES[:2], "probe": VARIABLES[:2], "predict": VARIABLES[2:5], "evaluate": VARIABLES[3:4],
+             "score": VARIABLES[4:], **dict.fromkeys(("bench", "split", "augment"), VARIABLES[:1])}  # fmt: skip
     for command, names in asked.items():
         said = " ".join(bunryu(command, "--help").out.split())
         assert not [name for name in names if f"${name}" not in said], command

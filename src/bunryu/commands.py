@@ -180,7 +180,10 @@ def of_source(data: str | None) -> dict[str, dict[str, Any]]:
 
 
 def settings_and_data(
-    pairs: list[str], values: dict[str, dict[str, Any]], **options: Any
+    pairs: list[str],
+    values: dict[str, dict[str, Any]],
+    load: Callable[..., RunSettings] | None = None,
+    **options: Any,
 ) -> tuple[RunSettings, dict[str, dict[str, Any]]]:
     """Return the settings of a command that takes DATA, and the values of its own options; the data are there.
 
@@ -189,7 +192,8 @@ def settings_and_data(
     Args:
         pairs: ``key=value``.
         values: what the command's own options say, as nested settings.
-        options: further ones of `load_settings`.
+        load: makes the settings; `load_settings` when None.
+        options: further ones of `load`.
 
     Raises:
         BunryuError: wrong settings, or data that are not there.
@@ -197,12 +201,13 @@ def settings_and_data(
     from bunryu.data.sources import require_there
     from bunryu.settings import load_settings
 
-    settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+    load = load or load_settings
+    settings = load(pairs, values=values, origin=ORIGIN, **options)
     given = settings.data.source or settings.data.train
     named = given_or(given, DATA, "data")
     if named != given:
         values = {**values, "data": {**values["data"], "source": named}}
-        settings = load_settings(pairs, values=values, origin=ORIGIN, **options)
+        settings = load(pairs, values=values, origin=ORIGIN, **options)
     require_there(settings.data)
     return settings, values
 

@@ -10,7 +10,6 @@ import typer
 from bunryu import console
 from bunryu.commands import (
     ANSWERS,
-    ORIGIN,
     TRUTH,
     LinkName,
     MeanName,

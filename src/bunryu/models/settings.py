@@ -18,21 +18,6 @@ def without_library(name: str) -> bool:
     return name in SCRATCH or name.startswith("own/")
 
 
-def parse_arguments(values: Any) -> Any:
-    """Read numbers, true, false and null in the text of arguments, however deep."""
-    if isinstance(values, dict):
-        return {name: parse_arguments(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [parse_arguments(value) for value in values]
-    if not isinstance(values, str):
-        return values
-    if values in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[values]
-    if re.fullmatch(r"[+-]?[0-9]+", values):
-        return int(values)
-    return float(values) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", values) else values
-
-
 class ModelSettings(Settings):
     """Which network, and where its weights come from."""
 
@@ -53,7 +38,7 @@ class ModelSettings(Settings):
     """Instead of model.name a network of your own, FILE.py:NAME: a class or function that makes a torch.nn.Module from
     pictures (B, C, H, W) to logits (B, K). It is given num_classes=K, if it takes that, and model.arguments; dropout is
     0 unless set."""
-    arguments: Annotated[dict[str, Any], BeforeValidator(parse_arguments)] = {}
+    arguments: Annotated[dict[str, Any], BeforeValidator(as_it_looks)] = {}
     """Of model.file: keyword arguments, as {width: 64}."""
 
     @model_validator(mode="before")
