@@ -88,3 +88,17 @@ def test_features_of_another_backbone_than_the_averaged_one_are_refused(photos: 
     stages = "train.stages=[{name: all, epochs: 1}, {name: last, freeze: backbone, views: 0}]"
     with pytest.raises(ConfigError, match=r"stage 'last': views are features of the backbone as trained"):
         api.train(photos, *SMALL, "train.epochs=2", "train.ema=0.9", stages)
+
+
+def test_on_features_the_head_alone_is_averaged_to_the_same_bits(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = "train.stages=[{name: head, freeze: backbone, views: 0}]"
+    pairs = (*SMALL, stage, "train.epochs=3", "train.ema=0.9")
+    one = api.train(photos, *pairs, out=tmp_path / "one", quiet=True).path
+    monkeypatch.setattr(loop, "follow", lambda ema, net, _, updates: ema.update(net, updates))
+    two = api.train(photos, *pairs, out=tmp_path / "two", quiet=True).path
+    kept = [load_file(run / "checkpoints" / "last.safetensors") for run in (one, two)]
+    assert kept[0].keys() == kept[1].keys()
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+    assert not torch.equal(kept[0]["ema.head.1.weight"], kept[0]["net.head.1.weight"])

@@ -1,6 +1,6 @@
-"""Stochastic weight averaging: the mean of the weights that the last epochs of a stage end with.
+"""Averages of weights: the exponential one of each update, and that of a stage's last epochs.
 
-Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization" (algorithm 1): a constant rate
+Stochastic weight averaging: Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization" (algorithm 1): a constant rate
 while weights are collected, then BatchNorm's statistics computed anew for the mean. That last pass is a stage of its
 own (`AverageStage`), so that it is validated, remembered, saved and resumed like any epoch.
 """
@@ -8,21 +8,38 @@ own (`AverageStage`), so that it is validated, remembered, saved and resumed lik
 from __future__ import annotations
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from bunryu import ranks
+from bunryu.models.build import Classifier
 from bunryu.randomness import key_of
 from bunryu.train.checkpoint import Progress
 from bunryu.train.feeding import Feed
 from bunryu.train.optim import lr_factor
 from bunryu.train.parallel import same_as_first
 from bunryu.train.sampling import epoch_rows
-from bunryu.train.settings import averaged_epochs
+from bunryu.train.settings import Stage, averaged_epochs
 from bunryu.train.stage_settings import AverageStage, with_given
 from bunryu.train.stages import in_batches, training_mode
 from bunryu.train.state import Job, State
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
+
+
+@torch.no_grad()
+def follow(ema: ModelEmaV3, net: Classifier, stage: Stage, updates: int) -> None:
+    """Move the exponential moving average after an update.
+
+    Of a stage on cached features the head alone: the backbone, which nothing has trained before, is the same in both,
+    and averaging equal weights gives the same bits, and costs more than the whole step.
+    """
+    if stage.views is None:
+        ema.update(net, updates)
+        return
+    weight = 1.0 - ema.get_decay(updates)
+    for kept, now in zip(ema.module.head.state_dict().values(), net.head.state_dict().values(), strict=True):
+        kept.lerp_(now, weight)
 
 
 def factor(job: Job, progress: Progress, updates: int, group: int) -> float:

@@ -14,7 +14,7 @@ from torch import nn
 from bunryu import console, ranks
 from bunryu.randomness import key_of, plain
 from bunryu.storage import read_jsonl
-from bunryu.train.averaging import collect, factor, settle
+from bunryu.train.averaging import collect, factor, follow, settle
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
@@ -221,4 +221,4 @@ def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:
     same_as_first(job.model.net.buffers())  # BatchNorm's averages: each process saw its own rows
     state.progress.updates += 1
     if state.ema is not None:
-        state.ema.update(job.model.net, state.progress.updates)
+        follow(state.ema, job.model.net, job.stages[state.progress.stage], state.progress.updates)
