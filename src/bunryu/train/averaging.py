@@ -1,8 +1,8 @@
 """Averages of weights: the exponential one of each update, and that of a stage's last epochs.
 
-Stochastic weight averaging: Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization" (algorithm 1): a constant rate
-while weights are collected, then BatchNorm's statistics computed anew for the mean. That last pass is a stage of its
-own (`AverageStage`), so that it is validated, remembered, saved and resumed like any epoch.
+Stochastic weight averaging: Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization"
+(algorithm 1): a constant rate while weights are collected, then BatchNorm's statistics computed anew for the mean. That
+last pass is a stage of its own (`AverageStage`), so that it is validated, remembered, saved and resumed like any epoch.
 """
 
 from __future__ import annotations
