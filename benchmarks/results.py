@@ -151,7 +151,7 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
         shown = "bunryu.train(pandas.read_csv(...), ...)"
     else:
         command = [sys.executable, "-m", "bunryu", "train", *pairs, "--out", str(out)]
-        shown = "bunryu train " + shlex.join(["ants_bees.csv" if pair.endswith(".csv") else pair for pair in pairs])
+        shown = "bunryu train " + shlex.join([Path(pair).name if Path(pair).is_absolute() else pair for pair in pairs])
     start = time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True)
     seconds = time.perf_counter() - start
