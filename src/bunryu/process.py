@@ -27,8 +27,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next use, unless BUNRYU_MALLOC=system.
 
     Each step of training frees and takes the same large blocks. By default glibc gives them back to the system, which
-    then clears every page anew: up to two fifths of MobileNetV2's time on the CPU (`benchmarks/precision.py`). Only the command does this; a program that
-    imports bunryu keeps its own ways. Elsewhere than with glibc nothing happens.
+    then clears every page anew: up to two fifths of MobileNetV2's time on the CPU (`benchmarks/precision.py`). Only the
+    command does this; a program that imports bunryu keeps its own ways. Elsewhere than with glibc nothing happens.
     """
     global _kept
     if os.environ.get("BUNRYU_MALLOC") == "system" or not sys.platform.startswith("linux"):
