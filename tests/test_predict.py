@@ -200,6 +200,20 @@ def test_the_list_of_one_image_is_aligned_in_cells() -> None:
     assert lines[0] == "사진.png"
     assert {width(line[: line.index("  0.")]) for line in lines[1:]} == {2 + 40}
     assert [line.split()[-2] for line in lines[1:]] == ["0.400", "0.300", "0.200", "0.100"]
+    eight = Predictions(["a.png"], list("abcdefgh"), np.full((1, 8), 0.125, np.float32))
+    assert len(ship.top_k(eight).splitlines()) == 9, "the whole distribution over a few classes"
+
+
+@pytest.mark.parametrize("folder", ["images", "시험"])
+def test_a_competitions_table_finds_the_images_beside_it(
+    bunryu: Command, tiny_run: Any, here: Path, folder: str
+) -> None:
+    shutil.copytree(tiny_run.data / "cat", here / "eval" / folder)
+    (here / "eval/시험.csv").write_text("ImageID,ans\n001.png,0\n000.png,0\n", encoding="utf-8")
+    ended = bunryu("predict", tiny_run.run, "eval/시험.csv", "--submission", "eval/시험.csv", "--out", "out.csv")
+    assert ended.code == 0, ended.err
+    assert f"its images are in {here / 'eval' / folder}" in ended.err
+    assert [row["ImageID"] for row in table((here / "out.csv").read_text(encoding="utf-8"))] == ["001.png", "000.png"]
 
 
 # What is refused.

@@ -44,6 +44,7 @@ from bunryu.planning import Plan, absolute, make_plan, whole_stages
 from bunryu.recording import write_setup
 from bunryu.run import RunFolder, create_run
 from bunryu.settings import RunSettings
+from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
@@ -141,6 +142,7 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
 
 def ready(settings: RunSettings) -> RunSettings:
     """Return the settings with absolute paths; make torch ready for them."""
+    require_tensorboard(settings.train)
     settings = absolute(settings)
     set_threads(settings.train)
     ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)

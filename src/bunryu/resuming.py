@@ -24,6 +24,7 @@ from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder, versions
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
+from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.settings import Stage
 from bunryu.train.stages import stages_told
@@ -53,6 +54,7 @@ def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
         raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
     with folder.lock(), resumable(folder):
         settings = folder.settings()
+        require_tensorboard(settings.train)
         environment = read_json(folder.environment)
         torch.set_num_threads(int(environment["threads"]))
         device = _same_device(settings, environment["device"])

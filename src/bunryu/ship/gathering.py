@@ -16,6 +16,7 @@ from bunryu.data.folders import Listing, require_utf8, walk_images
 from bunryu.data.given import source_name
 from bunryu.data.tabular import file_under, image_column, image_folder, require_files
 from bunryu.errors import ConfigError, DataError, nearest
+from bunryu.storage import absolute
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,23 @@ def _add_folder(found: Inputs, given: str, path: Path) -> None:
 def _add_table(found: Inputs, path: Path, image_root: str | None) -> None:
     cells = image_column(read_csv(path))
     root = image_folder(image_root, path.parent, key="--image-root")
+    if image_root is None and (beside := _beside(path, cells)):
+        found.notes.append(f"{path}: its images are in {beside}")
+        root = beside
     files = [file_under(root, cell) for cell in cells]
     require_files(str(path), cells[0], files, root, mend="--image-root {} (in Python: image_root=)")
     found.add(cells, files)
+
+
+def _beside(path: Path, cells: Sequence[str]) -> Path | None:
+    """Return the folder beside a table that its images lie in, as in competitions: images/, or one of the table's name.
+
+    None where images lie where the paths point, or in neither.
+    """
+    places = (path.parent, path.parent / "images", path.with_suffix(""))
+    there = (place for place in places if any(os.path.isfile(file_under(place, cell)) for cell in cells))  # noqa: PTH113
+    found = next(there, path.parent)
+    return None if found == path.parent else absolute(found)
 
 
 def _not_there(path: Path) -> str:

@@ -238,7 +238,7 @@ def reasons_csv(reasons: Iterable[Reason]) -> str:
     return buffer.getvalue()
 
 
-def top_k(predictions: Predictions, k: int = 5) -> str:
+def top_k(predictions: Predictions, k: int = 10) -> str:
     """Return the most probable classes of the first image, for people to read: aligned where Hangul takes two cells."""
     probs = predictions.probs_NK[0]
     order = np.argsort(-probs, kind="stable")[:k]

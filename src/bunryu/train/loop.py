@@ -15,6 +15,7 @@ from bunryu import console, ranks
 from bunryu.randomness import key_of, plain
 from bunryu.storage import read_jsonl
 from bunryu.train.averaging import collect, factor, follow, settle
+from bunryu.train.board import board_of
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.finite import not_finite, require_finite
@@ -87,13 +88,14 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     scaler = torch.GradScaler(job.model.device.type, enabled=job.model.sealed.precision == "fp16")
     ema = ModelEmaV3(job.model.net, decay=settings.ema, use_warmup=True) if settings.ema else None
     if checkpoint is None:
-        return State(Progress(), scaler, ema, [])
+        return State(Progress(), scaler, ema, [], board=board_of(settings, job.folder, 0))
     scaler.load_state_dict(checkpoint.scaler)
     if ema is not None:
         ema.module.load_state_dict(checkpoint.ema)
     history = read_jsonl(job.folder / "history.jsonl")[: checkpoint.progress.history]
     average = {name: value.to(job.model.device) for name, value in checkpoint.average.items()}
-    return State(checkpoint.progress, scaler, ema, history, average=average or None)
+    board = board_of(settings, job.folder, len(history))
+    return State(checkpoint.progress, scaler, ema, history, average=average or None, board=board)
 
 
 def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def save(job: Job, state: State) -> None:
     if len(state.history) > state.written:
         write_jsonl(job.folder / "history.jsonl", state.history)
         state.written = len(state.history)
+    if state.board is not None:
+        state.board.write(state.history, last=state.progress.stage == len(job.stages))
     for name, weights in state.unsaved.items():
         seal_state(job.folder / "checkpoints" / f"{name}.safetensors", weights, job.model.sealed)
     state.unsaved.clear()

@@ -84,6 +84,9 @@ class TrainSettings(Settings):
     """Threads of each operation on the CPU; torch's choice when null. Recorded, and obeyed on resume."""
     checkpoint_minutes: Positive = 5.0
     """A checkpoint is saved at each epoch's end, and after so many minutes within one."""
+    tensorboard: bool = False
+    """Also write the figures of each epoch, and the first augmented batch, to RUN/tensorboard (pip install
+    'bunryu[tensorboard]')."""
 
     @model_validator(mode="after")
     def _epochs_fit(self) -> TrainSettings:

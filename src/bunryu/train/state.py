@@ -17,6 +17,7 @@ from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference import Model
 from bunryu.settings import RunSettings
+from bunryu.train.board import Board
 from bunryu.train.checkpoint import Progress
 from bunryu.train.heads import HeadLosses
 from bunryu.train.settings import Stage
@@ -67,5 +68,7 @@ class State:
     """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors."""
     written: int = 0
     """Rows of the history that are in its file."""
+    board: Board | None = None
+    """Where the history goes as well, with train.tensorboard."""
     saved: float = 0.0
     """When the last checkpoint was written."""
