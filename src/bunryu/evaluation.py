@@ -13,6 +13,7 @@ import numpy as np
 
 from bunryu import console
 from bunryu.data.checks import check_images
+from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import read_folds
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
@@ -82,7 +83,7 @@ def evaluate(
         )
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     _require_empty(out)
-    table = None if data is None else _labelled(data, records_of(folder.path)[0], settings)
+    table = None if data is None else _by_group(folder, _labelled(data, records_of(folder.path)[0], settings))
     tasks = _tasks(folder, table, name, settings, device)
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
@@ -285,6 +286,16 @@ def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
             "Rename the folder or the label, or leave those images out."
         )
     return table
+
+
+def _by_group(folder: RunFolder, table: Table) -> Table:
+    """Return labelled data with the groups of the run's group DRO, where it has their columns."""
+    columns = folder.settings().loss.group_dro if folder.config.exists() else []
+    try:
+        return with_dro_groups(table, columns)
+    except ConfigError as error:
+        console.say(f"not measured by group: {error}", style="yellow")
+        return table
 
 
 def _own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[str, Table]:

@@ -52,6 +52,7 @@ from bunryu.train.heads import HeadLosses
 from bunryu.train.loop import fit
 from bunryu.train.parallel import same_as_first
 from bunryu.train.remembering import kept_told
+from bunryu.train.robust import GroupDRO
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.showing import loss_note
 from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
@@ -131,8 +132,9 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
     settings = ready(settings)
     plan = make_plan(settings, frame)
     if ranks.world() > 1:
-        if settings.loss.name == "soft_f1":
-            raise ConfigError("loss.name=soft_f1 is a figure of the whole batch, of which each process has a part.")
+        if settings.loss.name == "soft_f1" or settings.loss.group_dro:
+            which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
+            raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
         shared = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
     if minutes is not None:
@@ -231,12 +233,13 @@ def learn(
             settings=settings,
             stages=whole_stages(settings),
             loss=HeadLosses.prepare(settings.loss, counts, model.sealed.heads, model.sealed.attributes, model.device),
+            robust=GroupDRO.of(settings.loss, table.dro_groups, rows),
             table=table,
             cache=cache,
             target=target,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(target, model.classes, settings.evaluate.positive),
+            score=scorer(target, model.classes, settings.evaluate.positive, table.dro_groups),
             folder=folder.path,
             stop=stop,
         )

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bunryu.data.decode import load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DataSettings
-from bunryu.data.table import Table
+from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.errors import DataError, some
+from bunryu.evaluate.by_group import WORST, measure_groups
 from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
@@ -72,6 +73,7 @@ def predict_rows(
         true_N=targets(table.take(kept), model.classes),
         groups=groups_of(table, kept),
         attributes=model.sealed.attributes,
+        more={} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()},
     )
     return Predicted(kept, predictions, skipped)
 
@@ -181,7 +183,7 @@ def note_learned(results: list[Measured], epoch: int, best: int) -> str:
 
 
 def scorer(
-    target: NDArray[np.int64], classes: list[str], positive: str | None
+    target: NDArray[np.int64], classes: list[str], positive: str | None, dro_groups: Texts | None = None
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:
     """Return what measures validation rows and their class probabilities after each epoch."""
 
@@ -189,6 +191,8 @@ def scorer(
         if not np.isfinite(probs_NK).all():  # the loop says what that means
             return dict.fromkeys(EACH_EPOCH, float("nan"))
         metrics = measure(probs_NK, target[rows], classes, positive=positive, bootstrap=0)
-        return {name: metrics[name] for name in (*EACH_EPOCH, *TWO_CLASS) if metrics.get(name) is not None}
+        if dro_groups is not None:
+            metrics |= measure_groups(probs_NK, target[rows], dro_groups[rows].tolist())
+        return {name: metrics[name] for name in (*EACH_EPOCH, *TWO_CLASS, WORST) if metrics.get(name) is not None}
 
     return score

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.data.table import Table
+from bunryu.data.table import DRO_GROUP, Table
 from bunryu.ensembling import Device, open_predictor
 from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets, prior
 from bunryu.evaluate.metrics import measure
@@ -48,7 +48,10 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
         ],
         groups=groups_of(table, kept),
         attributes=first.attributes,
-        more={"fold": (fold_N[kept] + 1).tolist()},
+        more={
+            "fold": (fold_N[kept] + 1).tolist(),
+            **({} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()}),
+        },
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
     return Predicted(kept, predictions, skipped)

@@ -8,6 +8,7 @@ from typing import Any
 
 from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import without_validation
 from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
@@ -41,6 +42,7 @@ def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None
                 f"{table.target!r}. Name them: data.label_columns=[mask, gender]"
             )
         table = dataclasses.replace(table, separate=True)
+    table = with_dro_groups(table, settings.loss.group_dro)
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)

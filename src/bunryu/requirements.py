@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bunryu.data.dro_groups import require_dro_groups
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
@@ -24,6 +25,7 @@ def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> Non
     of_val = {head.column: Counter(table.labels[head.column][table.split("val")]) for head in heads.heads}
     rows = {name: of_val[head.column][name] for head in heads.heads for name in head.classes}
     require_other_rows(settings, settings.train.stages, rows)
+    require_dro_groups(table)
     _require_copies(settings, {name: counts[name] for name in classes if counts[name]})
     monitor = settings.train.monitor
     if monitor.startswith(("roc_auc", "positive_")) and (

@@ -131,6 +131,27 @@ class RunSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _group_dro(self) -> RunSettings:
+        stages, monitor = self.train.stages, self.train.monitor
+        if not self.loss.group_dro:
+            if monitor == "worst_group_accuracy":
+                raise ValueError("train.monitor=worst_group_accuracy: there are no groups; name them in loss.group_dro")
+            return self
+        if self.mix.name != "none":
+            raise ValueError(
+                f"loss.group_dro: a row made of two (mix.name={self.mix.name}) has no group; leave one out"
+            )
+        if any(with_given(self.optim, stage.optim).sam_rho for stage in stages):
+            raise ValueError("loss.group_dro and optim.sam_rho both go twice their own way through a batch; choose one")
+        if all(stage.solve for stage in stages):
+            raise ValueError(
+                "loss.group_dro moves with each batch, and a solved head has none; add a stage without solve"
+            )
+        if other := next((stage for stage in stages if stage.rows != "train"), None):
+            raise ValueError(f"loss.group_dro: stage '{other.name}' learns from other rows; leave rows out")
+        return self
+
     @property
     def label(self) -> str:
         """What the run's folder is called: `name`, or the name of the data."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bunryu.data.columns import Columns
 from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, give_each, join
 from bunryu.data.settings import SplitSettings
-from bunryu.data.table import SPLITS, Table, Texts, texts
+from bunryu.data.table import DRO_GROUP, SPLITS, Table, Texts, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some
 from bunryu.randomness import generator
 from bunryu.storage import write_atomic
@@ -183,6 +183,7 @@ def read_run_rows(file: Path, root: Path, label: str) -> Table:
         splits=texts(cells["split"]),
         groups=texts(cells["group"]) if "group" in cells and label != "group" else None,
         digests=texts(cells["digest"]) if "digest" in cells else None,
+        dro_groups=texts(cells[DRO_GROUP]) if DRO_GROUP in cells and label != DRO_GROUP else None,
     )
 
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Texts = NDArray[np.object_]
 SPLITS = ("train", "val", "test")
+DRO_GROUP = "dro_group"
+"""The column of `Table.dro_groups` in split.csv and in predictions."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Table:
         columns: further columns of the source, as text, that `split.stratify` may name.
         published: label column -> {class: index} where the source pairs classes with whole numbers.
         digests: a hash of each file's content (hex), or None before the images were checked.
+        dro_groups: what `loss.group_dro` tells apart: the group of each row on which the model shall be good.
         notes: what was found, in sentences, for the echo.
     """
 
@@ -42,6 +45,7 @@ class Table:
     published: dict[str, dict[str, int]] = field(default_factory=dict)
     digests: Texts | None = None
     notes: tuple[str, ...] = ()
+    dro_groups: Texts | None = None
     separate: bool = False
     """Each further label column is learned by a head of its own, so that their classes count, not the joint ones."""
 
@@ -87,6 +91,7 @@ class Table:
             groups=pick(self.groups),
             columns={name: values[rows] for name, values in self.columns.items()},
             digests=pick(self.digests),
+            dro_groups=pick(self.dro_groups),
         )
 
     def split(self, name: str) -> NDArray[np.int64]:
@@ -94,11 +99,13 @@ class Table:
         return np.flatnonzero(self.splits == name).astype(np.int64)
 
     def named_columns(self) -> dict[str, Texts]:
-        """Return path, the label columns, group, split and digest by name, as split.csv has them."""
+        """Return path, the label columns, group, split, DRO group and digest by name, as split.csv has them."""
         found = {"path": self.paths, **self.labels}
         if self.groups is not None:
             found["group"] = self.groups
         found["split"] = self.splits
+        if self.dro_groups is not None:
+            found[DRO_GROUP] = self.dro_groups
         if self.digests is not None:
             found["digest"] = self.digests
         return found

@@ -58,6 +58,9 @@ def headline(metrics: dict[str, Any]) -> str:
     parts = [figure(metrics, "macro_f1", "macro-F1"), figure(metrics, "accuracy", "accuracy")]
     if metrics.get("roc_auc") is not None:
         parts.append(figure(metrics, "roc_auc", "ROC AUC"))
+    if "by_group" in metrics:
+        name = shorten(next(iter(metrics["by_group"])), _NAME_WIDTH)
+        parts.append(f"worst group {metrics['worst_group_accuracy']:.3f} ({name})")
     for name, own in metrics.get("attributes", {}).items():
         parts.append(f"{shorten(name, _NAME_WIDTH)} {own['accuracy']:.3f}")
     return ", ".join([*parts, _images(metrics["n"])])
@@ -166,6 +169,8 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
         yield f"  [low, high]: 95 % interval, {drawn if how['resamples'] else exact}"
     if "folds" in metrics:
         yield from _fold_table(metrics["folds"])
+    if "by_group" in metrics:
+        yield from _group_table(metrics["by_group"])
     if metrics["absent"]:
         yield f"  absent from the truth, not in the macro averages: {_names(metrics['absent'], 50)}"
     yield ""
@@ -188,6 +193,16 @@ def _fold_table(folds: dict[str, Any]) -> Iterator[str]:
     for label, row in [*rows, ("mean", folds["mean"]), ("standard deviation", folds["std"])]:
         images = f"{row['n']:,}" if "n" in row else ""
         yield "  " + "  ".join([pad(label, 18), f"{images:>8}", *(f"{row[name]:>11.3f}" for name in names)])
+
+
+def _group_table(groups: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each group of `loss.group_dro`, the worst first."""
+    names = {name: shorten(name, _NAME_WIDTH) for name in groups}
+    column = max(map(width, ("group", *names.values())))
+    yield ""
+    yield f"  {pad('group', column)}    images  accuracy"
+    for name, row in groups.items():
+        yield f"  {pad(names[name], column)}  {row['n']:>8,}  {figure(row, 'accuracy')}"
 
 
 def _names(names: list[str], limit: int) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.data.table import DRO_GROUP
 from bunryu.evaluate import plots
 from bunryu.evaluate.attributes import measure_attributes, plot_attributes
+from bunryu.evaluate.by_group import measure_groups
 from bunryu.evaluate.drawing import SEPARATOR
 from bunryu.evaluate.fonts import font_note, short_names
 from bunryu.evaluate.metrics import confusion, measure
@@ -68,6 +70,9 @@ def measured(
     )
     if predictions.attributes:
         metrics["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
+    if DRO_GROUP in predictions.more:
+        groups = [str(group) for group in predictions.more[DRO_GROUP]]
+        metrics |= measure_groups(predictions.probs_NK, predictions.true_N, groups)
     return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
 
 

@@ -38,6 +38,7 @@ class Progress:
         plateau_stale: the same since the last drop of the plateau schedule.
         plateau_drops: drops of the plateau schedule in the stage.
         history: rows of history.jsonl that belong to this state.
+        group_logs: logarithms of the groups' weights of `loss.group_dro`; empty before its first batch.
         averaged: epochs whose weights are in the average (`train.swa`).
         ended_by: why it ended, in words.
         spent_seconds: time of the unfinished epoch, for its history row.
@@ -58,6 +59,7 @@ class Progress:
     plateau_drops: int = 0
     history: int = 0
     averaged: int = 0
+    group_logs: list[float] = field(default_factory=list)
     ended_by: str = ""
     spent_seconds: float = 0.0
 

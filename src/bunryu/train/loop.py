@@ -194,6 +194,9 @@ def learn_from(
     loss = loss_B.sum()
     if not torch.isfinite(loss):
         raise not_finite(job.folder, job.file, rows, "loss")
+    if job.robust is not None:
+        robust, state.progress.group_logs = job.robust.robust(loss_B, rows, state.progress.group_logs)
+        loss = robust * len(rows)
     state.scaler.scale(loss / group_rows).backward()  # type: ignore[no-untyped-call]
     return loss.item(), job.loss.right(logits_BK, target).sum().item()
 

@@ -23,6 +23,7 @@ Monitor = Literal[
     "macro_recall",
     "loss",
     "roc_auc",
+    "worst_group_accuracy",
     "positive_precision",
     "positive_recall",
     "positive_f1",
@@ -49,8 +50,8 @@ class TrainSettings(Settings):
     """The stages, in order; the keys of each are in the last table."""
     monitor: Monitor = "macro_f1"
     """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
-    roc_auc and positive_* for two classes; train_epochs: nothing is chosen, the last epoch counts. Of epochs with the
-    same figure the one with the lower loss is best."""
+    roc_auc and positive_* for two classes; worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen,
+    the last epoch counts. Of epochs with the same figure the one with the lower loss is best."""
     sampler: Literal["shuffle", "class_aware"] = "shuffle"
     """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
     power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew."""
@@ -227,6 +228,15 @@ class LossSettings(Settings):
     """Of focal: how much less rows count that are answered well; 0 is cross-entropy."""
     beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     """Of class_weights=effective: towards 1 the weights come near those of balanced, at 0 they are equal."""
+    group_dro: list[str] = []
+    """Group DRO (Sagawa et al. 2020): the columns whose values, together, make the groups, such as [background, label].
+    The loss of a batch is then a weighted mean of its groups' losses, the weights moving to the groups that do worst.
+    Figures by group are reported; train.monitor=worst_group_accuracy chooses by them."""
+    group_dro_eta: Positive = 0.01
+    """Of group_dro: the step size of the groups' weights."""
+    group_dro_adjustment: NotNegative = 0.0
+    """Of group_dro: this over the root of its training rows is added to a group's loss before it moves the weights (C
+    of the paper), since small groups are fitted more closely than others like them."""
     tau: NotNegative = 1.0
     """Of logit_adjusted: how much of log(prior) is added; 0 is cross-entropy."""
 
@@ -234,4 +244,9 @@ class LossSettings(Settings):
     def _of_the_batch(self) -> LossSettings:
         if self.name == "soft_f1" and (self.label_smoothing or self.class_weights is not None):
             raise ValueError("loss.name=soft_f1 has no rows to weight or smooth; leave class_weights and smoothing out")
+        if self.name == "soft_f1" and self.group_dro:
+            raise ValueError("loss.group_dro weighs the losses of groups of rows, and loss.name=soft_f1 has none a row")
+        for name in ("group_dro_eta", "group_dro_adjustment"):
+            if not self.group_dro and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"loss.{name} is of group DRO; give loss.group_dro=[COLUMN, ...] too")
         return self

@@ -19,6 +19,7 @@ def loss_note(settings: RunSettings) -> str:
     used += [] if settings.loss.name == "cross_entropy" else [f"{settings.loss.name.replace('_', '-')} loss"]
     used += [] if settings.mix.name == "none" else ["mixing"]
     used += ["label smoothing"] if settings.loss.label_smoothing else []
+    used += ["group DRO"] if settings.loss.group_dro else []
     used += ["class weights"] if settings.loss.class_weights else []
     return "with " + " and ".join([", ".join(used[:-1])] * bool(used[1:]) + used[-1:]) if used else "on plain pictures"
 

@@ -20,6 +20,7 @@ from bunryu.settings import RunSettings
 from bunryu.train.board import Board
 from bunryu.train.checkpoint import Progress
 from bunryu.train.heads import HeadLosses
+from bunryu.train.robust import GroupDRO
 from bunryu.train.settings import Stage
 
 
@@ -32,6 +33,7 @@ class Job:
     stages: list[Stage]
     """With whole numbers of epochs."""
     loss: HeadLosses
+    robust: GroupDRO | None
     table: Table
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""
