@@ -18,6 +18,7 @@ from bunryu.data.pipelines import described, require_working
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
 from bunryu.data.table import SPLITS, Table
+from bunryu.environment import versions
 from bunryu.errors import count
 from bunryu.heads import choose_heads
 from bunryu.inference import choose_device
@@ -30,7 +31,6 @@ from bunryu.models.trust import split_name
 from bunryu.models.weights import Loaded
 from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
 from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation
-from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
 from bunryu.train.settings import Stage, stage_epochs, with_average

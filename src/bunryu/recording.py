@@ -13,10 +13,11 @@ from bunryu.config import dump_yaml
 from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.splits import write_split
+from bunryu.environment import write_environment
 from bunryu.models.trust import source_of
 from bunryu.planning import Plan
 from bunryu.predictions import guard
-from bunryu.run import RunFolder, write_environment
+from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
 from bunryu.storage import write_atomic
 
@@ -49,7 +50,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
     if listings:
         console.say(f"listed in: {', '.join(map(str, listings))}")
     write_environment(
-        folder,
+        folder.environment,
         device=str(plan.device),
         precision=plan.sealed.precision,
         threads=int(settings.train.threads or 0),

@@ -13,6 +13,7 @@ from bunryu.data.checks import Checked, check_images
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
+from bunryu.environment import versions
 from bunryu.errors import DeviceError, RunError, count, some, typed
 from bunryu.experiment import follow, resumable, run_to_end
 from bunryu.inference import Model, choose_device
@@ -21,7 +22,7 @@ from bunryu.models.trust import split_name
 from bunryu.planning import make_plan, whole_stages
 from bunryu.preparing import decode_spec
 from bunryu.recording import write_config
-from bunryu.run import RunFolder, open_folder, versions
+from bunryu.run import RunFolder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.board import require_tensorboard

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bunryu import process, ranks
 from bunryu.config import build, load_yaml
 from bunryu.errors import RunError, nearest, typed
 from bunryu.settings import RunSettings
-from bunryu.storage import read_json, read_jsonl, write_json
-
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors", "pandas")
-_EXTRAS = ("albumentations", "opencv-python-headless")
+from bunryu.storage import read_json, read_jsonl
 
 
 class RunFolder:
@@ -273,54 +264,6 @@ def open_folder(path: str | Path) -> RunFolder:
 def is_run(folder: Path) -> bool:
     """Return whether this is a run folder."""
     return any((folder / name).exists() for name in ("config.yaml", "model.safetensors", "ensemble.json"))
-
-
-def write_environment(
-    folder: RunFolder, *, device: str, precision: str, threads: int, data_root: str, facts: dict[str, str]
-) -> None:
-    """Record what the run was made with."""
-    write_json(
-        folder.environment,
-        {
-            "command": sys.argv,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "processes": ranks.world(),
-            "device": device,
-            "precision": precision,
-            "threads": threads,
-            "malloc": process.malloc(),
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
-            "data_root": data_root,
-            "facts": facts,
-            "versions": versions(),
-        },
-    )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of bunryu and of the packages that decide results."""
-    found = {}
-    for package in ("bunryu", *_PACKAGES, *_EXTRAS):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            if package not in _EXTRAS:
-                found[package] = "unknown"
-    return found
-
-
-def processor_name() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _next_free(root: Path, name: str) -> Path:

@@ -25,10 +25,10 @@ from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
+from bunryu.environment import versions
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
 from bunryu.kept import kept, key_of_facts
 from bunryu.randomness import comings, key_of, plain
-from bunryu.run import versions
 from bunryu.settings import RunSettings
 from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
