@@ -37,6 +37,7 @@ FLOORS: list[set[str]] = [
         "pacing",
         "recording",
         "picturing",
+        "stopping",
     },
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting", "augmenting"},
     {"resuming", "folding", "api", "demo", "usage"},

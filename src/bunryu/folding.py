@@ -25,7 +25,7 @@ from bunryu.ensembling import open_predictor
 from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
-from bunryu.experiment import carry_out, next_steps, ready, resumable, said, try_first_batch
+from bunryu.experiment import carry_out, next_steps, ready, said, try_first_batch
 from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
@@ -39,6 +39,7 @@ from bunryu.recording import write_setup
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
+from bunryu.stopping import resumable
 from bunryu.storage import absolute, read_json, write_atomic
 from bunryu.trusting import Trust, trust_run
 

@@ -15,7 +15,7 @@ from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.environment import versions
 from bunryu.errors import DeviceError, RunError, count, some, typed
-from bunryu.experiment import follow, resumable, run_to_end
+from bunryu.experiment import follow, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.models.trust import split_name
@@ -24,6 +24,7 @@ from bunryu.preparing import decode_spec
 from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder
 from bunryu.settings import RunSettings
+from bunryu.stopping import resumable
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
