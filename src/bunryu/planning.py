@@ -14,6 +14,7 @@ import torch
 
 from bunryu import storage
 from bunryu.data.checks import Checked
+from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.pipelines import described, require_working
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
@@ -122,6 +123,8 @@ def make_plan(
     }
     if settings.data.balance_to is not None:
         facts["balance"] = balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
+    if table.dro_groups is not None:
+        facts["group DRO"] = f"training rows of each group: {dro_groups_told(table)}"
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
     if kept:

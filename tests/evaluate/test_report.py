@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bunryu.cells import pad, shorten, width
+from bunryu.evaluate.by_group import measure_groups
 from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.report import confusion_csv, headline, text_report
+from bunryu.evaluate.report import confusion_csv, headline, text_report, warnings_of
 from bunryu.predictions import unguard
 
 CLASSES = ["기쁨", "neutral", "contempt", "놀람 (surprise)", "없음"]
@@ -142,3 +143,15 @@ def test_confusion_csv_reads_back():
 def test_one_image_of_one_class(k):
     found = measure(np.eye(k, dtype=np.float32)[[0]], np.array([0]), [f"c{i}" for i in range(k)])
     assert text_report("t", {"a": ""}, {"test": found}, next_steps=[]).startswith("t\n=\n")
+
+
+def test_groups_that_fare_worse_are_named() -> None:
+    probs_NK = np.eye(2)[[0] * 90 + [1] * 10]
+    groups = ["낮"] * 88 + ["night"] * 12
+    metrics = measure(probs_NK, np.zeros(100, np.int64), ["a", "b"], bootstrap=0)
+    metrics |= measure_groups(probs_NK, np.zeros(100, np.int64), groups)
+    assert list(metrics["by_group"]) == ["night", "낮"], "the worst first"
+    (told,) = [sentence for sentence in warnings_of(metrics) if sentence.startswith("group")]
+    assert told == "group 'night' fares worse: accuracy 0.167 [0.047, 0.448], all 0.900."
+    lines = text_report("title", {}, {"val": metrics}, next_steps=[]).splitlines()
+    assert lines[lines.index("  group    images  accuracy") + 1] == "  night        12  0.167 [0.047, 0.448]"

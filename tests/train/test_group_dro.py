@@ -129,6 +129,7 @@ def test_the_group_that_fares_worst_fares_better(misleading: Path, bunryu: Comma
 
     report = (robust.path / "report.txt").read_text(encoding="utf-8")
     assert "red+가로" in report
+    assert "group DRO" in report
     assert "worst group" in repr(robust)
     ended = bunryu("evaluate", robust.path, "--data", misleading, "--out", tmp_path / "again")
     assert ended.code == 0

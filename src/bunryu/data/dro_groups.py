@@ -44,8 +44,7 @@ def require_dro_groups(table: Table) -> None:
     """
     if table.dro_groups is None:
         return
-    names, counts = np.unique(table.dro_groups[table.split("train")].astype(str), return_counts=True)
-    told = some([f"{name} {n:,}" for name, n in zip(names, counts, strict=True)], 8)
+    names, told = set(table.dro_groups[table.split("train")]), dro_groups_told(table)
     if len(names) < 2:
         raise ConfigError(f"loss.group_dro: all training rows are one group ({told}). Name columns that differ.")
     if len(names) > MOST:
@@ -53,3 +52,10 @@ def require_dro_groups(table: Table) -> None:
             f"loss.group_dro: {len(names):,} groups of training rows, more than {MOST} ({told}). Name columns of few "
             "values, such as [background, label]."
         )
+
+
+def dro_groups_told(table: Table) -> str:
+    """Say how many training rows each group has."""
+    assert table.dro_groups is not None
+    names, counts = np.unique(table.dro_groups[table.split("train")].astype(str), return_counts=True)
+    return some([f"{name} {n:,}" for name, n in zip(names, counts, strict=True)], 8)

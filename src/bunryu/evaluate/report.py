@@ -99,6 +99,10 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
     found += [_weak(name, present[name], middle) for name in weak[:_LISTED]]
     if len(weak) > _LISTED:
         found.append(f"{len(weak) - _LISTED} more are far below the median: {_names(weak[_LISTED:], 5)}.")
+    for name, row in metrics.get("by_group", {}).items():
+        if row["accuracy_ci"][1] < metrics["accuracy"]:
+            told = figure(row, "accuracy", "accuracy")
+            found.append(f"group '{shorten(name, _NAME_WIDTH)}' fares worse: {told}, all {metrics['accuracy']:.3f}.")
     if metrics["absent"]:
         k, absent = len(metrics["per_class"]), metrics["absent"]
         have = "class has" if len(absent) == 1 else "classes have"
