@@ -40,6 +40,7 @@ from bunryu.resuming import resume, say_other_versions, unchanged_data, with_cod
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.storage import absolute, read_json, write_atomic
+from bunryu.train.stage_settings import AverageStage
 from bunryu.trusting import Trust, trust_run
 
 
@@ -314,22 +315,31 @@ def _until_best(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return train.epochs and train.stages of a run for as many epochs of each stage as the folds' best epochs say.
+    """Return train.* of a run for as many epochs of each stage as the folds' best epochs say.
 
-    The number is the median over the folds; a half is rounded up, and a stage with none is left out.
+    The number is the median over the folds; a half is rounded up, and a stage with none is left out. Where the folds
+    are best with the average of `train.swa`, its stage is as long as theirs; where they are best before it, there is
+    none.
 
     Args:
         settings: of the cross-validation.
         histories: of each fold, up to its best epoch.
     """
-    stages = []
-    for stage in whole_stages(settings):
-        spent = [sum(row["stage"] == stage.name for row in history) for history in histories]
-        epochs = math.floor(statistics.median(spent) + 0.5)
-        if epochs:
-            stages.append(stage.model_copy(update={"epochs": epochs, "patience": None}))
+    whole = whole_stages(settings)
+    each = [[sum(row["stage"] == stage.name for row in history) for history in histories] for stage in whole]
+    epochs = [math.floor(statistics.median(spent) + 0.5) for spent in each]
+    average = next((i for i, stage in enumerate(whole) if isinstance(stage, AverageStage)), None)
+    averaged = average is not None and epochs[average] > 0
+    if average is not None and averaged:
+        epochs[average - 1] = int(whole[average - 1].epochs or 0)
+    stages = [
+        stage.model_copy(update={"epochs": number, "patience": None})
+        for stage, number in zip(whole, epochs, strict=True)
+        if number and not isinstance(stage, AverageStage)  # which train.swa adds
+    ]
     trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    return {"epochs": trained or settings.train.epochs, "stages": stages}
+    chosen = {"epochs": trained or settings.train.epochs, "stages": stages}
+    return chosen if averaged else chosen | {"swa": None, "swa_lr": None}
 
 
 def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
@@ -346,4 +356,5 @@ def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
     _run(folds, run, "refit", folds.table, refitted)
     write_atomic(folds.folder.model, run.model.read_bytes())
     told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["stages"])
-    return f"{len(folds.table.split('train')):,} rows, {told} (the median of the folds' best)"
+    mean = ", averaged" if refitted.train.swa else ""
+    return f"{len(folds.table.split('train')):,} rows, {told}{mean} (the median of the folds' best)"

@@ -302,6 +302,18 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
     assert folding.refit_stages(settings, best(4, 5))["epochs"] == 5
 
 
+def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
+    pairs = (*SMALL, "train.epochs=4", "train.swa=0.5", "train.monitor=train_epochs", "train.swa_lr=2e-3")
+    run = product.train(photos, *pairs, folds=2, final="refit", out=tmp_path / "cv", quiet=True)
+    refit = RunFolder(run.path / "refit")
+    assert [row["stage"] for row in refit.read_history()] == ["all"] * 4 + ["swa"]
+    assert refit.settings().train.swa == 0.5  # what is written can be read again
+    assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
+    best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
+    chosen = folding.refit_stages(run.settings, best)
+    assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
+
+
 # Stopping and going on.
 
 
