@@ -18,7 +18,7 @@ from bunryu import experiment
 from bunryu.data.settings import InputSpec
 from bunryu.data.tta import parse_tta, views
 from bunryu.ensembling import Ensemble, combined, open_predictor, with_tta
-from bunryu.errors import ConfigError, RunError
+from bunryu.errors import ConfigError, DataError, RunError
 from bunryu.evaluate import results as written
 from bunryu.evaluate.weighing import fit_weights, log_loss
 from bunryu.inference import Model
@@ -277,3 +277,16 @@ def test_predictions_read_back(tmp_path: Path) -> None:
     assert found.paths == given.paths
     np.testing.assert_array_equal(found.probs_NK, probs[:, ::-1])
     np.testing.assert_array_equal(found.true_N, [0, 1])
+
+
+def test_predictions_of_odd_class_names_read_back(tmp_path: Path) -> None:
+    classes = ["a|b|c|d|e|f|g|h", "cat ", "cat", 'x;y,"z"']
+    given = Predictions(["1.png"], classes, np.array([[0.125, 0.5, 0.25, 0.125]], np.float32), np.array([1]))
+    (tmp_path / "p.csv").write_text("".join(given.lines()), encoding="utf-8")
+    found = read_predictions(tmp_path / "p.csv", classes)
+    np.testing.assert_array_equal(found.probs_NK, given.probs_NK)
+    assert found.true_N is not None
+    assert found.true_N.tolist() == [1]
+    (tmp_path / "p.csv").write_text("path,true,p_a\n1.png\n", encoding="utf-8")
+    with pytest.raises(DataError, match="is damaged"):
+        read_predictions(tmp_path / "p.csv", ["a"])

@@ -26,6 +26,7 @@ from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.experiment import carry_out, next_steps, ready, resumable, said, try_first_batch
+from bunryu.heads import choose_heads
 from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
@@ -36,6 +37,7 @@ from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
 from bunryu.preparing import find_data, read_data
 from bunryu.recording import write_setup
+from bunryu.requirements import require_measurable
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
@@ -165,6 +167,7 @@ def _planned(
     table, checked = read_data(settings, found)
     fold_N = assign_folds(table, k, settings.split)
     plan = make_plan(_of_fold(settings, None), read=(fold_table(table, fold_N, 0), checked))
+    _require_all_measurable(settings, table, fold_N)
     if minutes is not None:
         runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
         now = time.monotonic()
@@ -181,6 +184,19 @@ def _planned(
     plan = said(dataclasses.replace(plan, facts=facts))
     restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
     return dataclasses.replace(plan, settings=plan.settings.model_copy(update=restored)), fold_N, table
+
+
+def _require_all_measurable(settings: RunSettings, table: Table, fold_N: NDArray[np.int64]) -> None:
+    """Refuse what a later run would refuse, before the first is trained."""
+    k, last = int(settings.folds.k or 0), settings.train.model_copy(update={"monitor": "train_epochs"})
+    runs = {f"fold {fold + 1}": (_of_fold(settings, None), fold_table(table, fold_N, fold)) for fold in range(1, k)}
+    if settings.folds.final == "refit":
+        runs["refit"] = (_of_fold(settings, None, train=last), table)
+    for name, (of_run, rows) in runs.items():
+        try:
+            require_measurable(of_run, rows, choose_heads(rows))
+        except ConfigError as error:
+            raise ConfigError(f"{name} of the cross-validation: {error}") from None
 
 
 _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}

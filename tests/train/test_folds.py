@@ -226,6 +226,8 @@ def test_what_does_not_go_together_is_refused(photos: Path, tmp_path: Path, bunr
         assert ended.code == 2
         assert message in ended.err, ended.err
         assert not (tmp_path / "no").exists()
+    with pytest.raises(ConfigError, match="refit of the cross-validation: data.balance_to=11 adds nothing"):
+        product.train(photos, *SMALL, "data.balance_to=11", folds=3, final="refit", out=tmp_path / "no", quiet=True)
     with pytest.raises(DataError, match="Cannot make 50 folds"):
         product.train(photos, *SMALL, folds=50, out=tmp_path / "no", quiet=True)
     assert not (tmp_path / "no").exists()
@@ -315,6 +317,22 @@ def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos:
 
 
 # Stopping and going on.
+
+
+def test_a_fold_of_an_own_network_begins_again(photos: Path, tmp_path: Path) -> None:
+    net, run = tmp_path / "net.py", tmp_path / "cv"
+    net.write_text(
+        "from torch import nn\ndef make(num_classes):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, num_classes))\n",
+        encoding="utf-8",
+    )
+    pairs = [f"model.file={net}:make", *SMALL[1:], "train.epochs=1"]
+    straight = product.train(photos, *pairs, folds=2, out=run, quiet=True).metrics["oof"]
+    for lost in ("metrics.json", "ensemble.json", "fold-2/metrics.json", "fold-2/model.safetensors"):
+        (run / lost).unlink()
+    for lost in (run / "fold-2" / "checkpoints").iterdir():
+        lost.unlink()
+    assert product.resume(run, trust_code=True, quiet=True).metrics["oof"] == straight
 
 
 @pytest.mark.parametrize(("point", "at"), [("SIGTERM", 11), ("update", 12), ("before the settings", 3), ("SIGINT", 26)])
