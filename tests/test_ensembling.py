@@ -163,6 +163,9 @@ def test_an_ensemble_is_the_mean_of_its_members_and_needs_none_of_them(
     found = product.evaluate(run, out=tmp_path / "e", quiet=True)
     assert set(found.metrics) == {"val", "test"}
     assert found.metrics["val"]["loss"] == pytest.approx(run.metrics["val"]["loss"], abs=1e-5)
+    assert "best epochs" in found.metrics["val"]["notes"][-1]  # as in the ensemble's own report
+    assert found.metrics["val"]["notes"][-1] == run.metrics["val"]["notes"][-1]
+    assert "best epochs" not in str(found.metrics["test"]["notes"])
 
 
 def test_logits_are_averaged_as_a_geometric_mean(tiny_run: Tiny, other_run: Path, tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_weights_are_fitted_on_the_rows_that_all_were_validated_on(
     ended = bunryu("ensemble", tiny_run.run, other_run, "--out", out, "--weights", "fit")
     assert ended.code == 0, ended.err
     assert ended.out.startswith("val: macro-F1")
-    assert "fitted on these images" in (out / "report.txt").read_text(encoding="utf-8")
+    assert "where those are fitted, were chosen on these images" in (out / "report.txt").read_text(encoding="utf-8")
     first, second = (
         read_predictions(path / "predictions_val.csv", tiny_run.classes) for path in (tiny_run.run, other_run)
     )

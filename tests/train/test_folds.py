@@ -14,7 +14,7 @@ from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
-from bunryu import experiment, folding
+from bunryu import experiment, folding, ranks, resuming
 from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import Table, texts
@@ -226,7 +226,7 @@ def test_what_does_not_go_together_is_refused(photos: Path, tmp_path: Path, bunr
         assert ended.code == 2
         assert message in ended.err, ended.err
         assert not (tmp_path / "no").exists()
-    with pytest.raises(ConfigError, match="refit of the cross-validation: data.balance_to=11 adds nothing"):
+    with pytest.raises(ConfigError, match=r"refit of the cross-validation: data\.balance_to=11 adds"):
         product.train(photos, *SMALL, "data.balance_to=11", folds=3, final="refit", out=tmp_path / "no", quiet=True)
     with pytest.raises(DataError, match="Cannot make 50 folds"):
         product.train(photos, *SMALL, folds=50, out=tmp_path / "no", quiet=True)
@@ -434,6 +434,17 @@ def test_a_resumed_cross_validation_knows_published_indices_and_all_label_column
             assert found.predict(files[0], quiet=True)["pred_label"].tolist() == ["=1"]
 
 
+def test_soft_f1_is_not_resumed_by_several(trained: product.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings([*SMALL, "loss.name=soft_f1", "loss.label_smoothing=0"])
+    monkeypatch.setattr(RunFolder, "settings", lambda _: settings)
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    with pytest.raises(ConfigError, match="figure of the whole batch"):
+        resuming.resume(trained.path / "fold-1")
+
+
 def test_more_epochs_belong_to_one_run(trained: product.Run) -> None:
     with pytest.raises(RunError, match="--more-epochs trains one run further"):
         product.resume(trained.path, more_epochs=1, quiet=True)
+    with pytest.raises(RunError, match="is one of the runs of"):
+        product.resume(trained.path / "fold-1", more_epochs=1, quiet=True)
+    assert len(trained.folds[0].history) == 2
