@@ -18,7 +18,7 @@ from bunryu import experiment
 from bunryu.data.settings import InputSpec
 from bunryu.data.tta import parse_tta, views
 from bunryu.ensembling import Ensemble, combined, open_predictor, with_tta
-from bunryu.errors import ConfigError, RunError
+from bunryu.errors import ConfigError, DataError, RunError
 from bunryu.evaluate import results as written
 from bunryu.evaluate.weighing import fit_weights, log_loss
 from bunryu.inference import Model
@@ -163,6 +163,9 @@ def test_an_ensemble_is_the_mean_of_its_members_and_needs_none_of_them(
     found = product.evaluate(run, out=tmp_path / "e", quiet=True)
     assert set(found.metrics) == {"val", "test"}
     assert found.metrics["val"]["loss"] == pytest.approx(run.metrics["val"]["loss"], abs=1e-5)
+    assert "best epochs" in found.metrics["val"]["notes"][-1]  # as in the ensemble's own report
+    assert found.metrics["val"]["notes"][-1] == run.metrics["val"]["notes"][-1]
+    assert "best epochs" not in str(found.metrics["test"]["notes"])
 
 
 def test_logits_are_averaged_as_a_geometric_mean(tiny_run: Tiny, other_run: Path, tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_weights_are_fitted_on_the_rows_that_all_were_validated_on(
     ended = bunryu("ensemble", tiny_run.run, other_run, "--out", out, "--weights", "fit")
     assert ended.code == 0, ended.err
     assert ended.out.startswith("val: macro-F1")
-    assert "fitted on these images" in (out / "report.txt").read_text(encoding="utf-8")
+    assert "where those are fitted, were chosen on these images" in (out / "report.txt").read_text(encoding="utf-8")
     first, second = (
         read_predictions(path / "predictions_val.csv", tiny_run.classes) for path in (tiny_run.run, other_run)
     )
@@ -277,3 +280,16 @@ def test_predictions_read_back(tmp_path: Path) -> None:
     assert found.paths == given.paths
     np.testing.assert_array_equal(found.probs_NK, probs[:, ::-1])
     np.testing.assert_array_equal(found.true_N, [0, 1])
+
+
+def test_predictions_of_odd_class_names_read_back(tmp_path: Path) -> None:
+    classes = ["a|b|c|d|e|f|g|h", "cat ", "cat", 'x;y,"z"']
+    given = Predictions(["1.png"], classes, np.array([[0.125, 0.5, 0.25, 0.125]], np.float32), np.array([1]))
+    (tmp_path / "p.csv").write_text("".join(given.lines()), encoding="utf-8")
+    found = read_predictions(tmp_path / "p.csv", classes)
+    np.testing.assert_array_equal(found.probs_NK, given.probs_NK)
+    assert found.true_N is not None
+    assert found.true_N.tolist() == [1]
+    (tmp_path / "p.csv").write_text("path,true,p_a\n1.png\n", encoding="utf-8")
+    with pytest.raises(DataError, match="is damaged"):
+        read_predictions(tmp_path / "p.csv", ["a"])

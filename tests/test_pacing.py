@@ -181,6 +181,16 @@ def test_too_short_a_time_is_refused_with_the_minutes_needed(
         paced(plan, need - 1, pacing.time.monotonic())
 
 
+def test_what_does_not_go_with_the_stages_decided_is_refused(
+    photos: Path, weights: str, speed: Callable[..., None]
+) -> None:
+    speed(look=0.05, learn=0.4)
+    net = (*SMALL, "model.name=timm/test_resnet", f"model.weights={weights}", "train.ema=null")
+    with pytest.raises(ConfigError, match=r"is no average.*\(--minutes 0.3 \(the head solved"):
+        paced(plan_of(photos, *net, "train.swa=0.25"), 0.3, pacing.time.monotonic())
+    assert paced(plan_of(photos, *net, "train.swa=0.25"), 30, pacing.time.monotonic()).settings.train.swa == 0.25
+
+
 def test_time_spent_before_counts(photos: Path, speed: Callable[..., None]) -> None:
     speed(look=0.001, learn=0.1)
     plan = plan_of(photos, *SCRATCH)

@@ -26,7 +26,7 @@ from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Predictor
-from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen
+from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
 from bunryu.members import records_of
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
@@ -90,13 +90,7 @@ def evaluate(
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
-    if table is not None:
-        _note_seen(folder, table, results[0].metrics["notes"])
-    elif _learned_from_val(folder):
-        for notes in (result.metrics["notes"] for result in results if result.name.startswith("val")):
-            notes.insert(0, "The model learned from these images in its last epochs, so their figures mean nothing.")
-    elif name is None and folder.config.exists():
-        note_chosen(results, folder.settings().train.monitor)
+    _note(folder, table, results, name)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -116,6 +110,23 @@ def evaluate(
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
+
+
+def _note(folder: RunFolder, table: Table | None, results: list[Measured], name: str | None) -> None:
+    """Note where figures promise more than new images will give."""
+    of_val = [result.metrics for result in results if result.name.startswith("val")]
+    if table is not None:
+        _note_seen(folder, table, results[0].metrics["notes"])
+    elif _learned_from_val(folder):
+        for metrics in of_val:
+            metrics["notes"].insert(
+                0, "The model learned from these images in its last epochs, so their figures mean nothing."
+            )
+    elif folder.ensemble.exists() and not folder.folds.exists():
+        for metrics in of_val:
+            note_members(metrics)
+    elif name is None and folder.config.exists():
+        note_chosen(results, folder.settings().train.monitor)
 
 
 Task = Callable[[Sequence[str]], Measured]

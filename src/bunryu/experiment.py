@@ -129,15 +129,24 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
     began = time.monotonic() if began is None else began
     settings = ready(settings)
     plan = make_plan(settings, frame)
+    require_shareable(settings)
     if ranks.world() > 1:
-        if settings.loss.name == "soft_f1" or settings.loss.group_dro:
-            which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
-            raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
         shared = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
     if minutes is not None:
         plan = paced(plan, minutes, began)
     return said(plan)
+
+
+def require_shareable(settings: RunSettings) -> None:
+    """Refuse several processes where a batch cannot be shared among them.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if ranks.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
+        which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
+        raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
 
 
 def ready(settings: RunSettings) -> RunSettings:

@@ -26,6 +26,7 @@ from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.experiment import carry_out, next_steps, ready, said, try_first_batch
+from bunryu.heads import choose_heads
 from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
@@ -36,11 +37,13 @@ from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
 from bunryu.preparing import find_data, read_data
 from bunryu.recording import write_setup
+from bunryu.requirements import require_measurable
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.stopping import resumable
 from bunryu.storage import absolute, read_json, write_atomic
+from bunryu.train.stage_settings import AverageStage
 from bunryu.trusting import Trust, trust_run
 
 
@@ -165,6 +168,7 @@ def _planned(
     table, checked = read_data(settings, found)
     fold_N = assign_folds(table, k, settings.split)
     plan = make_plan(_of_fold(settings, None), read=(fold_table(table, fold_N, 0), checked))
+    _require_all_measurable(settings, table, fold_N)
     if minutes is not None:
         runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
         now = time.monotonic()
@@ -181,6 +185,19 @@ def _planned(
     plan = said(dataclasses.replace(plan, facts=facts))
     restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
     return dataclasses.replace(plan, settings=plan.settings.model_copy(update=restored)), fold_N, table
+
+
+def _require_all_measurable(settings: RunSettings, table: Table, fold_N: NDArray[np.int64]) -> None:
+    """Refuse what a later run would refuse, before the first is trained."""
+    k, last = int(settings.folds.k or 0), settings.train.model_copy(update={"monitor": "train_epochs"})
+    runs = {f"fold {fold + 1}": (_of_fold(settings, None), fold_table(table, fold_N, fold)) for fold in range(1, k)}
+    if settings.folds.final == "refit":
+        runs["refit"] = (_of_fold(settings, None, train=last), table)
+    for name, (of_run, rows) in runs.items():
+        try:
+            require_measurable(of_run, rows, choose_heads(rows))
+        except ConfigError as error:
+            raise ConfigError(f"{name} of the cross-validation: {error}") from None
 
 
 _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
@@ -315,22 +332,31 @@ def _until_best(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return train.epochs and train.stages of a run for as many epochs of each stage as the folds' best epochs say.
+    """Return train.* of a run for as many epochs of each stage as the folds' best epochs say.
 
-    The number is the median over the folds; a half is rounded up, and a stage with none is left out.
+    The number is the median over the folds; a half is rounded up, and a stage with none is left out. Where the folds
+    are best with the average of `train.swa`, its stage is as long as theirs; where they are best before it, there is
+    none.
 
     Args:
         settings: of the cross-validation.
         histories: of each fold, up to its best epoch.
     """
-    stages = []
-    for stage in whole_stages(settings):
-        spent = [sum(row["stage"] == stage.name for row in history) for history in histories]
-        epochs = math.floor(statistics.median(spent) + 0.5)
-        if epochs:
-            stages.append(stage.model_copy(update={"epochs": epochs, "patience": None}))
+    whole = whole_stages(settings)
+    each = [[sum(row["stage"] == stage.name for row in history) for history in histories] for stage in whole]
+    epochs = [math.floor(statistics.median(spent) + 0.5) for spent in each]
+    average = next((i for i, stage in enumerate(whole) if isinstance(stage, AverageStage)), None)
+    averaged = average is not None and epochs[average] > 0
+    if average is not None and averaged:
+        epochs[average - 1] = int(whole[average - 1].epochs or 0)
+    stages = [
+        stage.model_copy(update={"epochs": number, "patience": None})
+        for stage, number in zip(whole, epochs, strict=True)
+        if number and not isinstance(stage, AverageStage)  # which train.swa adds
+    ]
     trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    return {"epochs": trained or settings.train.epochs, "stages": stages}
+    chosen = {"epochs": trained or settings.train.epochs, "stages": stages}
+    return chosen if averaged else chosen | {"swa": None, "swa_lr": None}
 
 
 def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
@@ -347,4 +373,5 @@ def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
     _run(folds, run, "refit", folds.table, refitted)
     write_atomic(folds.folder.model, run.model.read_bytes())
     told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["stages"])
-    return f"{len(folds.table.split('train')):,} rows, {told} (the median of the folds' best)"
+    mean = ", averaged" if refitted.train.swa else ""
+    return f"{len(folds.table.split('train')):,} rows, {told}{mean} (the median of the folds' best)"

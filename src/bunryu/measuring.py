@@ -152,6 +152,14 @@ def note_chosen(results: list[Measured], monitor: str) -> None:
         )
 
 
+def note_members(metrics: dict[str, Any]) -> None:
+    """Note the same of several runs together, on the rows that all were validated on."""
+    metrics["notes"].append(
+        "The members' best epochs, and their weights where those are fitted, were chosen on these images, so they "
+        "flatter it a little."
+    )
+
+
 def learned_from_val(history: list[dict[str, Any]]) -> int | None:
     """Return the epoch from which on a run learned from its validation rows; None where it never did."""
     return next((int(row["epoch"]) for row in history if not row.get("clean", True)), None)

@@ -26,6 +26,7 @@ from bunryu.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
+from bunryu.settings import require_whole
 from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.sampling import epoch_counts
@@ -65,7 +66,8 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
         began: when the time began, by `time.monotonic`.
 
     Raises:
-        ConfigError: the time is too short for one look at every picture, or for one epoch from scratch.
+        ConfigError: the time is too short for one look at every picture, or for one epoch from scratch; or settings
+            that do not go with these stages.
     """
     pretrained = plan.settings.model.weights != "none"
     sizes = usable_sizes(plan)
@@ -99,9 +101,11 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     planned = spent + _FINISH + pace.look * looks + _cost(chosen, epochs, seconds)
     total = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
     train = plan.settings.train.model_copy(update={"epochs": max(total, 1), "stages": stages})
+    settings = plan.settings.model_copy(update={"train": train})
+    require_whole(settings, f"--minutes {minutes:g} ({told})")
     return dataclasses.replace(
         plan,
-        settings=plan.settings.model_copy(update={"train": train}),
+        settings=settings,
         facts=plan.facts | {"plan": f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"},
     )
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.data.columns import read_csv
 from bunryu.errors import DataError, some
 
 if TYPE_CHECKING:
@@ -135,20 +134,32 @@ def read_predictions(file: Path, classes: list[str], attributes: Sequence[Attrib
     Raises:
         DataError: the file is missing or damaged, or its classes are others.
     """
-    table = read_csv(file)
-    lost = [name for name in ("path", "true", *(f"p_{name}" for name in classes)) if name not in table.values]
+    cells = _cells(file)
+    lost = [name for name in ("path", "true", *(f"p_{name}" for name in classes)) if name not in cells]
     index = {name: k for k, name in enumerate(classes)}
-    true = [unguard(cell) for cell in table.values.get("true", [])]
+    true = [unguard(cell) for cell in cells.get("true", [])]
     if lost or set(true) - set(classes):
         told = f"no column {some(map(repr, lost))}" if lost else f"the class {(set(true) - set(classes)).pop()!r}"
         raise DataError(f"{file} does not hold predictions of the classes {some(classes)}: it has {told}.")
     return Predictions(
-        paths=[unguard(cell) for cell in table.values["path"]],
+        paths=[unguard(cell) for cell in cells["path"]],
         classes=classes,
-        probs_NK=np.array([table.values[f"p_{name}"] for name in classes]).T.astype(np.float32),
+        probs_NK=np.array([cells[f"p_{name}"] for name in classes]).T.astype(np.float32),
         true_N=np.array([index[name] for name in true], np.int64),
         attributes=attributes,
     )
+
+
+def _cells(file: Path) -> dict[str, list[str]]:
+    """Return the columns of our own CSV as they were written: nothing is guessed, as class names may hold anything."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            header, *rows = csv.reader(stream)
+            return {name: [row[at] for row in rows] for at, name in enumerate(header)}
+    except OSError as error:
+        raise DataError(f"Cannot open the predictions {file}: {error.strerror}.") from None
+    except (ValueError, IndexError, csv.Error):
+        raise DataError(f"{file} is damaged: its rows are not those of a table of predictions.") from None
 
 
 class _Passing:

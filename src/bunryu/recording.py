@@ -31,7 +31,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         settings = settings.model_copy(update={"data": data})
     write_split(folder.split, plan.table)
     if own := plan.sealed.architecture.own:
-        folder.code.mkdir()
+        folder.code.mkdir(exist_ok=True)  # a fold that was stopped before its first checkpoint begins again
         write_atomic(folder.code / Path(own.file).name, source_of(own))
     write_skipped(folder.skipped, plan.checked.skipped)
     if plan.checked.copies:

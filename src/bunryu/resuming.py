@@ -15,7 +15,7 @@ from bunryu.data.splits import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.environment import versions
 from bunryu.errors import DeviceError, RunError, count, some, typed
-from bunryu.experiment import follow, run_to_end
+from bunryu.experiment import follow, require_shareable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.models.trust import split_name
@@ -57,6 +57,7 @@ def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
     with folder.lock(), resumable(folder):
         settings = folder.settings()
         require_tensorboard(settings.train)
+        require_shareable(settings)
         environment = read_json(folder.environment)
         torch.set_num_threads(int(environment["threads"]))
         device = _same_device(settings, environment["device"])
@@ -201,6 +202,11 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
         raise RunError(
             f"{folder.path} ends in an average of weights (train.swa), which is not trained further. "
             f"Start a new run from it: model.weights={typed(folder.path)}"
+        )
+    if (whole := folder.path.absolute().parent / folder.folds.name).exists():
+        raise RunError(
+            f"{folder.path} is one of the runs of {whole.parent}, whose figures and final model are of this model as it"
+            f" is. Start a new run from it: model.weights={typed(folder.path)}"
         )
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]

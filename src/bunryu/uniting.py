@@ -20,7 +20,7 @@ from bunryu.evaluate.deciding import adjusted_by
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
 from bunryu.evaluate.weighing import fit_weights, log_loss
-from bunryu.measuring import LEARNED_FROM_VAL
+from bunryu.measuring import LEARNED_FROM_VAL, note_members
 from bunryu.members import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.predictions import Predictions, read_predictions
@@ -242,8 +242,7 @@ def _write_report(
             probs = probs_NK.astype(np.float32)
             answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
             metrics["val"]["attributes"] = measure_attributes(answers, bootstrap=2000)
-        if fitted:
-            metrics["val"]["notes"].append("The weights were fitted on these images, so they flatter it a little.")
+        note_members(metrics["val"])
         write_json(folder.metrics, metrics)
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():

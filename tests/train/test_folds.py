@@ -14,7 +14,7 @@ from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
-from bunryu import experiment, folding
+from bunryu import experiment, folding, ranks, resuming
 from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import Table, texts
@@ -226,6 +226,8 @@ def test_what_does_not_go_together_is_refused(photos: Path, tmp_path: Path, bunr
         assert ended.code == 2
         assert message in ended.err, ended.err
         assert not (tmp_path / "no").exists()
+    with pytest.raises(ConfigError, match=r"refit of the cross-validation: data\.balance_to=11 adds"):
+        product.train(photos, *SMALL, "data.balance_to=11", folds=3, final="refit", out=tmp_path / "no", quiet=True)
     with pytest.raises(DataError, match="Cannot make 50 folds"):
         product.train(photos, *SMALL, folds=50, out=tmp_path / "no", quiet=True)
     assert not (tmp_path / "no").exists()
@@ -302,7 +304,35 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
     assert folding.refit_stages(settings, best(4, 5))["epochs"] == 5
 
 
+def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
+    pairs = (*SMALL, "train.epochs=4", "train.swa=0.5", "train.monitor=train_epochs", "train.swa_lr=2e-3")
+    run = product.train(photos, *pairs, folds=2, final="refit", out=tmp_path / "cv", quiet=True)
+    refit = RunFolder(run.path / "refit")
+    assert [row["stage"] for row in refit.read_history()] == ["all"] * 4 + ["swa"]
+    assert refit.settings().train.swa == 0.5  # what is written can be read again
+    assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
+    best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
+    chosen = folding.refit_stages(run.settings, best)
+    assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
+
+
 # Stopping and going on.
+
+
+def test_a_fold_of_an_own_network_begins_again(photos: Path, tmp_path: Path) -> None:
+    net, run = tmp_path / "net.py", tmp_path / "cv"
+    net.write_text(
+        "from torch import nn\ndef make(num_classes):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, num_classes))\n",
+        encoding="utf-8",
+    )
+    pairs = [f"model.file={net}:make", *SMALL[1:], "train.epochs=1"]
+    straight = product.train(photos, *pairs, folds=2, out=run, quiet=True).metrics["oof"]
+    for lost in ("metrics.json", "ensemble.json", "fold-2/metrics.json", "fold-2/model.safetensors"):
+        (run / lost).unlink()
+    for lost in (run / "fold-2" / "checkpoints").iterdir():
+        lost.unlink()
+    assert product.resume(run, trust_code=True, quiet=True).metrics["oof"] == straight
 
 
 @pytest.mark.parametrize(("point", "at"), [("SIGTERM", 11), ("update", 12), ("before the settings", 3), ("SIGINT", 26)])
@@ -404,6 +434,17 @@ def test_a_resumed_cross_validation_knows_published_indices_and_all_label_column
             assert found.predict(files[0], quiet=True)["pred_label"].tolist() == ["=1"]
 
 
+def test_soft_f1_is_not_resumed_by_several(trained: product.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings([*SMALL, "loss.name=soft_f1", "loss.label_smoothing=0"])
+    monkeypatch.setattr(RunFolder, "settings", lambda _: settings)
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    with pytest.raises(ConfigError, match="figure of the whole batch"):
+        resuming.resume(trained.path / "fold-1")
+
+
 def test_more_epochs_belong_to_one_run(trained: product.Run) -> None:
     with pytest.raises(RunError, match="--more-epochs trains one run further"):
         product.resume(trained.path, more_epochs=1, quiet=True)
+    with pytest.raises(RunError, match="is one of the runs of"):
+        product.resume(trained.path / "fold-1", more_epochs=1, quiet=True)
+    assert len(trained.folds[0].history) == 2
