@@ -194,6 +194,10 @@ def test_what_cannot_be(listed: Path, tmp_path: Path, make_images: Callable[...,
     assert "data.label_columns belongs to a CSV" in told
     told = refused(bunryu("train", listed, "data.label_columns=[모양, 색깔]", *TINY))
     assert "no column '색깔'" in told
+    told = refused(bunryu("train", listed, "data.label_columns=[모양]", *TINY))
+    assert "joins two columns or more, received ['모양']; one is data.label_column" in told
+    told = refused(bunryu("train", listed, LABELS, "data.layout=persons", *TINY))
+    assert "names images, not person folders" in told
     told = refused(bunryu("train", listed, "data.label_columns=[모양, 모양]", *TINY))
     assert "twice" in told
     told = refused(bunryu("train", listed, LABELS, "data.label_column=색", *TINY))

@@ -231,7 +231,12 @@ def test_what_cannot_go_together_is_refused(
     assert "were validated on different rows" in message
     assert "--weights equal" in message
     assert not (tmp_path / "both").exists()
-    product.ensemble([tiny_run.run, tmp_path / "split"], out=tmp_path / "both", quiet=True)
+    both = product.ensemble([tiny_run.run, tmp_path / "split"], out=tmp_path / "both", quiet=True)
+    found = product.evaluate(both, tiny_run.data, out=tmp_path / "seen", quiet=True).metrics["test"]
+    assert "exact copies of images that this model has learned from" in found["notes"][0]
+    assert "holds several models" in refused(
+        bunryu("train", tiny_run.data, *TINY, f"model.weights={tmp_path / 'both'}")
+    )
     assert "no images of its own" in refused(bunryu("evaluate", tmp_path / "both"))
     assert "is not empty" in refused(bunryu("ensemble", tiny_run.run, other_run, *out))
     with pytest.raises(RunError, match="several models"):

@@ -17,7 +17,7 @@ from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import read_folds
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
-from bunryu.data.splits import read_run_rows
+from bunryu.data.splits import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
@@ -219,17 +219,14 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
 
 def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
     """Note how many of the images the model knows from its training, byte for byte: they show too much."""
-    if not folder.split.exists():
+    own = [read_digests(file) for file in folder.splits]
+    if not own:
         return
-    sealed = records_of(folder.path)[0]
-    own = read_run_rows(folder.split, table.root, sealed.answer.column)
-    if own.digests is None:
-        return
-    checked = check_images(table, sealed.decode, level="none").table
+    checked = check_images(table, records_of(folder.path)[0].decode, level="none").table
     assert checked.digests is not None
     val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
-    for split, why in (("val", val), ("train", "learned from")):
-        known = set(own.digests[own.splits.astype(str) == split])
+    trained = set().union(*(digests["train"] for digests in own))
+    for known, why in ((set().union(*(digests["val"] for digests in own)) - trained, val), (trained, "learned from")):
         seen = sum(digest in known for digest in checked.digests.tolist())
         if seen:
             are = "is an exact copy" if seen == 1 else "are exact copies"

@@ -35,6 +35,12 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
+    def splits(self) -> list[Path]:
+        """What tells which images its models know: its own `split`, or of an ensemble those of its members."""
+        files = [self.split, *sorted((self.path / "members").glob("*.split.csv"))]
+        return [file for file in files if file.exists()]
+
+    @property
     def skipped(self) -> Path:
         """Images that could not be read, with the reason, as CSV."""
         return self.path / "skipped.csv"

@@ -84,6 +84,8 @@ class RunSettings(Settings):
                 "data.balance_to weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
                 "out one of the two, or the stages with solve (train.stages=[{name: all}])"
             )
+        if self.train.compile and all(stage.views is not None for stage in self.train.stages):
+            raise ValueError("train.compile is of pictures, and every stage learns from features (views); leave it out")
         cached = [stage.name for stage in self.train.stages if stage.views is not None and not stage.solve]
         if cached and self.mix.name in ("cutmix", "both"):
             raise ValueError(

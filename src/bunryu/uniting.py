@@ -203,14 +203,19 @@ def _offsets(members: Sequence[Joining], weights_M: NDArray[np.float64]) -> list
 
 
 def _copy_rows(folder: RunFolder, members: Sequence[Joining]) -> None:
-    """Keep the rows where all members have the same split, so that evaluate knows what to measure."""
+    """Keep the rows where all members have the same split, so that evaluate knows what to measure; else each one's,
+    so that it knows which images they have seen.
+    """
     splits = [member.folder.split for member in members]
-    if not all(split.exists() for split in splits) or any(m.folder.folds.exists() for m in members):
-        return
-    roots = {read_json(member.folder.environment)["data_root"] for member in members}
-    if len({split.read_bytes() for split in splits}) == 1 and len(roots) == 1:
-        write_atomic(folder.split, splits[0].read_bytes())
-        write_json(folder.environment, {"data_root": roots.pop()})
+    if all(split.exists() for split in splits) and not any(m.folder.folds.exists() for m in members):
+        roots = {read_json(member.folder.environment)["data_root"] for member in members}
+        if len({split.read_bytes() for split in splits}) == 1 and len(roots) == 1:
+            write_atomic(folder.split, splits[0].read_bytes())
+            write_json(folder.environment, {"data_root": roots.pop()})
+            return
+    for i, member in enumerate(members, 1):
+        for j, split in enumerate(member.folder.splits, 1):
+            write_atomic(folder.path / "members" / f"{i}-{j}.split.csv", split.read_bytes())
 
 
 def _write_report(

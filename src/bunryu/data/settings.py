@@ -32,7 +32,7 @@ class DataSettings(Settings):
     """The CSV column with image paths; found by its name when null."""
     label_column: str | None = None
     """The CSV column with class labels; found by its name when null."""
-    label_columns: Annotated[list[str], Field(min_length=2)] | None = None
+    label_columns: list[str] | None = None
     """Several label columns, such as [mask, gender, age]: their values together make the class (worn+male+under30),
     and every column is measured for itself. See model.heads. Of person folders: all three when null."""
     group_column: str | None = None
@@ -65,6 +65,10 @@ class DataSettings(Settings):
     def _labels_once(self) -> DataSettings:
         if self.label_column is not None and self.label_columns is not None:
             raise ValueError("give data.label_column (one) or data.label_columns (several), not both")
+        if self.label_columns is not None and len(self.label_columns) < 2:
+            raise ValueError(
+                f"data.label_columns joins two columns or more, received {self.label_columns}; one is data.label_column"
+            )
         if self.label_columns is not None and len(set(self.label_columns)) < len(self.label_columns):
             raise ValueError(f"data.label_columns names a column twice: {self.label_columns}")
         return self

@@ -209,6 +209,11 @@ def _interpreted(
     if settings.layout != "classes" and persons.are_person_paths(columns.values[paths]):
         columns, notes = persons.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
         settings = settings.model_copy(update={"path_column": None})
+    elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
+        raise ConfigError(
+            f"data.layout=persons: the column {paths!r} of {columns.where} names images, not person folders. Leave it "
+            "out."
+        )
     rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
     return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
 

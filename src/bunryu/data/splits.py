@@ -187,6 +187,19 @@ def read_run_rows(file: Path, root: Path, label: str) -> Table:
     )
 
 
+def read_digests(file: Path) -> dict[str, set[str]]:
+    """Return the hashes of the images of each split of a run's split.csv; none where it has no such column.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    cells = _read_columns(file).values
+    found: dict[str, set[str]] = {name: set() for name in SPLITS}
+    for split, digest in zip(cells["split"], cells.get("digest", []), strict=False):
+        found[split].add(digest)
+    return found
+
+
 def _read_columns(file: Path) -> Columns:
     """Read a split.csv: its columns as text, every row with a known split."""
     try:

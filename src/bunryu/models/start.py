@@ -138,6 +138,10 @@ def _donor(settings: RunSettings) -> Sealed | None:
     if settings.model.weights in _WORDS:
         return None
     path = Path(str(settings.model.weights))
+    if (path / "ensemble.json").exists():
+        raise ModelError(
+            f"model.weights: {path} holds several models. Name the run, or the model file, of one of them."
+        )
     if path.is_dir():
         return read_sealed(_model_file(path))
     if path.suffix == ".safetensors":
