@@ -40,6 +40,7 @@ def test_balance_and_flips(photos: Path, bunryu: Command, here: Path) -> None:
     assert ended.code == 0, ended.err
     assert "42 images in more: 13 originals, 29 copies" in ended.err
     assert "to train on: b 4 to 21, 강아지 9 to 21" in ended.err
+    assert "copies will be validated on too" in ended.err
     assert ended.err.splitlines()[-1] == "next: bunryu train more/labels.csv"
     found = rows(here / "more/labels.csv")
     assert Counter(row["label"] for row in found) == {"강아지": 21, "b": 21}
@@ -83,6 +84,8 @@ def test_given_groups_and_splits_are_kept_and_only_training_rows_are_copied(
     ]
     split = "path,class,person,split\n" + "\n".join(line.replace(",p1,train", ",p1,val") for line in lines)
     (here / "t.csv").write_text(split.replace(",p3,train", ",p3,val") + "\n", encoding="utf-8")
+    told = bunryu("augment", "t.csv", "--balance-to", "8", "augment.preset=medium", "--out", "once").err
+    assert "validated on" not in told
     frame = package.augment("t.csv", "augment.preset=medium", out=here / "more", balance_to=8, quiet=True)
     assert list(frame.columns) == ["path", "label", "group", "split"]
     copies = frame[frame["path"].str.contains("-copy")]

@@ -127,6 +127,16 @@ def test_a_submission_has_the_samples_rows_and_columns(
     assert fill(write(tmp_path / "s.csv", sample), PREDICTIONS, sealed(published)) == expected
 
 
+def test_names_where_the_sample_has_numbers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = write(tmp_path / "s.csv", "ImageID,ans\na.png,0\nb.png,0\nc.png,0\n")
+    empty = write(tmp_path / "e.csv", "ImageID,ans\na.png,\nb.png,\nc.png,\n")
+    for sample, published in ((numbers, [7, 5]), (empty, None)):
+        fill(sample, PREDICTIONS, sealed(published))
+    assert capsys.readouterr().err == ""
+    fill(numbers, PREDICTIONS, sealed(None))
+    assert "the model knows none for its classes" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("sample", "message"),
     [

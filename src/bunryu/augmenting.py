@@ -313,3 +313,9 @@ def _say(table: Table, result: Table, listed: list[_Made], out: Path) -> None:
     console.say(f"{count(len(listed), 'image')} in {out}: {len(listed) - copies:,} originals, {copies:,} copies")
     told = some([f"{name} {before[name]:,} to {after[name]:,}" for name in sorted(after)], 12)
     console.say(f"to train on: {told}")
+    if (result.splits == "").any():
+        console.say(
+            "no split is given, so copies will be validated on too, with their originals; to validate on originals "
+            "alone, give one first: bunryu split",
+            style="yellow",
+        )

@@ -126,7 +126,8 @@ def _note(folder: RunFolder, table: Table | None, results: list[Measured], name:
         for metrics in of_val:
             note_members(metrics)
     elif name is None and folder.config.exists():
-        note_chosen(results, folder.settings().train.monitor)
+        own = folder.settings()
+        note_chosen(results, own.train.monitor, own.decision.tau)
 
 
 Task = Callable[[Sequence[str]], Measured]

@@ -280,7 +280,7 @@ def finish(
         for name, of in (("val", best), ("test", final))
         if len(table.split(name))
     ]
-    note_chosen(results, settings.train.monitor)
+    note_chosen(results, settings.train.monitor, settings.decision.tau)
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"

@@ -143,12 +143,20 @@ def decide(
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
-def note_chosen(results: list[Measured], monitor: str) -> None:
-    """Note that validation figures are a little too good, where no test follows; `monitor` chose the best epoch."""
-    if [result.name for result in results] == ["val"] and not monitor.startswith("train_"):
+def note_chosen(results: list[Measured], monitor: str, tau: float | Literal["auto"] | None) -> None:
+    """Note that validation figures are a little too good, where no test follows.
+
+    Args:
+        results: of the run's splits.
+        monitor: what chose the best epoch.
+        tau: of logit adjustment; auto is chosen on them too.
+    """
+    chosen = [] if monitor.startswith("train_") else ["The best epoch"]
+    chosen += ["tau" if chosen else "Tau"] if tau == "auto" else []
+    if [result.name for result in results] == ["val"] and chosen:
         results[0].metrics["notes"].append(
-            "The best epoch was chosen on these images, so they flatter it a little. Keep some for a test that chose "
-            "nothing: split.test=0.2."
+            f"{' and '.join(chosen)} {'was' if len(chosen) == 1 else 'were'} chosen on these images, so they flatter "
+            f"{'it' if len(chosen) == 1 else 'them'} a little. Keep some for a test that chose nothing: split.test=0.2."
         )
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from bunryu import console
 from bunryu.data.columns import Columns, ends_like_an_image, read_csv
 from bunryu.errors import DataError, count, nearest, some
 from bunryu.models.record import Sealed
@@ -56,7 +57,14 @@ def answers_for(images: Sequence[str], table: Columns, predictions: Predictions,
     target = _answer_column(table, name)
     head = sealed.answer
     there = [] if target is None else [cell for cell in table.values[target] if cell]
-    as_number = head.published is not None and all(cell.lstrip("-").isdigit() for cell in there)
+    numbers = all(cell.lstrip("-").isdigit() for cell in there)
+    as_number = head.published is not None and numbers
+    if there and numbers and not as_number and not all(name.lstrip("-").isdigit() for name in head.classes):
+        console.say(
+            f"{table.where} has whole numbers in {target!r}, and the model knows none for its classes: their names are "
+            "written",
+            style="yellow",
+        )
     words = [str(number) for number in head.published or []] if as_number else head.classes
     return [words[predictions.pred_N[at]] for at in place]
 
