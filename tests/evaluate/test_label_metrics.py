@@ -117,11 +117,26 @@ def test_intervals_are_those_of_drawing_rows_or_groups_anew(groups: int) -> None
         present = t.any(axis=0)
         tp, both = (t & p).sum(axis=0), t.sum(axis=0) + p.sum(axis=0)
         macro = (2 * tp / np.maximum(both, 1))[present].mean()
-        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum()])
-    for place, name in enumerate(("macro_f1", "accuracy", "micro_f1")):
+        scores = found.probs_NK[rows]
+        ap = np.mean([sk.average_precision_score(t[:, k], scores[:, k]) for k in np.flatnonzero(present)])
+        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap])
+    for place, name in enumerate(("macro_f1", "accuracy", "micro_f1", "mean_average_precision")):
         expected = np.quantile([row[place] for row in figures], [0.025, 0.975])
         assert metrics[f"{name}_ci"] == pytest.approx(expected, abs=0.025)
     assert metrics["bootstrap"] == {"resamples": 4000, "of": "groups" if groups else "rows", "units": groups or 200}
+
+
+def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None:
+    """A balanced accuracy without an image that has the label is not defined, and not 1/4."""
+    held_NL = np.zeros((40, 2), bool)
+    held_NL[:2, 0], held_NL[::2, 1] = True, True
+    probs_NL = np.where(held_NL, 0.9, 0.1).astype(np.float32)
+    probs_NL[39, 1] = 0.9  # one mistake, so that something is resampled
+    metrics = measure_labels(
+        LabelPredictions(["p"] * 40, ["few", "half"], probs_NL, thresholds=[0.5] * 2, held_NL=held_NL)
+    )
+    assert metrics["per_class"]["few"]["balanced_accuracy_ci"] == [1, 1]
+    assert metrics["per_class"]["few"]["better_than_chance"] is True
 
 
 def test_a_label_at_chance_is_told() -> None:

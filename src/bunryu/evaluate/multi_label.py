@@ -28,6 +28,8 @@ LABEL_FIGURES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1")
 COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
 _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
+_LEAST, _ROW_LABELS = 200, 100_000_000
+"""The mean average precision is resampled so often at least, and as often as so many rows times labels allow."""
 
 
 def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -42,9 +44,9 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
         mean_average_precision`` (0 to 1), ``loss`` (binary cross-entropy in nats, mean over rows and labels),
         ``absent`` (labels that hold for no row), ``per_class`` {label: precision, recall, f1, average_precision (null
         where absent), support, predicted, threshold, balanced_accuracy} and ``notes``. With groups and resampling what
-        `metrics.measure` has, intervals being of macro_f1, accuracy, micro_f1 and weighted_f1; and of each label
-        ``balanced_accuracy_ci`` and ``better_than_chance``, whether that lies above 1/2 (of labels that hold for
-        some rows and not for others).
+        `metrics.measure` has, intervals being of macro_f1, accuracy, micro_f1, weighted_f1 and
+        mean_average_precision; and of each label ``balanced_accuracy_ci`` and ``better_than_chance``, whether that
+        lies above 1/2 (of labels that hold for some rows and not for others).
 
     Raises:
         DataError: no rows, or not one label of them holds.
@@ -91,9 +93,8 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
     if predictions.groups is not None:
         result["groups"] = len(set(predictions.groups))
     if bootstrap:
-        found_, of_label = _intervals(said_NL, held_NL, predictions.groups, bootstrap, seed, result["notes"])
-        result |= found_
-        for name, ends in zip(names, of_label, strict=False):
+        result |= _intervals(predictions, bootstrap, seed, result["notes"])
+        for name, ends in result.pop("labels", {}).items():
             if 0 < per_class[name]["support"] < len(held_NL):
                 per_class[name] |= {"balanced_accuracy_ci": ends, "better_than_chance": ends[0] > 0.5}
     return result
@@ -195,21 +196,20 @@ def binary_loss(probs_NL: _Floats, held_NL: _Bools) -> float:
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps / 2)).mean())
 
 
-def _intervals(
-    said_NL: _Bools, held_NL: _Bools, groups: list[str] | None, resamples: int, seed: int, notes: list[str]
-) -> tuple[dict[str, Any], list[list[float]]]:
-    """Return 95 % percentile intervals, and those of each label's balanced accuracy (none where there are none).
-
-    Rows with the same truth and the same answers are one kind of unit.
-    """
+def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: list[str]) -> dict[str, Any]:
+    """Return 95 % percentile intervals; those of each label's balanced accuracy as ``labels`` {label: [lo, hi]}."""
+    said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
+    assert held_NL is not None
     kinds, cells_N = np.unique(np.hstack([held_NL, said_NL]), axis=0, return_inverse=True)
-    units = units_of(cells_N.reshape(-1).astype(np.int64), groups, seed)
+    units = units_of(cells_N.reshape(-1).astype(np.int64), groups, seed)  # rows with the same truth and answers are one
     perfect = bool((said_NL == held_NL).all())
-    exact = exact_interval(units, groups is not None, LABEL_FIGURES, perfect=perfect, resamples=resamples, notes=notes)
-    labels = held_NL.shape[1]
-    if "bootstrap" not in exact or perfect:
-        return exact, [[exact["accuracy_ci"][0], 1.0]] * labels if perfect and exact else []
-    held, says = kinds[:, :labels], kinds[:, labels:]
+    names, labels = (*LABEL_FIGURES, "mean_average_precision"), predictions.classes
+    exact = exact_interval(units, groups is not None, names, perfect=perfect, resamples=resamples, notes=notes)
+    if "bootstrap" not in exact:
+        return exact
+    if perfect:
+        return exact | {"labels": dict.fromkeys(labels, exact["accuracy_ci"])}
+    held, says = kinds[:, : len(labels)], kinds[:, len(labels) :]
     right = (held == says).all(axis=1, keepdims=True)
     of_cell = np.hstack([held & says, held, says, right, np.ones_like(right)]).astype(np.float64)
     brings = np.zeros((len(units.times), of_cell.shape[1]))
@@ -220,8 +220,52 @@ def _intervals(
         totals = (draw(rng, units.times, min(step, resamples - start)).astype(np.float64) @ brings).T
         tp, support, predicted = np.split(totals[:-2], 3)
         found = label_averages(tp, support, predicted) | {"accuracy": totals[-2] / totals[-1]}
-        of_labels = balanced_accuracy(tp, support, predicted, totals[-1])
-        chunks.append([*(found[name] for name in LABEL_FIGURES), *of_labels])
-    ends = np.quantile(np.concatenate([np.array(chunk) for chunk in chunks], axis=1), [0.025, 0.975], axis=1).T.tolist()
+        defined = (support > 0) & (support < totals[-1])
+        of_labels = np.where(defined, balanced_accuracy(tp, support, predicted, totals[-1]), np.nan)
+        chunks.append(np.stack([*(found[name] for name in LABEL_FIGURES), *of_labels]))
+    ends = [_ends(values) for values in np.concatenate(chunks, axis=1)]
     told = {f"{name}_ci": pair for name, pair in zip(LABEL_FIGURES, ends, strict=False)}
-    return exact | told, ends[len(LABEL_FIGURES) :]
+    told["mean_average_precision_ci"] = _ends(resampled_map(predictions.probs_NK, held_NL, groups, resamples, seed))
+    return exact | told | {"labels": dict(zip(labels, ends[len(LABEL_FIGURES) :], strict=True))}
+
+
+def _ends(values_R: _Counts) -> list[float]:
+    """Return the 2.5th and the 97.5th percentile of the resamples for which a figure is defined."""
+    defined = values_R[~np.isnan(values_R)]
+    return [float(end) for end in np.quantile(defined, [0.025, 0.975])] if len(defined) else [0.0, 1.0]
+
+
+def resampled_map(
+    probs_NL: _Floats, held_NL: _Bools, groups: list[str] | None, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean average precision of resamples of rows or groups, fewer than asked for where it takes long.
+
+    Scores are sorted once; a row that is drawn w times counts w times in the steps of precision and recall.
+    """
+    n, labels = held_NL.shape
+    resamples = min(resamples, max(_LEAST, _ROW_LABELS // (n * labels)))
+    if groups is None:  # numbered by what they are, so that the rows' order does not matter
+        unit_N = np.empty(n, np.int64)
+        unit_N[np.lexsort([*probs_NL.T, *held_NL.T])] = np.arange(n)
+    else:
+        unit_N = np.unique(np.array(groups), return_inverse=True)[1]
+    rng, step = generator(seed, "bootstrap-map"), max(1, _CHUNK // n)
+    sorted_L = []
+    for k in np.flatnonzero(held_NL.any(axis=0)):
+        order = np.argsort(-probs_NL[:, k], kind="stable")
+        ends = np.flatnonzero(np.append(np.diff(probs_NL[order, k]) != 0, True))
+        sorted_L.append((order, ends, held_NL[order, k]))
+    found = []
+    for start in range(0, resamples, step):
+        drawn_RU = draw(rng, np.ones(int(unit_N.max()) + 1, np.int64), min(step, resamples - start))
+        total, several = np.zeros(len(drawn_RU)), np.zeros(len(drawn_RU))
+        for order, ends, held_N in sorted_L:
+            times_RN = drawn_RU[:, unit_N[order]]
+            tp_RE = np.cumsum(times_RN * held_N, axis=1)[:, ends]
+            said_RE = np.cumsum(times_RN, axis=1)[:, ends]
+            steps_RE = np.diff(tp_RE, prepend=0.0, axis=1)
+            positives_R = tp_RE[:, -1]
+            total += (steps_RE * tp_RE / np.maximum(said_RE, 1)).sum(axis=1) / np.maximum(positives_R, 1)
+            several += positives_R > 0
+        found.append(np.where(several > 0, total / np.maximum(several, 1), np.nan))
+    return np.concatenate(found)
