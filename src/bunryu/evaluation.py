@@ -48,7 +48,8 @@ class Evaluation:
 
     Attributes:
         metrics: name of the split or data -> n, accuracy, macro_f1, ..., per_class.
-        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS.
+        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS; without conf of labels that can hold
+            together.
         confusion: name -> counts (K, K) as a DataFrame; rows are the truth. Of labels that can hold together a line a
             label: how often it holds and is said, holds or is said alone, and neither.
         skipped: name -> {path: reason} of the images that could not be read.
