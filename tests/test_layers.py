@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"cells", "config", "config_errors", "operations", "storage", "kept", "randomness", "console", "process", "ranks"},
     {SETTINGS},
     {"data", "models"},
-    {"predictions", "inference", "ensembling", "members", "run", "environment", "trusting"},
+    {"predictions", "label_predictions", "inference", "ensembling", "members", "run", "environment", "trusting"},
     {"train", "evaluate", "ship", "explain"},
     {
         "heads",

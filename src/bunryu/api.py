@@ -253,7 +253,8 @@ def predict(
 
     Returns:
         path, pred, conf and p_CLASS, a row each picture that can be read, in the order of the input; the others
-        are in ``frame.attrs["skipped"]``, a list of (name, reason).
+        are in ``frame.attrs["skipped"]``, a list of (name, reason). Of labels that can hold together
+        (``data.multi_label``) path, pred (those that hold, joined by ``|``) and p_LABEL.
 
     Raises:
         DataError: an input that is not there, or that is no picture.

@@ -32,7 +32,7 @@ from bunryu.data.table import Table, texts
 from bunryu.data.transforms import apply, draw
 from bunryu.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some
 from bunryu.planning import absolute
-from bunryu.preparing import check_data, decode_spec, find_data
+from bunryu.preparing import check_data, decode_spec, find_data, require_exclusive
 from bunryu.randomness import coming, comings, key_of, plain
 from bunryu.recording import write_skipped
 from bunryu.settings import RunSettings, augment_settings
@@ -169,6 +169,7 @@ def make(settings: RunSettings, out: Path, wish: Wish, *, frame: Any = None) -> 
     if (wish.balance_to is not None or wish.copies) and augment == NO_AUGMENT:
         raise ConfigError("augment.* change nothing, so all copies would be equal. Give others, or --ops FILE.yaml.")
     require_working(augment, _input(64, 64))
+    require_exclusive(settings, "augment")
     checked = check_data(settings, find_data(settings, frame))
     table = checked.table
     listed = list(_listed(table, wish, settings.train.seed))

@@ -115,7 +115,7 @@ class Ensemble(Predictor):
 
     def _together(self, probs_MNK: NDArray[np.float64]) -> NDArray[np.float32]:
         found_NK = combined(probs_MNK, self.weights_M, self.mean)
-        if self.sealed.decision == Decision():
+        if self.sealed.decision.logit_offsets is None and self.sealed.decision.temperature is None:
             return found_NK.astype(np.float32)
         logits = torch.from_numpy(np.log(np.maximum(found_NK, np.finfo(np.float64).tiny)))
         return probabilities(logits, self.sealed.decision).numpy().astype(np.float32)
@@ -184,4 +184,5 @@ def with_tta(model: Predictor, tta: Sequence[str]) -> Predictor:
         decision = model.sealed.decision
         return Ensemble(model.members, model.weights_M.tolist(), mean=model.mean, decision=decision, tta=tta)
     assert isinstance(model, Model)
-    return Ensemble([model], decision=Decision(logit_offsets=model.sealed.answer_offsets), tta=tta)
+    decision = Decision(logit_offsets=model.sealed.answer_offsets, thresholds=model.sealed.decision.thresholds)
+    return Ensemble([model], decision=decision, tta=tta)

@@ -15,6 +15,7 @@ from bunryu import console
 from bunryu.data.checks import check_images
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import read_folds
+from bunryu.data.multi_label import JOIN
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.splits import read_digests, read_run_rows
@@ -23,9 +24,10 @@ from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
-from bunryu.evaluate.report import headline, warnings_of
+from bunryu.evaluate.report import figure, headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Predictor
+from bunryu.label_predictions import LabelPredictions
 from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
 from bunryu.members import records_of
 from bunryu.models.record import Sealed, read_sealed
@@ -46,8 +48,10 @@ class Evaluation:
 
     Attributes:
         metrics: name of the split or data -> n, accuracy, macro_f1, ..., per_class.
-        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS.
-        confusion: name -> counts (K, K) as a DataFrame; rows are the truth.
+        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS; without conf of labels that can hold
+            together.
+        confusion: name -> counts (K, K) as a DataFrame; rows are the truth. Of labels that can hold together a line a
+            label: how often it holds and is said, holds or is said alone, and neither.
         skipped: name -> {path: reason} of the images that could not be read.
         path: the folder that everything was written to.
     """
@@ -164,6 +168,10 @@ def _with_tta(
         after = dataclasses.replace(task(tta), name=f"{before.name}_tta")
         results += [before, after]
         old, new = before.predictions, after.predictions
+        if isinstance(new, LabelPredictions):
+            figures = [figure(result.metrics, "macro_f1") for result in (before, after)]
+            facts[f"{before.name} with tta"] = f"macro-F1 {figures[1]}, without {figures[0]}"
+            continue
         if old.paths != new.paths or old.true_N is None:
             continue
         k, groups = len(old.classes), old.groups
@@ -209,10 +217,7 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
     return Evaluation(
         metrics={r.name: r.metrics for r in results},
         predictions={r.name: r.predictions.frame() for r in results},
-        confusion={
-            r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.predictions.classes)
-            for r in results
-        },
+        confusion={r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.answers) for r in results},
         skipped={r.name: r.skipped for r in results},
         path=path,
     )
@@ -272,10 +277,12 @@ def _results_folder(folder: RunFolder, out: Path | None) -> Path:
 
 def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
     """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
-    column = model.answer.column
+    column: str | None = model.answer.column
     path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
     chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
     parts = [attribute.column for attribute in model.attributes]
+    if model.multi_label:
+        chosen, column = _of_labels(chosen, model)
     table = read_source(chosen, None if path is not None else data, label=column, parts=parts)
     for note in table.notes:
         console.say(f"data: {note}")
@@ -285,9 +292,10 @@ def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
             console.say(f"data: has splits; measured on its {count(len(rows), f'{split} row')}")
             table = table.take(rows)
             break
-    unknown = sorted(set(table.target_labels) - set(model.classes))
+    given = [text.split(JOIN) if model.multi_label else [text] for text in table.target_labels]
+    unknown = sorted({name for names in given for name in names if name or not model.multi_label} - set(model.classes))
     if unknown:
-        many = int(np.isin(table.target_labels.astype(str), unknown).sum())
+        many = sum(not set(unknown).isdisjoint(names) for names in given)
         raise LabelError(
             f"{count(many, 'image has', 'images have')} a label that the model does not know: "
             f"{some([repr(u) for u in unknown])}."
@@ -305,6 +313,19 @@ def _by_group(folder: RunFolder, table: Table) -> Table:
     except ConfigError as error:
         console.say(f"not measured by group: {error}", style="yellow")
         return table
+
+
+def _of_labels(data: DataSettings, model: Sealed) -> tuple[DataSettings, str | None]:
+    """Return how to read the truth of labels that can hold together, and the column that lists them, if it is there."""
+    if data.multi_label is None:
+        return data.model_copy(update={"multi_label": model.classes}), model.answer.column
+    missing = sorted(set(model.classes) - set(data.multi_label))
+    if len(data.multi_label) > 1 and missing:
+        raise LabelError(
+            f"data.multi_label lacks {some(map(repr, missing), 8)}, which the model answers. Name the column of each "
+            "label, or leave the setting out: they are found by their names."
+        )
+    return data, None
 
 
 def _own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[str, Table]:

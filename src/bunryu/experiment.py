@@ -29,7 +29,6 @@ from bunryu.measuring import (
     note_chosen,
     note_learned,
     scorer,
-    targets,
 )
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
@@ -46,15 +45,14 @@ from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads
 from bunryu.train.feeding import pictures
-from bunryu.train.heads import HeadLosses
 from bunryu.train.loop import fit
 from bunryu.train.parallel import same_as_first
 from bunryu.train.remembering import kept_told
 from bunryu.train.robust import GroupDRO
-from bunryu.train.sampling import epoch_counts
 from bunryu.train.showing import loss_note
-from bunryu.train.stages import epoch_batches, require_trainable_batch, stages_told
+from bunryu.train.stages import epoch_batches, losses_for, require_trainable_batch, stages_told
 from bunryu.train.state import Job
+from bunryu.train.targets import targets_of
 
 
 def train(
@@ -231,22 +229,20 @@ def learn(
 ) -> Progress:
     """Train from the checkpoint or the start; of several processes, every one."""
     same_as_first(model.net.state_dict().values())
-    target = targets(table, model.classes)
-    rows = table.split("train")
-    counts = epoch_counts(np.bincount(target[rows], minlength=len(model.classes)), settings.data.balance_to)
+    targets, rows = targets_of(table, model.sealed), table.split("train")
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
         job = Job(
             model=model,
             settings=settings,
             stages=whole_stages(settings),
-            loss=HeadLosses.prepare(settings.loss, counts, model.sealed.heads, model.sealed.attributes, model.device),
+            loss=losses_for(settings, targets, rows, model),
             robust=GroupDRO.of(settings.loss, table.dro_groups, rows),
             table=table,
             cache=cache,
-            target=target,
+            targets=targets,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(target, model.classes, settings.evaluate.positive, table.dro_groups),
+            score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups),
             folder=folder.path,
             stop=stop,
         )

@@ -29,7 +29,8 @@ class Heads:
 
     def facts(self) -> dict[str, str]:
         """Say what is answered, for the echo and the report."""
-        told = {"classes": f"{len(self.answer.classes)}: {some(self.answer.classes, 12)}"}
+        what = "labels" if self.answer.kind == "sigmoid" else "classes"
+        told = {what: f"{len(self.answer.classes)}: {some(self.answer.classes, 12)}"}
         if self.attributes:
             parts = ", ".join(f"{part.column} ({some(part.classes, 6)})" for part in self.attributes)
             told["heads"] = f"{count(len(self.heads), 'head') if self.joint else 'one joint head'} for {parts}"
@@ -42,6 +43,8 @@ def choose_heads(table: Table) -> Heads:
     Raises:
         ConfigError: too many combinations for separate heads.
     """
+    if table.label_names:
+        return Heads([Head(column=table.target, kind="sigmoid", classes=list(table.label_names))], None, [])
     rows = table.split("train")
     names = {column: class_names(table, rows, column=column) for column in table.attributes}
     if table.separate:

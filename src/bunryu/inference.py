@@ -23,10 +23,10 @@ from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
 from bunryu.errors import DeviceError, ImageError, RunError, some
+from bunryu.label_predictions import answers_of
 from bunryu.models.build import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed import open_sealed
-from bunryu.predictions import Predictions
 from bunryu.run import model_file
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def forward(
 
 
 def probabilities(logits_BK: torch.Tensor, decision: Decision, heads: Sequence[Head] = ()) -> torch.Tensor:
-    """Return softmax(logits / temperature + offsets), float32 (B, K).
+    """Return softmax(logits / temperature + offsets), float32 (B, K); of labels that can hold together the sigmoid.
 
     Of several heads: for each combination of their classes the product of the heads' softmaxes, the last head's classes
     changing first.
@@ -120,6 +120,8 @@ def probabilities(logits_BK: torch.Tensor, decision: Decision, heads: Sequence[H
     logits_BK = logits_BK / (decision.temperature or 1.0)
     if decision.logit_offsets is not None:
         logits_BK = logits_BK + torch.tensor(decision.logit_offsets, device=logits_BK.device)
+    if heads and heads[0].kind == "sigmoid":
+        return torch.sigmoid(logits_BK)
     if len(heads) < 2:
         return torch.softmax(logits_BK, dim=1)
     first, *others = torch.split(logits_BK, [len(head.classes) for head in heads], dim=1)
@@ -188,7 +190,7 @@ class Predictor(ABC):
         sources = as_sources(images)
         probs = self.probabilities(sources, batch_size=batch_size)
         names = [source_name(source, i) for i, source in enumerate(sources)]
-        return Predictions(names, self.classes, probs, attributes=self.sealed.attributes).frame()
+        return answers_of(self.sealed, names, probs).frame()
 
 
 class Model(Predictor):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.decode import load
+from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import DRO_GROUP, Table, Texts
@@ -17,12 +18,16 @@ from bunryu.errors import DataError, some
 from bunryu.evaluate.by_group import WORST, measure_groups
 from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.multi_label import best_thresholds, measure_labels
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.inference import Predictor
+from bunryu.label_predictions import USUAL, LabelPredictions, answers_of
+from bunryu.label_settings import OF_LABELS
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
 from bunryu.train.sampling import epoch_counts
+from bunryu.train.targets import Targets, class_indices
 
 LEARNED_FROM_VAL = "learned_from_val"
 """In a sealed model's provenance: the epoch from which on it learned from the validation rows of its run."""
@@ -30,12 +35,6 @@ EACH_EPOCH = ("loss", "accuracy", "macro_f1", "weighted_f1", "macro_precision", 
 
 
 TWO_CLASS = ("roc_auc", "positive_precision", "positive_recall", "positive_f1")
-
-
-def targets(table: Table, classes: list[str]) -> NDArray[np.int64]:
-    """Return the class index of each row."""
-    index = {name: k for k, name in enumerate(classes)}
-    return np.array([index[name] for name in table.target_labels], np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,9 @@ def predict_rows(
     if not len(kept):
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
-    predictions = Predictions(
-        paths=[str(table.paths[row]) for row in kept],
-        classes=model.classes,
-        probs_NK=probs,
-        true_N=targets(table.take(kept), model.classes),
-        groups=groups_of(table, kept),
-        attributes=model.sealed.attributes,
-        more={} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()},
-    )
+    paths, true = [str(table.paths[row]) for row in kept], table.target_labels[kept]
+    more = {} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()}
+    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups_of(table, kept), more=more)
     return Predicted(kept, predictions, skipped)
 
 
@@ -123,9 +116,11 @@ def decide(
     Raises:
         DataError: auto, without validation rows.
     """
+    if model.sealed.multi_label:
+        return _thresholds(model, table, data, cache)
     if tau is None:
         return model.sealed.decision, ""
-    target = targets(table, model.classes)
+    target = class_indices(table, model.classes)
     own_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
     counts_K = np.array(epoch_counts(own_K, data.balance_to))
     sealed = model.sealed
@@ -143,14 +138,34 @@ def decide(
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
+def _thresholds(model: Predictor, table: Table, data: DataSettings, cache: PixelCache | None) -> tuple[Decision, str]:
+    """Return the threshold of each label, the best for its F1 on the validation rows, and how that was decided."""
+    rows, classes = table.split("val"), model.classes
+    if not len(rows):
+        return Decision(thresholds=dict.fromkeys(classes, USUAL)), f"a threshold of {USUAL:g} for each label"
+    kept, probs_NL, _ = model.infer(table.file, rows, workers=data.workers, label="choosing thresholds", cache=cache)
+    held_NL = held_labels(table.target_labels[kept], classes)
+    found = dict(zip(classes, best_thresholds(probs_NL, held_NL), strict=True))
+    told = "a threshold for each label, the best for its F1 on the validation rows"
+    if absent := absent_labels(classes, held_NL):
+        told += f" ({USUAL:g} for {some(absent, 8)}, which none of them has)"
+    return Decision(thresholds=found), told
+
+
 def note_chosen(results: list[Measured], monitor: str, tau: float | Literal["auto"] | None) -> None:
     """Note that validation figures are a little too good, where no test follows.
 
     Args:
         results: of the run's splits.
         monitor: what chose the best epoch.
-        tau: of logit adjustment; auto is chosen on them too.
+        tau: of logit adjustment; auto is chosen on them too. (So are the thresholds of labels, which are always told.)
     """
+    for result in results:
+        if result.name == "val" and isinstance(result.predictions, LabelPredictions):
+            result.metrics["notes"].append(
+                "The threshold of each label was chosen on these images for its F1, which flatters F1 and accuracy; "
+                "the average precision knows no threshold."
+            )
     chosen = [] if monitor.startswith("train_") else ["The best epoch"]
     chosen += ["tau" if chosen else "Tau"] if tau == "auto" else []
     if [result.name for result in results] == ["val"] and chosen:
@@ -199,16 +214,23 @@ def note_learned(results: list[Measured], epoch: int, best: int) -> str:
 
 
 def scorer(
-    target: NDArray[np.int64], classes: list[str], positive: str | None, dro_groups: Texts | None = None
+    targets: Targets, classes: list[str], positive: str | None, dro_groups: Texts | None = None
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:
-    """Return what measures validation rows and their class probabilities after each epoch."""
+    """Return what measures validation rows and their class probabilities after each epoch; labels at 0.5."""
 
     def score(rows: NDArray[np.int64], probs_NK: NDArray[np.float32]) -> dict[str, float]:
         if not np.isfinite(probs_NK).all():  # the loop says what that means
             return dict.fromkeys(EACH_EPOCH, float("nan"))
-        metrics = measure(probs_NK, target[rows], classes, positive=positive, bootstrap=0)
-        if dro_groups is not None:
-            metrics |= measure_groups(probs_NK, target[rows], dro_groups[rows].tolist())
-        return {name: metrics[name] for name in (*EACH_EPOCH, *TWO_CLASS, WORST) if metrics.get(name) is not None}
+        true_N = targets.index_N[rows]
+        if targets.held_JL is None:
+            metrics = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
+            if dro_groups is not None:
+                metrics |= measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+        else:
+            paths, usual = [""] * len(rows), [USUAL] * len(classes)
+            answers = LabelPredictions(paths, classes, probs_NK, thresholds=usual, held_NL=targets.held_JL[true_N])
+            metrics = measure_labels(answers, bootstrap=0)
+        names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, WORST)
+        return {name: metrics[name] for name in names if metrics.get(name) is not None}
 
     return score

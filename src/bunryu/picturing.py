@@ -10,7 +10,6 @@ from bunryu.data.settings import NO_AUGMENT
 from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.plots import plot_examples
 from bunryu.inference import Model
-from bunryu.measuring import targets
 from bunryu.planning import Plan, whole_stages
 from bunryu.randomness import plain
 from bunryu.run import RunFolder
@@ -20,6 +19,7 @@ from bunryu.train.parallel import part
 from bunryu.train.sampling import epoch_counts, epoch_rows
 from bunryu.train.settings import Stage
 from bunryu.train.stages import in_batches
+from bunryu.train.targets import targets_of
 
 _MOST = 24
 """Pictures in the grid."""
@@ -43,7 +43,8 @@ def write_augmented(folder: RunFolder, plan: Plan, model: Model) -> None:
 
 def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int) -> None:
     settings, table = plan.settings, plan.table
-    target, rows, seed = targets(table, plan.classes), table.split("train"), settings.train.seed
+    targets, rows, seed = targets_of(table, plan.sealed), table.split("train"), settings.train.seed
+    target = targets.index_N
     order = epoch_rows(rows, target[rows], settings.train, epoch, settings.data.balance_to)
     keys = part(in_batches(order, settings.train.batch_size)[0])
     feed = at_epoch(pictures(model, settings, table, np.zeros(0, np.int64)), stage, 0)
@@ -53,12 +54,12 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
         x_BHWC, ids = next(iter(feed.batches([plain(keys)], epoch % stage.views)))
     target_B = torch.from_numpy(target[ids]).to(x_BHWC.device)
     if stage.views is None and settings.mix.name != "none" and epoch < (settings.mix.end_epoch or epoch + 1):
-        counts = np.bincount(target[rows], minlength=len(plan.classes))
-        counts_K = torch.tensor(epoch_counts(counts, settings.data.balance_to), dtype=torch.float32)
+        counts_K = torch.tensor(epoch_counts(targets.counts(rows), settings.data.balance_to), dtype=torch.float32)
         process = (ranks.rank(),) if ranks.world() > 1 else ()
         x_BHWC, target_B = mix(x_BHWC, target_B, counts_K.to(x_BHWC.device), settings.mix, seed, epoch, 0, *process)
     shown = x_BHWC[:_MOST].cpu().numpy()
-    titles = [caption(one.cpu(), short_names(plan.classes)) for one in target_B[:_MOST]]
+    names = [name or "(none)" for name in short_names(targets.names)]
+    titles = [caption(one.cpu(), names) for one in target_B[:_MOST]]
     many = f"{len(shown)} of {len(ids)}" if len(shown) < len(ids) else str(len(ids))
     note = f"{many} pictures of the first batch, stage '{stage.name}', epoch {epoch + 1}"
     path, unknown = folder.plots / "augmented.png", [None] * len(shown)

@@ -10,6 +10,7 @@ from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import without_validation
+from bunryu.data.multi_label import poor_splits
 from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
 from bunryu.data.splits import assign, few_groups, read_split
@@ -26,6 +27,19 @@ def require_one_run(settings: RunSettings) -> None:
     """
     if settings.folds.k:
         raise ConfigError(f"folds.k={settings.folds.k}: only bunryu train makes folds. Leave it out here.")
+
+
+def require_exclusive(settings: RunSettings, what: str) -> None:
+    """Refuse labels that can hold together where only classes that exclude each other are known.
+
+    Raises:
+        ConfigError: saying so.
+    """
+    if settings.data.multi_label is not None:
+        raise ConfigError(
+            f"data.multi_label: {what} knows classes that exclude each other, not labels that can hold together. Leave "
+            "it out; train, evaluate and predict know them."
+        )
 
 
 def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
@@ -107,9 +121,11 @@ def _say_checked(checked: Checked, total: int) -> None:
 def say_poor_splits(table: Table) -> None:
     """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
     trained = table.split("train")
+    for told in poor_splits(table) if table.label_names else ():
+        console.say(f"data: {told}", style="yellow")
     for split in ("val", "test"):
         rows = table.split(split)
-        for labels in table.learned.values():
+        for labels in () if table.label_names else table.learned.values():
             absent = sorted(set(labels[trained]) - set(labels[rows])) if len(rows) else []
             if absent:
                 console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")

@@ -31,6 +31,7 @@ from bunryu.inference import Model
 from bunryu.models.settings import without_library
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.predictions import Predictions
+from bunryu.preparing import require_exclusive
 from bunryu.run import new_folder
 from bunryu.settings import RunSettings, load_settings
 from bunryu.storage import write_atomic, write_json
@@ -171,6 +172,7 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             f"data.balance_to={settings.data.balance_to}: probe sees each picture once, as it is; it compares class "
             "weights instead. Leave it out."
         )
+    require_exclusive(settings, "probe")
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)
     for name in ("heads", "model", "weights", "input", "device"):

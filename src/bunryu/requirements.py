@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from bunryu.data.dro_groups import require_dro_groups
+from bunryu.data.multi_label import held_labels
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
@@ -18,6 +19,9 @@ from bunryu.train.stages import require_other_rows
 
 def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> None:
     """Refuse settings that name a class, or need two, before any time is spent on them."""
+    if table.label_names:
+        _require_label_rows(settings, table)
+        return
     classes = heads.answer.classes
     positive_class(settings.evaluate.positive, classes)
     counts = Counter(table.target_labels[table.split("train")])
@@ -32,6 +36,20 @@ def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> Non
         len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2
     ):
         raise ConfigError(f"train.monitor={monitor} needs two classes, both of them among the validation rows.")
+
+
+def _require_label_rows(settings: RunSettings, table: Table) -> None:
+    """Refuse validation rows for which no label holds, and stages that learn from such as lack some."""
+    rows = table.split("val")
+    held_NL = held_labels(table.target_labels[rows], table.label_names)
+    if len(rows) and not held_NL.any():
+        raise ConfigError(
+            f"None of the labels holds for any of the {count(len(rows), 'validation row')}, so nothing can be measured "
+            "on them. Give others, or a larger split.val."
+        )
+    yes = dict(zip(table.label_names, held_NL.sum(axis=0).tolist(), strict=True))
+    no = {f"the absence of {name}": len(rows) - n for name, n in yes.items()}
+    require_other_rows(settings, settings.train.stages, {**yes, **no})
 
 
 def _require_copies(settings: RunSettings, counts: dict[str, int]) -> None:

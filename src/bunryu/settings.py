@@ -20,6 +20,7 @@ from bunryu.data.settings import (
 )
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
+from bunryu.label_settings import why_not_labels
 from bunryu.models.settings import SCRATCH, ModelSettings, without_library
 from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
 from bunryu.train.stage_settings import with_given
@@ -103,6 +104,12 @@ class RunSettings(Settings):
                 f"split.val=0 leaves nothing to compute train.monitor={self.train.monitor} on; "
                 "set train.monitor=train_loss, or split.val above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_together(self) -> RunSettings:
+        if why := why_not_labels(self.model_dump()):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from bunryu.data.splits import write_split
 from bunryu.data.table import SPLITS, Table
 from bunryu.errors import DataError, count, some
 from bunryu.planning import absolute
-from bunryu.preparing import find_data, read_data, require_one_run
+from bunryu.preparing import find_data, read_data, require_exclusive, require_one_run
 from bunryu.run import require_new
 from bunryu.settings import RunSettings
 
@@ -38,6 +38,7 @@ def split(settings: RunSettings, out: Path, *, frame: Any = None, link: Link = "
     """
     require_new(out)
     require_one_run(settings)
+    require_exclusive(settings, "split lays out a folder a class and")
     settings = absolute(settings)
     table, _ = read_data(settings, find_data(settings, frame))
     targets = _targets(table)

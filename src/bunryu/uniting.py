@@ -93,6 +93,10 @@ def _joining(path: Path, mean: Mean) -> Joining:
     folder = open_folder(path)
     if file.suffix != ".json":
         sealed = read_sealed(file)
+        if sealed.multi_label:
+            raise ConfigError(
+                f"{path} has labels that can hold together (data.multi_label), which no ensemble unites yet."
+            )
         return Joining(folder, [file], [1.0], sealed, sealed.answer_offsets, mean)
     record = read_ensemble(file)
     if mean == "logits" or record.mean == "logits":

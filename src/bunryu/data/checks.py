@@ -24,6 +24,7 @@ from bunryu import console
 from bunryu.data.loading import cores
 from bunryu.data.looking import Level, Stamp, Verdict, digest_of, look, stamp_of
 from bunryu.data.memory import Memory
+from bunryu.data.multi_label import check_labels
 from bunryu.data.settings import DataSettings, DecodeSpec
 from bunryu.data.table import Table, texts
 from bunryu.errors import DataError, some
@@ -153,6 +154,9 @@ def require_usable(checked: Checked, *, total: int) -> None:
             if checked.skipped
             else "There is no image to use: the table has no rows."
         )
+    if checked.table.label_names:
+        check_labels(checked.table)
+        return
     lost: dict[str, list[Skipped]] = defaultdict(list)
     for row in checked.skipped:
         if row.split in ("train", ""):

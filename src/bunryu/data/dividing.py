@@ -81,9 +81,11 @@ class Holdings:
 class Sides:
     """Where each unit lies, and how many rows of each stratum (last: of all) each side has."""
 
-    def __init__(self, units: Ints, strata: Ints, shares: Floats) -> None:
+    def __init__(self, units: Ints, strata: Ints, shares: Floats, owners: Ints | None = None) -> None:
+        """See `divide`; with `owners` the strata are those of any number of entries, each of the unit given there."""
         everything = np.full(len(units), strata.max(initial=-1) + 1)
-        self.holdings = Holdings.of(np.concatenate([units, units]), np.concatenate([strata, everything]))
+        of = units if owners is None else owners
+        self.holdings = Holdings.of(np.concatenate([of, units]), np.concatenate([strata, everything]))
         self.sizes = np.bincount(units)
         self.totals = np.bincount(self.holdings.kinds, self.holdings.counts)
         self.shares = shares
@@ -129,16 +131,57 @@ def divide(units: Ints, strata: Ints, shares: Floats, random: np.random.Generato
     return min((_attempt(units, strata, shares, draw) for draw in draws), key=lambda sides: sides.misfit())
 
 
+def divide_sets(
+    units: Ints, held_NL: NDArray[np.bool_], shares: Floats, random: np.random.Generator, strata: Ints | None = None
+) -> Sides:
+    """Put every unit on a side, where a row has any number of labels, so that each label comes to its shares.
+
+    As in iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data"),
+    rows with rare labels are placed first; each goes where it leaves its labels and the sides nearest to their shares.
+    Combinations of labels, most of which may be there once, play no part. Then each side gets a row with each label
+    and one without it, the first side before the others, as far as there are such rows.
+
+    Args:
+        units: the unit of each row, numbered from 0.
+        held_NL: which labels hold for each row.
+        shares: as for `divide`.
+        random: decides among equals.
+        strata: spread these evenly instead of the labels.
+    """
+    found = _attempt_sets(units, held_NL, shares, random) if strata is None else divide(units, strata, shares, random)
+    labels = held_NL.shape[1]
+    states_NL = 2 * np.arange(labels) + held_NL
+    held = Holdings.of(np.repeat(units, labels), states_NL.ravel())
+    of_state = np.bincount(held.kinds, minlength=2 * labels)
+    give_each(found, held, of_state[:, None] > np.arange(len(shares)))
+    return found
+
+
+def _attempt_sets(units: Ints, held_NL: NDArray[np.bool_], shares: Floats, random: np.random.Generator) -> Sides:
+    rows, labels = np.nonzero(held_NL[:, held_NL.any(axis=0)])
+    sizes = np.bincount(units)
+    attempts = []
+    for draw in random.random((_TRIES if len(sizes) <= _MANY else 1, len(sizes))):
+        sides = Sides(units, labels, shares, units[rows])
+        _greedy(sides, np.arange(len(sizes)), draw)
+        attempts.append(sides)
+    return min(attempts, key=lambda sides: sides.misfit())
+
+
 def _attempt(units: Ints, strata: Ints, shares: Floats, draw: Floats) -> Sides:
     sides = Sides(units, strata, shares)
+    _greedy(sides, np.flatnonzero(sides.sizes > 1), draw)
+    _fill(sides, units, strata, draw)
+    return sides
+
+
+def _greedy(sides: Sides, which: Ints, draw: Floats) -> None:
+    """Put these units one by one, those that matter most first, each where it costs least."""
     held = sides.holdings
     weight = np.bincount(held.owners(), (held.counts / sides.totals[held.kinds]) ** 2)
     rank = -np.floor(np.log2(weight))  # in powers of two, so that seeds differ where weights do too
-    several = np.flatnonzero(sides.sizes > 1)
-    for unit in several[np.lexsort((draw[several], rank[several]))].tolist():
+    for unit in which[np.lexsort((draw[which], rank[which]))].tolist():
         sides.put(unit, int(np.argmin(sides.costs(unit))))
-    _fill(sides, units, strata, draw)
-    return sides
 
 
 def _fill(sides: Sides, units: Ints, strata: Ints, draw: Floats) -> None:

@@ -15,6 +15,11 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
+def _as_list(value: Any) -> Any:
+    """Take one name for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
 class DataSettings(Settings):
     """Where the images and labels come from."""
 
@@ -35,6 +40,12 @@ class DataSettings(Settings):
     label_columns: list[str] | None = None
     """Several label columns, such as [mask, gender, age]: their values together make the class (worn+male+under30),
     and every column is measured for itself. See model.heads. Of person folders: all three when null."""
+    multi_label: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] | None = None
+    """Labels that can hold together: several columns of yes and no (1 and 0, true and false), such as [smiling,
+    glasses, hat], each learned by a sigmoid with a threshold of its own; or one column whose cells list labels
+    (smiling|glasses; an empty cell: none)."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
@@ -71,6 +82,21 @@ class DataSettings(Settings):
             )
         if self.label_columns is not None and len(set(self.label_columns)) < len(self.label_columns):
             raise ValueError(f"data.label_columns names a column twice: {self.label_columns}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_together(self) -> DataSettings:
+        several = self.multi_label or []
+        if several and (self.label_column is not None or self.label_columns is not None):
+            given = "label_column" if self.label_column is not None else "label_columns"
+            raise ValueError(
+                f"data.multi_label (labels that can hold together) and data.{given} (classes that exclude each other) "
+                "came both; give one"
+            )
+        if len(set(several)) < len(several):
+            raise ValueError(f"data.multi_label names a column twice: {several}")
+        if self.label_separator is not None and len(several) != 1:
+            raise ValueError("data.label_separator is of one column that lists labels; give data.multi_label=COLUMN")
         return self
 
 

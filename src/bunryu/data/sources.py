@@ -10,12 +10,15 @@ from typing import Any
 
 from bunryu.data import folders, persons, tabular
 from bunryu.data.columns import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
+from bunryu.data.multi_label import check_labels
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some, typed
 from bunryu.storage import absolute
 
-_OF_TABLES = ("image_root", "path_column", "label_column", "label_columns", "group_column", "split_column")
+_OF_TABLES = (
+    "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
+)  # fmt: skip
 _OF_PERSONS = ("label_column", "label_columns", "group_column")
 
 
@@ -90,21 +93,28 @@ def check_classes(table: Table) -> None:
     Raises:
         DataError: fewer than two classes, the same class in two cases, or a class only outside training.
     """
+    _require_training_rows(table)
+    if table.label_names:
+        check_labels(table)
+        return
     for column in dict.fromkeys([*table.learned, *table.attributes]):
         _check_column(table, column)
+
+
+def _require_training_rows(table: Table) -> None:
+    counts = Counter(table.splits)
+    if not counts[""] + counts["train"]:
+        others = [f"{count(counts[name], 'image')} for {name}" for name in SPLITS if counts[name]]
+        raise DataError(
+            f"There are no images to train on in {table.root}, only {' and '.join(others)}. "
+            "Give them too: --train-dir FOLDER, or data.train=FOLDER."
+        )
 
 
 def _check_column(table: Table, column: str) -> None:
     labels = table.labels[column]
     training = {label for label, split in zip(labels, table.splits, strict=True) if split in ("", "train")}
     everything = set(labels)
-    if not training:
-        counts = Counter(table.splits)
-        others = [f"{count(counts[name], 'image')} for {name}" for name in SPLITS if counts[name]]
-        raise DataError(
-            f"There are no images to train on in {table.root}, only {' and '.join(others)}. "
-            "Give them too: --train-dir FOLDER, or data.train=FOLDER."
-        )
     folded: dict[str, str] = {}
     for name in sorted(everything):
         other = folded.setdefault(name.strip().casefold(), name)
@@ -259,7 +269,15 @@ def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
         columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
         published=first.published,
         notes=[note for part in parts for note in part.notes],
+        label_names=_all_names(parts),
     )
+
+
+def _all_names(parts: Sequence[tabular.Rows]) -> tuple[str, ...]:
+    """Return the labels that can hold together of all parts; each part of a listing column may lack some."""
+    first = parts[0].label_names
+    every = {name for part in parts for name in part.label_names}
+    return first if every == set(first) else tuple(sorted(every))
 
 
 def _one_below_another(parts: Sequence[tabular.Rows]) -> dict[str, list[str]]:
@@ -315,4 +333,5 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
         columns={name: arranged(cells) for name, cells in rows.columns.items()},
         published=rows.published,
         notes=tuple(notes),
+        label_names=rows.label_names,
     )

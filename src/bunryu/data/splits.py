@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.columns import Columns
-from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, give_each, join
+from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, divide_sets, give_each, join
+from bunryu.data.multi_label import held_labels
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import DRO_GROUP, SPLITS, Table, Texts, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some
@@ -48,7 +49,11 @@ def assign(table: Table, settings: SplitSettings) -> Table:
         pool = pool[canonical_order(table.take(pool))]
         names = texts(["train", *cut])
         shares = np.array([1.0 - sum(cut.values()), *cut.values()])
-        splits[pool] = names[_sides_of(table.take(pool), strata[pool], shares, list(names), settings.seed)]
+        own, seed = table.take(pool), settings.seed
+        if table.label_names:
+            splits[pool] = names[_sides_of_sets(own, None if settings.stratify is None else strata[pool], shares, seed)]
+        else:
+            splits[pool] = names[_sides_of(own, strata[pool], shares, list(names), seed)]
     return dataclasses.replace(table, splits=splits)
 
 
@@ -260,6 +265,14 @@ def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], see
         of_class = np.bincount(held.kinds)
         give_each(sides, held, of_class[:, None] > np.arange(len(names)))
     return sides.side[units]
+
+
+def _sides_of_sets(table: Table, strata: Texts | None, shares: Floats, seed: int) -> Ints:
+    """Return the side of each row where labels can hold together: each label is spread evenly, or else `strata`."""
+    units = _units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
+    held_NL = held_labels(table.target_labels, table.label_names)
+    kinds = None if strata is None else _codes(strata)
+    return divide_sets(units, held_NL, shares, generator(seed, "split"), kinds).side[units]
 
 
 def _two_fullest(sides: Sides, held: Holdings) -> NDArray[np.bool_]:

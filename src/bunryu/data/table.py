@@ -48,6 +48,8 @@ class Table:
     dro_groups: Texts | None = None
     separate: bool = False
     """Each further label column is learned by a head of its own, so that their classes count, not the joint ones."""
+    label_names: tuple[str, ...] = ()
+    """Of labels that can hold together: all of them. The target then names those that hold; see `multi_label`."""
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -20,6 +20,7 @@ from bunryu.data.labelling import (
     require_labels,
     require_own_name,
 )
+from bunryu.data.multi_label import label_sets, set_columns
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, joined
 from bunryu.errors import DataError, nearest, some
@@ -44,6 +45,8 @@ class Rows:
     published: dict[str, dict[str, int]]
     """Label column -> {class: number}, where the source numbers its classes."""
     notes: list[str]
+    label_names: tuple[str, ...] = ()
+    """Of labels that can hold together: all of them; see `multi_label`."""
 
 
 def interpret(
@@ -64,7 +67,10 @@ def interpret(
             paths point.
     """
     paths = path_column(columns, settings)
-    chosen = label_columns(columns, settings, {paths}, label, parts)
+    together = settings.multi_label is not None
+    chosen = (
+        set_columns(columns, settings, label) if together else label_columns(columns, settings, {paths}, label, parts)
+    )
     group_column = _group_column(columns, settings.group_column, chosen)
     taken = {"path", "split", "digest"} | ({"group"} if group_column else set())
     for name in chosen:
@@ -72,16 +78,21 @@ def interpret(
     split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
     labels = {name: [unicodedata.normalize("NFC", text) for text in columns.values[name]] for name in chosen}
-    for name, cells in labels.items():
-        require_labels(columns, name, cells)
     used = {paths, *chosen}
-    numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
-    if len(chosen) > 1:
-        labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    numbers: dict[str, dict[str, int]] = {}
+    names: tuple[str, ...] = ()
+    if together:
+        labels, names = label_sets(columns, labels, settings.label_separator)
+    else:
+        for name, cells in labels.items():
+            require_labels(columns, name, cells)
+        numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
+        if len(chosen) > 1:
+            labels = {joined(chosen): joint_labels(columns, labels), **labels}
     root = image_folder(settings.image_root, base)
     files = [file_under(root, text) for text in columns.values[paths]]
     require_files(columns.where, columns.values[paths][0], files, root)
-    told = f"label={chosen[0]!r}" if len(chosen) == 1 else f"labels={', '.join(map(repr, chosen))}"
+    told = f"label={chosen[0]!r}" if len(chosen) == 1 else f"labels={some(map(repr, chosen), 12)}"
     named = [f"path={paths!r}", told]
     if group_column:
         off = "" if settings.group_column else "; data.group_column=none: not"
@@ -96,6 +107,7 @@ def interpret(
         columns={name: cells for name, cells in columns.values.items() if name not in used},
         published=numbers,
         notes=[f"columns: {', '.join(named)}"],
+        label_names=names,
     )
 
 

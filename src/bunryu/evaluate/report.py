@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.cells import clean, pad, shorten, width
-from bunryu.errors import some
+from bunryu.errors import count, some
 from bunryu.predictions import guard
 
 _FAR_BELOW = 0.2
@@ -56,6 +56,9 @@ def text_report(
 def headline(metrics: dict[str, Any]) -> str:
     """Return the figures to know, on one line: macro-F1, accuracy, ROC AUC and attributes if any, how many images."""
     parts = [figure(metrics, "macro_f1", "macro-F1"), figure(metrics, "accuracy", "accuracy")]
+    if "mean_average_precision" in metrics:
+        parts[1] = figure(metrics, "accuracy", "all labels right")
+        parts.insert(1, figure(metrics, "mean_average_precision", "mAP"))
     if metrics.get("roc_auc") is not None:
         parts.append(figure(metrics, "roc_auc", "ROC AUC"))
     if "by_group" in metrics:
@@ -90,11 +93,15 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
     present = {name: row for name, row in metrics["per_class"].items() if row["support"]}
     dead = [name for name, row in present.items() if row["recall"] == 0]
     found = [_at_chance(name, own) for name, own in metrics.get("attributes", {}).items() if _is_at_chance(own)]
+    guessed = [name for name, row in present.items() if row.get("better_than_chance") is False and name not in dead]
+    found += [_guessed(name, present[name]) for name in guessed[:_LISTED]]
+    if len(guessed) > _LISTED:
+        found.append(f"{len(guessed) - _LISTED} more are no better than chance: {_names(guessed[_LISTED:], 5)}.")
     found += [_dead(name, present[name]) for name in dead[:_LISTED]]
     if len(dead) > _LISTED:
         found.append(f"{len(dead) - _LISTED} more are never predicted right: {_names(dead[_LISTED:], 5)}.")
     middle = statistics.median(row["f1"] for row in present.values())
-    weak = [name for name, row in present.items() if name not in dead and row["f1"] < middle - _FAR_BELOW]
+    weak = [name for name, row in present.items() if name not in {*dead, *guessed} and row["f1"] < middle - _FAR_BELOW]
     weak.sort(key=lambda name: float(present[name]["f1"]))
     found += [_weak(name, present[name], middle) for name in weak[:_LISTED]]
     if len(weak) > _LISTED:
@@ -105,8 +112,9 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
             found.append(f"group '{shorten(name, _NAME_WIDTH)}' fares worse: {told}, all {metrics['accuracy']:.3f}.")
     if metrics["absent"]:
         k, absent = len(metrics["per_class"]), metrics["absent"]
-        have = "class has" if len(absent) == 1 else "classes have"
-        found.append(f"{len(absent)} {have} no image in the truth (the model knows {k}): {_names(absent, 5)}.")
+        noun = _noun(next(iter(metrics["per_class"].values())))
+        many = count(len(absent), f"{noun} has", f"{'classes' if noun == 'class' else 'labels'} have")
+        found.append(f"{many} no image in the truth (the model knows {k}): {_names(absent, 5)}.")
     return found + list(metrics["notes"])
 
 
@@ -119,16 +127,25 @@ def _at_chance(name: str, metrics: dict[str, Any]) -> str:
     return f"{shorten(name, _NAME_WIDTH)}: no better than chance ({told}; guessing gives {metrics['chance']:.3f})."
 
 
+def _guessed(name: str, row: dict[str, Any]) -> str:
+    told = figure(row, "balanced_accuracy", "balanced accuracy")
+    return f"label '{shorten(name, _NAME_WIDTH)}': no better than chance ({told}; guessing gives 0.500)."
+
+
+def _noun(row: dict[str, Any]) -> str:
+    return "label" if "threshold" in row else "class"
+
+
 def _dead(name: str, row: dict[str, Any]) -> str:
     answers = row["predicted"]
-    given = f"all {answers} answers of this class are wrong" if answers else "it is the answer for no image"
-    return f"class '{shorten(name, _NAME_WIDTH)}' is never predicted right (0 of {row['support']}): {given}."
+    given = f"all {answers} answers of this {_noun(row)} are wrong" if answers else "it is the answer for no image"
+    return f"{_noun(row)} '{shorten(name, _NAME_WIDTH)}' is never predicted right (0 of {row['support']}): {given}."
 
 
 def _weak(name: str, row: dict[str, Any], middle: float) -> str:
     found = f"{round(row['recall'] * row['support'])} of {row['support']} found"
     return (
-        f"class '{shorten(name, _NAME_WIDTH)}' is far below the others: "
+        f"{_noun(row)} '{shorten(name, _NAME_WIDTH)}' is far below the others: "
         f"F1 {row['f1']:.3f}, median {middle:.3f} ({found})."
     )
 
@@ -150,9 +167,12 @@ def _split_section(split: str, metrics: dict[str, Any]) -> Iterator[str]:
         head += f" in {metrics['groups']:,} groups"
     yield head
     yield "-" * width(head)
-    figures = {
-        "macro-F1": figure(metrics, "macro_f1"),
-        "accuracy": figure(metrics, "accuracy"),
+    together = "mean_average_precision" in metrics
+    figures = {"macro-F1": figure(metrics, "macro_f1")}
+    if together:
+        figures |= {"micro-F1": figure(metrics, "micro_f1"), "mAP": figure(metrics, "mean_average_precision")}
+    figures |= {
+        "all labels right" if together else "accuracy": figure(metrics, "accuracy"),
         "weighted F1": figure(metrics, "weighted_f1"),
         "macro precision": figure(metrics, "macro_precision"),
         "macro recall": figure(metrics, "macro_recall"),
@@ -223,14 +243,24 @@ def _pairs(pairs: dict[str, str]) -> Iterator[str]:
 
 
 def _table(per_class: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield the per-class table in the model's order; a class without a row in the truth shows dashes."""
+    """Yield the per-class table in the model's order; a class without a row in the truth shows dashes.
+
+    Of labels that can hold together also the average precision and the threshold.
+    """
     names = [shorten(name, _NAME_WIDTH) for name in per_class]
-    column = max(width(name) for name in ["class", *names])
-    yield f"  {pad('class', column)}  precision  recall     F1  images  predicted"
+    together = any("threshold" in row for row in per_class.values())
+    first = "label" if together else "class"
+    column = max(width(name) for name in [first, *names])
+    more = "     AP  threshold" if together else ""
+    yield f"  {pad(first, column)}  precision  recall     F1  images  predicted{more}"
     for name, row in zip(names, per_class.values(), strict=True):
         if row["support"]:
             ratios = f"{row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>5.3f}"
         else:
             ratios = f"{'-':>9}  {'-':>6}  {'-':>5}"
+        more = ""
+        if together:
+            ap = row["average_precision"]
+            more = f"  {'-' if ap is None else f'{ap:.3f}':>5}  {row['threshold']:>9.3f}"
         mark = "  < never right" if row["support"] and not row["recall"] else ""
-        yield f"  {pad(name, column)}  {ratios}  {row['support']:>6}  {row['predicted']:>9}{mark}"
+        yield f"  {pad(name, column)}  {ratios}  {row['support']:>6}  {row['predicted']:>9}{more}{mark}"

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.data.multi_label import joined_set
 from bunryu.data.table import DRO_GROUP
 from bunryu.evaluate import plots
 from bunryu.evaluate.attributes import measure_attributes, plot_attributes
 from bunryu.evaluate.by_group import measure_groups
 from bunryu.evaluate.drawing import SEPARATOR
 from bunryu.evaluate.fonts import font_note, short_names
+from bunryu.evaluate.label_plots import plot_labels, plot_precision_recall
 from bunryu.evaluate.metrics import confusion, measure
+from bunryu.evaluate.multi_label import COUNTS, label_counts, labels_csv, measure_labels
 from bunryu.evaluate.report import confusion_csv, text_report
 from bunryu.evaluate.settings import EvaluateSettings
+from bunryu.label_predictions import LabelPredictions
 from bunryu.predictions import Predictions
 from bunryu.storage import write_atomic, write_json
 
@@ -33,7 +37,7 @@ class Measured:
     Attributes:
         name: the split, or what the user called the data.
         predictions: with `true_N`.
-        metrics: as `bunryu.evaluate.metrics.measure` returns them.
+        metrics: as `bunryu.evaluate.metrics.measure` (or `multi_label.measure_labels`) returns them.
         skipped: path -> reason of the images that could not be read.
         picture: row of the predictions -> its pixels, uint8 (H, W, C), to show examples.
     """
@@ -46,9 +50,17 @@ class Measured:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts, shape (K, K); rows are the truth."""
+        """Counts, shape (K, K), rows the truth; of labels that can hold together (L, 4), in the order of `answers`."""
+        if isinstance(self.predictions, LabelPredictions):
+            assert self.predictions.held_NL is not None
+            return label_counts(self.predictions.said_NL, self.predictions.held_NL)
         assert self.predictions.true_N is not None
         return confusion(self.predictions.pred_N, self.predictions.true_N, len(self.predictions.classes))
+
+    @property
+    def answers(self) -> list[str]:
+        """What the columns of `confusion` are."""
+        return list(COUNTS) if isinstance(self.predictions, LabelPredictions) else self.predictions.classes
 
 
 def measured(
@@ -59,6 +71,9 @@ def measured(
     skipped: dict[str, str],
 ) -> Measured:
     """Measure predictions with a known truth, with intervals."""
+    if isinstance(predictions, LabelPredictions):
+        metrics = measure_labels(predictions, bootstrap=settings.bootstrap)
+        return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
     assert predictions.true_N is not None
     metrics = measure(
         predictions.probs_NK,
@@ -95,15 +110,22 @@ def write_results(
     if note := font_note(classes, run, again, listed=len(classes)):
         facts = facts | {"plots": note}
     for result in results:
+        write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
+        of = SEPARATOR.join([run, result.name])
+        if isinstance(result.predictions, LabelPredictions):
+            write_atomic(
+                folder / f"labels_{result.name}.csv", labels_csv(result.confusion, result.metrics["per_class"])
+            )
+            _write_label_plots(folder / "plots", result, result.predictions, of)
+            continue
         _write_tables(folder, result)
-        _write_plots(folder / "plots", result, SEPARATOR.join([run, result.name]))
+        _write_plots(folder / "plots", result, of)
     by_name = {result.name: result.metrics for result in results}
     write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
     write_json(folder / "metrics.json", by_name)
 
 
 def _write_tables(folder: Path, result: Measured) -> None:
-    write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
     matrix = result.confusion
     buffer = io.BytesIO()
     np.save(buffer, matrix)
@@ -135,6 +157,28 @@ def _write_plots(folder: Path, result: Measured, of: str) -> None:
         counts = confusion(own.pred_N, own.true_N, len(own.classes))
         file = folder / f"confusion_{name}_attribute{number}_normalized.png"
         plots.plot_confusion(counts, own.classes, file, of=SEPARATOR.join([of, attribute.column]), normalize=True)
+
+
+def _write_label_plots(folder: Path, result: Measured, predictions: LabelPredictions, of: str) -> None:
+    """Draw F1 and average precision of each label, precision over recall, and examples: most wrong labels first."""
+    name, held_NL = result.name, predictions.held_NL
+    assert held_NL is not None
+    plot_labels(result.metrics["per_class"], folder / f"labels_{name}.png", of=of)
+    plot_precision_recall(predictions, folder / f"precision_recall_{name}.png", of=of)
+    wrong_N = (predictions.said_NL != held_NL).sum(axis=1)
+    mistakes = np.argsort(-wrong_N, kind="stable")[: min(_EXAMPLES // 2, int((wrong_N > 0).sum()))]
+    answers = np.flatnonzero(wrong_N == 0)
+    places = _place_in_class(np.unique(held_NL[answers], axis=0, return_inverse=True)[1].reshape(-1))
+    rows = [int(row) for row in (*mistakes, *answers[np.argsort(places, kind="stable")][: _EXAMPLES - len(mistakes)])]
+    names, titles = short_names(predictions.classes), []
+    for row in rows:
+        told = [joined_set(names, held[row]) or "(none)" for held in (predictions.said_NL, held_NL)]
+        titles.append(told[0] if wrong_N[row] == 0 else f"{told[0]}\n(true: {told[1]})")
+    note = f"{int((wrong_N > 0).sum()):,} of {len(wrong_N):,} images have a wrong label; those with most first"
+    right = [bool(wrong_N[row] == 0) for row in rows]
+    plots.plot_examples(
+        [result.picture(row) for row in rows], titles, right, folder / f"examples_{name}.png", of=of, note=note
+    )
 
 
 def _plot_examples(path: Path, result: Measured, of: str) -> None:

@@ -51,10 +51,10 @@ class Head(Settings):
 
     column: str
     """The label column."""
-    kind: Literal["softmax"] = "softmax"
-    """How logits become probabilities."""
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+    """How logits become probabilities. sigmoid: each class is a label, which holds or not beside the others."""
     classes: list[str]
-    """Class names; output k is classes[k]."""
+    """Class (or label) names; output k is classes[k]."""
     published: list[int] | None = None
     """The source's own whole number of each class, where it had one."""
 
@@ -106,6 +106,11 @@ class Sealed(Settings):
     precision: Precision = "fp32"
     decision: Decision = Decision()
     provenance: dict[str, Any] = {}
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the classes are labels that can hold together; `decision.thresholds` then has one of each."""
+        return self.heads[0].kind == "sigmoid"
 
     @property
     def answer(self) -> Head:

@@ -50,10 +50,10 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
 
     sealed = read_sealed(path)
     unanswered = len(sealed.heads) > 1 and sealed.joint is None
-    if sealed.members != [Member()] or unanswered or sealed.decision.thresholds:
+    if sealed.members != [Member()] or unanswered or (sealed.decision.thresholds and not sealed.multi_label):
         raise RunError(
-            f"{path} has several members, heads without a joint answer, or thresholds, which this bunryu does not "
-            "know how to use. Update: pip install --upgrade bunryu"
+            f"{path} has several members, heads without a joint answer, or thresholds of classes, which this bunryu "
+            "does not know how to use. Update: pip install --upgrade bunryu"
         )
     with torch.random.fork_rng(devices=[]):
         net = build(sealed.architecture, sealed.outputs)

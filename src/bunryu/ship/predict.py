@@ -21,6 +21,7 @@ from bunryu.cells import pad, shorten, width
 from bunryu.data.decode import Source
 from bunryu.data.loading import Batch, load_batches
 from bunryu.errors import ConfigError, DataError, count, some
+from bunryu.label_predictions import LabelPredictions, answers_of
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
 from bunryu.run import model_file
@@ -35,7 +36,13 @@ Rows = NDArray[np.int64]
 Reason = tuple[str, str]
 """A name that could not be read, and why; a name given twice has two."""
 _ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
-_BEGINNINGS = (b"path,pred,conf,", b"path\tpred\tconf\t", b'{"path": ', BYTE_ORDER_MARK.encode() + b"path,pred,conf,")
+_BEGINNINGS = tuple(
+    start.encode()
+    for start in (
+        *("path,pred,conf,", "path\tpred\tconf\t", BYTE_ORDER_MARK + "path,pred,conf,", '{"path": '),
+        *("path,pred,p_", "path\tpred\tp_", BYTE_ORDER_MARK + "path,pred,p_"),  # of labels that can hold together
+    )
+)
 _NAME_WIDTH = 40
 _READ_AHEAD = 2**26
 """Bytes of pixels that wait for the model, at most."""
@@ -100,15 +107,15 @@ def predict(
     written_as: Format = "csv" if out is None else format_of(out, format)
     if out is not None:
         require_writable(out)
+    if submission is not None:
+        _require_one_answer(model)
     gathered = gather(inputs, image_root)
     for note in gathered.notes:
         console.say(note)
     sealed, (kept, probs, failed) = _answers(model, gathered.files, batch_size, device, tta)
     more = {"tta": [",".join(tta)] * len(kept)} if tta else {}
     found = Predicted(
-        Predictions(
-            [gathered.names[row] for row in kept], sealed.classes, probs, more=more, attributes=sealed.attributes
-        ),
+        answers_of(sealed, [gathered.names[row] for row in kept], probs, more=more),
         [(gathered.names[row], failed[row]) for row in sorted(failed)],
         len(gathered.files),
     )
@@ -164,6 +171,16 @@ def require_submission(sample: Path, out: Path | None, format: Format | None) ->
         raise ConfigError("--submission: name the file to write, a CSV, and no --format: --out submission.csv")
     if out.exists():
         raise ConfigError(f"--out: {out} is there already, and a submission replaces nothing. Name another file.")
+
+
+def _require_one_answer(model: Predictor | Path) -> None:
+    """Refuse a submission of labels that can hold together: a sample's column takes one answer."""
+    sealed = model.sealed if not isinstance(model, Path) else None if model.suffix == ".json" else read_sealed(model)
+    if sealed is not None and sealed.multi_label:
+        raise ConfigError(
+            "--submission: the model answers labels that can hold together, and a sample takes one class an image. "
+            "Leave it out: --out FILE.csv has each label's answer and probability."
+        )
 
 
 def format_of(out: Path, format: Format | None) -> Format:
@@ -244,8 +261,10 @@ def top_k(predictions: Predictions, k: int = 10) -> str:
     order = np.argsort(-probs, kind="stable")[:k]
     names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
     column = max(map(width, names))
+    together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
+    marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
     lines = [
-        f"  {pad(name, column)}  {probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-        for name, i in zip(names, order, strict=True)
+        f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+        for name, mark, i in zip(names, marks, order, strict=True)
     ]
     return "\n".join([predictions.paths[0], *lines])

@@ -10,11 +10,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from bunryu.errors import ConfigError
 from bunryu.models.record import Attribute, Head
+from bunryu.train.label_loss import LabelLoss
 from bunryu.train.losses import Loss
 from bunryu.train.settings import LossSettings
 
@@ -41,12 +44,15 @@ class HeadLosses:
         heads: Sequence[Head],
         attributes: Sequence[Attribute],
         device: torch.device | str = "cpu",
+        held_JL: NDArray[np.bool_] | None = None,
     ) -> HeadLosses:
-        """Prepare the losses for training rows with so many of each class that is answered.
+        """Prepare the losses for training rows with so many of each class that is answered (or set of labels, held_JL).
 
         Raises:
             ConfigError: see `losses.class_weights`; or weights by name for several heads.
         """
+        if held_JL is not None:
+            return cls.one(LabelLoss.of_sets(settings, counts, held_JL, heads[0].classes, device))
         if len(heads) == 1:
             return cls.one(Loss.of(settings, counts, heads[0].classes, device))
         if isinstance(settings.class_weights, dict):
@@ -74,7 +80,7 @@ class HeadLosses:
 
     def sizes(self) -> list[int]:
         """Return the number of outputs of each head."""
-        return [len(loss.counts_K) for loss in self.heads]
+        return [loss.size for loss in self.heads]
 
     def targets(self, target: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield what each head learns of class indices (B,) or shares (B, J): indices (B,) or shares (B, K)."""
@@ -93,6 +99,6 @@ class HeadLosses:
     def right(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return whether every head answers right, bool (B,). Of a mixed row the label with the larger share counts."""
         answer_B = target if target.ndim == 1 else target.argmax(dim=1)
-        parts = zip(torch.split(logits, self.sizes(), dim=1), self.targets(answer_B), strict=True)
-        found = [logits_BK.argmax(dim=1) == part for logits_BK, part in parts]
+        parts = zip(self.heads, torch.split(logits, self.sizes(), dim=1), self.targets(answer_B), strict=True)
+        found = [loss.right(logits_BK, part) for loss, logits_BK, part in parts]
         return found[0] if len(found) == 1 else torch.stack(found).all(dim=0)

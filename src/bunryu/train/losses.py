@@ -44,6 +44,20 @@ class Loss:
         weights_K = None if weights is None else torch.tensor(weights, device=device)
         return cls(settings, weights_K, torch.tensor(counts, dtype=torch.float32, device=device))
 
+    @property
+    def size(self) -> int:
+        """How many outputs it takes."""
+        return len(self.counts_K)
+
+    @property
+    def parts(self) -> int:
+        """Of how many losses a row's is the mean; a weight decay that is right for one is too strong by so much."""
+        return 1
+
+    def right(self, logits_BK: torch.Tensor, answer_B: torch.Tensor) -> torch.Tensor:
+        """Return whether the answer is right, bool (B,)."""
+        return logits_BK.argmax(dim=1) == answer_B
+
     def rows(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, shape (B,), float32.
 

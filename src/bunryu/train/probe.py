@@ -20,6 +20,7 @@ from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
 
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)
+"""Of one loss; see `Loss.parts`."""
 _STEPS = 100
 _JUDGE = 0.2
 """Share of the rows that chooses the weight decay."""
@@ -95,10 +96,10 @@ def solve_best(
     scores: list[tuple[float, float]] = []
     head = None
     for decay in WEIGHT_DECAYS:
-        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay, head)
+        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay / loss.parts, head)
         judged = loss.rows(head.logits(x_NF[judge_N]), target_N[judge_N])
         scores.append((float(judged.mean()), decay))
-    return solve(x_NF, target_N, classes, loss, min(scores)[1], head)
+    return solve(x_NF, target_N, classes, loss, min(scores)[1] / loss.parts, head)
 
 
 def solve_into(

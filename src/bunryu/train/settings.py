@@ -27,6 +27,8 @@ Monitor = Literal[
     "positive_precision",
     "positive_recall",
     "positive_f1",
+    "micro_f1",
+    "mean_average_precision",
     "train_loss",
     "train_accuracy",
     "train_epochs",
@@ -50,8 +52,9 @@ class TrainSettings(Settings):
     """The stages, in order; the keys of each are in the last table."""
     monitor: Monitor = "macro_f1"
     """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
-    roc_auc and positive_* for two classes; worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen,
-    the last epoch counts. Of epochs with the same figure the one with the lower loss is best."""
+    roc_auc and positive_* for two classes; micro_f1 and mean_average_precision for data.multi_label;
+    worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts. Of epochs with the
+    same figure the one with the lower loss is best."""
     sampler: Literal["shuffle", "class_aware"] = "shuffle"
     """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
     power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew."""

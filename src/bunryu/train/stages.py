@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bunryu.errors import ConfigError, count, some
+from bunryu.inference import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
 from bunryu.randomness import generator
@@ -18,6 +19,7 @@ from bunryu.train.sampling import epoch_counts
 from bunryu.train.settings import Stage
 from bunryu.train.stage_settings import AverageStage
 from bunryu.train.state import Job
+from bunryu.train.targets import Targets
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
 
@@ -53,11 +55,14 @@ def on_rows(job: Job, stage: Stage) -> Job:
             rows, val_rows = job.val_rows, job.rows
         case "all":
             rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
-    own = np.bincount(job.target[rows], minlength=len(job.model.classes))
-    counts = epoch_counts(own, job.settings.data.balance_to)
-    sealed = job.model.sealed
-    loss = HeadLosses.prepare(job.settings.loss, counts, sealed.heads, sealed.attributes, job.model.device)
+    loss = losses_for(job.settings, job.targets, rows, job.model)
     return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
+
+
+def losses_for(settings: RunSettings, targets: Targets, rows: NDArray[np.int64], model: Model) -> HeadLosses:
+    """Return the losses of a model's heads, which know the class counts of these training rows."""
+    counts, sealed = epoch_counts(targets.counts(rows), settings.data.balance_to), model.sealed
+    return HeadLosses.prepare(settings.loss, counts, sealed.heads, sealed.attributes, model.device, targets.held_JL)
 
 
 def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[str, int]) -> None:

@@ -22,6 +22,7 @@ from bunryu.train.checkpoint import Progress
 from bunryu.train.heads import HeadLosses
 from bunryu.train.robust import GroupDRO
 from bunryu.train.settings import Stage
+from bunryu.train.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Job:
     table: Table
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""
-    target: NDArray[np.int64]
-    """Row id -> index of the class that is to be answered."""
+    targets: Targets
+    """What is to be answered."""
     rows: NDArray[np.int64]
     """The training rows."""
     val_rows: NDArray[np.int64]
@@ -48,6 +49,11 @@ class Job:
     """The run folder."""
     stop: Callable[[], bool]
     """Whether the person asked to stop."""
+
+    @property
+    def target(self) -> NDArray[np.int64]:
+        """Row id -> index of the class (or set of labels) that is to be answered."""
+        return self.targets.index_N
 
     def file(self, row: int) -> str:
         """Return the file of a row."""
