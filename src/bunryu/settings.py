@@ -22,7 +22,7 @@ from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
 from bunryu.models.settings import SCRATCH, ModelSettings, without_library
 from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
-from bunryu.train.stage_settings import with_given
+from bunryu.train.stage_settings import trains_on_own, with_given
 
 
 class RunSettings(Settings):
@@ -68,6 +68,13 @@ class RunSettings(Settings):
                     f"stage '{stage.name}': the backbone is frozen and optim.head_lr is the head's rate, so that the "
                     "stage's optim.lr is of nothing; give it as head_lr"
                 )
+        averaged = [stage for stage in self.train.stages if trains_on_own(stage)][-1:] if self.train.swa else []
+        schedules = [with_given(self.schedule, stage.schedule).name for stage in averaged]
+        if "plateau" in schedules and self.train.swa_lr is None:
+            raise ValueError(
+                "schedule.name=plateau would go on to lower the rate that train.swa holds constant; give "
+                "train.swa_lr, or another schedule"
+            )
         if self.data.balance_to is not None and self.train.sampler == "class_aware":
             raise ValueError(
                 f"data.balance_to={self.data.balance_to} and train.sampler=class_aware both decide how often a class "
