@@ -209,6 +209,8 @@ def test_wrong_keys_types_and_values(pairs: str, expected: list[str]) -> None:
         (["input.fit=pad", "input.crop_pct=0.9"], "input.crop_pct is used with input.fit=crop only"),
         (["schedule.name=multistep"], "schedule.name=multistep needs schedule.milestones"),
         (["data.source=a", "data.train=b"], "data came twice: data.source=a and data.train=b"),
+        (["train.swa=0.5", "train.ema=null", "schedule.name=plateau"], "would go on to lower the rate that train.swa"),
+        (["train.swa=0.5", "train.ema=null", "train.stages=[{name: swa}]"], "call yours otherwise"),
         (
             ["train.compile=true", "train.stages=[{name: a, freeze: backbone, views: 0}]"],
             "train.compile is of pictures, and every stage learns from features",

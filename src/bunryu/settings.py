@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import model_validator
 
 from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
+from bunryu.conflicting_settings import conflicts
 from bunryu.data.settings import (
     AugmentSettings,
     DataSettings,
@@ -20,10 +21,8 @@ from bunryu.data.settings import (
 )
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
-from bunryu.label_settings import why_not_labels
-from bunryu.models.settings import SCRATCH, ModelSettings, without_library
+from bunryu.models.settings import SCRATCH, ModelSettings
 from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
-from bunryu.train.stage_settings import with_given
 
 
 class RunSettings(Settings):
@@ -50,115 +49,8 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _combinations(self) -> RunSettings:
-        if self.input.channels == "grey" and (self.augment.saturation or self.augment.hue):
-            raise ValueError(
-                "augment.saturation and augment.hue change colours; with input.channels=grey set them to 0"
-            )
-        scratch = without_library(self.model.name)
-        if self.model.batch_norm and self.model.name != "scratch_cnn":
-            raise ValueError(f"model.batch_norm is an option of scratch_cnn, not of {self.model.name}")
-        if scratch and self.model.weights == "imagenet":
-            raise ValueError(f"{self.model.name} has no imagenet weights; leave them out, or name a run or a file")
-        if self.loss.name == "soft_f1" and self.train.accumulate > 1:
-            raise ValueError("loss.name=soft_f1 is a figure of the whole batch; set train.accumulate=1")
-        for stage in self.train.stages:
-            self._sharpness(with_given(self.optim, stage.optim))
-            given = stage.optim.model_fields_set if stage.optim else ()
-            if stage.freeze == "backbone" and "lr" in given and with_given(self.optim, stage.optim).head_lr:
-                raise ValueError(
-                    f"stage '{stage.name}': the backbone is frozen and optim.head_lr is the head's rate, so that the "
-                    "stage's optim.lr is of nothing; give it as head_lr"
-                )
-        if self.data.balance_to is not None and self.train.sampler == "class_aware":
-            raise ValueError(
-                f"data.balance_to={self.data.balance_to} and train.sampler=class_aware both decide how often a class "
-                "comes; leave one out"
-            )
-        if self.data.balance_to is not None and self.folds.k and self.decision.tau is not None:
-            raise ValueError(
-                "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
-                "of its own; leave out one of the two"
-            )
-        solved = any(stage.solve for stage in self.train.stages)
-        if self.data.balance_to is not None and self.loss.name == "soft_f1" and solved:
-            raise ValueError(
-                "data.balance_to weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
-                "out one of the two, or the stages with solve (train.stages=[{name: all}])"
-            )
-        if self.train.compile and all(stage.views is not None for stage in self.train.stages):
-            raise ValueError("train.compile is of pictures, and every stage learns from features (views); leave it out")
-        cached = [stage.name for stage in self.train.stages if stage.views is not None and not stage.solve]
-        if cached and self.mix.name in ("cutmix", "both"):
-            raise ValueError(
-                f"mix.name={self.mix.name}: the stage '{cached[0]}' learns from cached features, which CutMix cannot "
-                "mix; leave its views out, or use mix.name=mixup"
-            )
-        if self.data.source is not None and self.data.train is not None:
-            raise ValueError(
-                f"data came twice: data.source={self.data.source} and data.train={self.data.train}; give one"
-            )
-        if self.name is not None and (not self.name.strip(". ") or set(self.name) & set("/\\\0")):
-            raise ValueError(f"name: expected the name of a folder, without / and \\, received {self.name!r}")
-        if self.split.val == 0 and not self.train.monitor.startswith("train_") and self._no_validation():
-            raise ValueError(
-                f"split.val=0 leaves nothing to compute train.monitor={self.train.monitor} on; "
-                "set train.monitor=train_loss, or split.val above 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _labels_together(self) -> RunSettings:
-        if why := why_not_labels(self.model_dump()):
+        if why := next(conflicts(self), None):
             raise ValueError(why)
-        return self
-
-    @model_validator(mode="after")
-    def _folds(self) -> RunSettings:
-        k, final, usual = self.folds.k, self.folds.final, SplitSettings().val
-        if k is None and final != "ensemble":
-            raise ValueError(f"folds.final={final} is the final model of several folds; give folds.k too (--folds 5)")
-        if k is None:
-            return self
-        if self.split.val != usual:
-            raise ValueError(
-                f"split.val={self.split.val:g} has no effect with folds.k={k}: each fold is the validation of one run; "
-                "leave split.val out"
-            )
-        if other := next((stage for stage in self.train.stages if stage.rows != "train"), None):
-            raise ValueError(
-                f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), "
-                "which is to stay unseen; leave rows out. A final run on all rows: folds.final=refit"
-            )
-        names = [stage.name for stage in self.train.stages]
-        if final == "refit" and len(set(names)) < len(names):
-            raise ValueError("folds.final=refit counts the epochs of each stage by its name; give each its own")
-        schedules = [with_given(self.schedule, stage.schedule).name for stage in self.train.stages]
-        if final == "refit" and "plateau" in schedules:
-            raise ValueError(
-                "schedule.name=plateau follows a validation figure, and a refit has none; use folds.final=ensemble, "
-                "or another schedule"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _group_dro(self) -> RunSettings:
-        stages, monitor = self.train.stages, self.train.monitor
-        if not self.loss.group_dro:
-            if monitor == "worst_group_accuracy":
-                raise ValueError("train.monitor=worst_group_accuracy: there are no groups; name them in loss.group_dro")
-            return self
-        if self.mix.name != "none":
-            raise ValueError(
-                f"loss.group_dro: a row made of two (mix.name={self.mix.name}) has no group; leave one out"
-            )
-        if any(with_given(self.optim, stage.optim).sam_rho for stage in stages):
-            raise ValueError("loss.group_dro and optim.sam_rho both go twice their own way through a batch; choose one")
-        if all(stage.solve for stage in stages):
-            raise ValueError(
-                "loss.group_dro moves with each batch, and a solved head has none; add a stage without solve"
-            )
-        if other := next((stage for stage in stages if stage.rows != "train"), None):
-            raise ValueError(f"loss.group_dro: stage '{other.name}' learns from other rows; leave rows out")
         return self
 
     @property
@@ -168,16 +60,6 @@ class RunSettings(Settings):
         if self.name or not source:
             return self.name or "data"
         return Path(source).name if Path(source).is_dir() else Path(source).stem
-
-    def _sharpness(self, optim: OptimSettings) -> None:
-        if optim.sam_rho and self.train.accumulate > 1:
-            raise ValueError("optim.sam_rho climbs from the gradient of a whole batch; set train.accumulate=1")
-        if optim.sam_adaptive and not optim.sam_rho:
-            raise ValueError("optim.sam_adaptive is a kind of SAM; give optim.sam_rho, such as 0.5")
-
-    def _no_validation(self) -> bool:
-        """Return whether no data can hold validation rows. (A single source may have a val/ or a split column.)"""
-        return self.data.train is not None and self.data.val is None and self.split.file is None
 
 
 _SUITABLE = ("default", "scratch")

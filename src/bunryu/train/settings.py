@@ -119,6 +119,8 @@ class TrainSettings(Settings):
             raise ValueError("train.swa and train.ema both average weights; set train.ema=null or leave out train.swa")
         if self.patience or any(stage.patience for stage in self.stages):
             raise ValueError("train.swa averages a stage's last epochs, which patience may cut off; leave out one")
+        if any(stage.name == "swa" for stage in self.stages):
+            raise ValueError("train.swa adds a stage that is called swa, and there is one; call yours otherwise")
         both = zip(self.stages, stage_epochs(self), strict=True)
         epochs = [epochs for stage, epochs in both if epochs and trains_on_own(stage)][-1:] or [0]
         if round(self.swa * epochs[0]) < 2:
