@@ -37,6 +37,7 @@ FLOORS: list[set[str]] = [
         "pacing",
         "recording",
         "picturing",
+        "probed",
         "stopping",
     },
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting", "augmenting"},

@@ -17,7 +17,7 @@ from bunryu import probing
 from bunryu.data.splits import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
-from bunryu.probing import Probed, Tried, advice, recipe, table_lines
+from bunryu.probed import Probed, Tried, advice, recipe, table_lines
 from bunryu.storage import read_json
 from conftest import Command, Tiny, refused, table
 

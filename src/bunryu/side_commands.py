@@ -52,11 +52,11 @@ def probe(
 
     require_new(out)
     root = runs_folder(out)
-    from bunryu import probing
+    from bunryu import probed, probing
 
     found = probing.probe(pairs, backbone or [], values, out=out, root=root)
     console.result(repr(found))
-    for line in (*probing.advice(found), *found.look):
+    for line in (*probed.advice(found), *found.look):
         console.say(line)
     files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
     console.say(f"probe: {found.path} ({files})")
