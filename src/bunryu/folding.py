@@ -144,7 +144,7 @@ def _with_splits(now: Table, before: Table, *, separate: bool) -> Table:
         place.setdefault(key, []).append(row)
     keys = zip(before.paths.tolist(), before.target_labels.tolist(), strict=True)
     rows = np.array([place[key].pop(0) for key in keys], np.int64)
-    return dataclasses.replace(now.take(rows), splits=before.splits, separate=separate)
+    return dataclasses.replace(now.take(rows), splits=before.splits, dro_groups=before.dro_groups, separate=separate)
 
 
 def _require_one_process() -> None:

@@ -17,7 +17,7 @@ from bunryu import api
 from bunryu.data.table import texts
 from bunryu.errors import BunryuError, ConfigError
 from bunryu.settings import load_settings
-from bunryu.storage import read_jsonl
+from bunryu.storage import read_json, read_jsonl
 from bunryu.train.robust import GroupDRO
 from bunryu.train.settings import LossSettings
 from conftest import Command, table
@@ -157,12 +157,18 @@ def test_resumed_is_never_stopped(misleading: Path, tmp_path: Path) -> None:
     assert results(stopped) == results(straight)
 
 
-def test_out_of_fold_by_group(misleading: Path, tmp_path: Path) -> None:
-    pairs = (*SMALL, DRO, "train.epochs=1", "folds.k=2", "folds.final=none")
-    run = api.train(misleading, *pairs, out=tmp_path / "folds", quiet=True)
-    found = run.metrics["oof"]["by_group"]
+def test_out_of_fold_by_group_also_when_stopped(misleading: Path, tmp_path: Path) -> None:
+    pairs = (*SMALL, DRO, "loss.group_dro_eta=0.5", "train.epochs=1", "folds.k=2", "folds.final=none")
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    nursery().finish("train", misleading, "--out", straight, *pairs)
+    assert nursery().run("train", misleading, "--out", stopped, *pairs, point="SIGTERM", at=9).code == 130
+    nursery().finish("train", "--resume", stopped)
+    found = read_json(straight / "metrics.json")["oof"]["by_group"]
     assert sum(row["n"] for row in found.values()) == 240
     assert len(found) == 4
+    assert read_json(stopped / "metrics.json")["oof"]["by_group"] == found
+    for fold in ("fold-1", "fold-2"):
+        assert results(stopped / fold) == results(straight / fold)
 
 
 @pytest.mark.parametrize(
