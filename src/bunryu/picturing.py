@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from bunryu import ranks
+from bunryu.data.multi_label import JOIN
 from bunryu.data.settings import NO_AUGMENT
 from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.plots import plot_examples
@@ -45,6 +46,7 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     settings, table = plan.settings, plan.table
     targets, rows, seed = targets_of(table, plan.sealed), table.split("train"), settings.train.seed
     target = targets.index_N
+    held_JL = None if targets.held_JL is None else torch.tensor(targets.held_JL, dtype=torch.float32)
     order = epoch_rows(rows, target[rows], settings.train, epoch, settings.data.balance_to)
     keys = part(in_batches(order, settings.train.batch_size)[0])
     feed = at_epoch(pictures(model, settings, table, np.zeros(0, np.int64)), stage, 0)
@@ -56,10 +58,12 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     if stage.views is None and settings.mix.name != "none" and epoch < (settings.mix.end_epoch or epoch + 1):
         counts_K = torch.tensor(epoch_counts(targets.counts(rows), settings.data.balance_to), dtype=torch.float32)
         process = (ranks.rank(),) if ranks.world() > 1 else ()
-        x_BHWC, target_B = mix(x_BHWC, target_B, counts_K.to(x_BHWC.device), settings.mix, seed, epoch, 0, *process)
+        counts_K = counts_K.to(x_BHWC.device)
+        held = None if held_JL is None else held_JL.to(x_BHWC.device)
+        x_BHWC, target_B = mix(x_BHWC, target_B, counts_K, settings.mix, seed, epoch, 0, *process, held_KL=held)
     shown = x_BHWC[:_MOST].cpu().numpy()
-    names = [name or "(none)" for name in short_names(targets.names)]
-    titles = [caption(one.cpu(), names) for one in target_B[:_MOST]]
+    names, one_B = short_names(plan.classes), target_B[:_MOST].cpu()
+    titles = [caption(one, names) if held_JL is None else labels_caption(one, held_JL, names) for one in one_B]
     many = f"{len(shown)} of {len(ids)}" if len(shown) < len(ids) else str(len(ids))
     note = f"{many} pictures of the first batch, stage '{stage.name}', epoch {epoch + 1}"
     path, unknown = folder.plots / "augmented.png", [None] * len(shown)
@@ -78,3 +82,18 @@ def caption(target: torch.Tensor, names: list[str]) -> str:
     shares, order = target.sort(descending=True, stable=True)
     parts = [(float(share), names[int(k)]) for share, k in zip(shares[:2], order[:2], strict=True) if share > 0]
     return parts[0][1] if len(parts) == 1 else "\n".join(f"{name} {share:.2f}" for share, name in parts)
+
+
+def labels_caption(target: torch.Tensor, held_JL: torch.Tensor, names: list[str]) -> str:
+    """Return the labels that hold for a row, and the shares of those that do in part.
+
+    Args:
+        target: an index of a set of labels, or how much each label holds (L,).
+        held_JL: which labels each set has.
+        names: the labels.
+    """
+    share_L = held_JL[int(target)] if target.ndim == 0 else target
+    told = [(float(share), name) for share, name in zip(share_L, names, strict=True) if share > 0]
+    lines = [JOIN.join(name for share, name in told if share > 0.995)]
+    lines += [f"{name} {share:.2f}" for share, name in told if share <= 0.995]
+    return "\n".join(line for line in lines[:3] if line) or "(none)"

@@ -50,7 +50,7 @@ def test_every_figure_is_scikit_learns() -> None:
         expected = sk.precision_recall_fscore_support(held_NL[:, k], said_NL[:, k], average="binary", zero_division=0)
         assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(expected[:3])
         assert row["average_precision"] == pytest.approx(sk.average_precision_score(held_NL[:, k], probs_NL[:, k]))
-        assert row["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(held_NL[:, k], said_NL[:, k]))
+        assert row["roc_auc"] == pytest.approx(sk.roc_auc_score(held_NL[:, k], probs_NL[:, k]))
         assert (row["support"], row["threshold"]) == (held_NL[:, k].sum(), found.thresholds[k])
     matrices = sk.multilabel_confusion_matrix(held_NL, said_NL)
     assert label_counts(said_NL, held_NL)[:, [3, 1, 2, 0]].tolist() == matrices.reshape(4, 4).tolist()
@@ -119,15 +119,18 @@ def test_intervals_are_those_of_drawing_rows_or_groups_anew(groups: int) -> None
         macro = (2 * tp / np.maximum(both, 1))[present].mean()
         scores = found.probs_NK[rows]
         ap = np.mean([sk.average_precision_score(t[:, k], scores[:, k]) for k in np.flatnonzero(present)])
-        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap])
+        auc = sk.roc_auc_score(t[:, 2], scores[:, 2])
+        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap, auc])
     for place, name in enumerate(("macro_f1", "accuracy", "micro_f1", "mean_average_precision")):
         expected = np.quantile([row[place] for row in figures], [0.025, 0.975])
         assert metrics[f"{name}_ci"] == pytest.approx(expected, abs=0.025)
+    expected = np.quantile([row[4] for row in figures], [0.025, 0.975])
+    assert metrics["per_class"]["hat"]["roc_auc_ci"] == pytest.approx(expected, abs=0.025)
     assert metrics["bootstrap"] == {"resamples": 4000, "of": "groups" if groups else "rows", "units": groups or 200}
 
 
 def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None:
-    """A balanced accuracy without an image that has the label is not defined, and not 1/4."""
+    """An ROC AUC without an image that has the label is not defined, and not 1/2 or 0."""
     held_NL = np.zeros((40, 2), bool)
     held_NL[:2, 0], held_NL[::2, 1] = True, True
     probs_NL = np.where(held_NL, 0.9, 0.1).astype(np.float32)
@@ -135,16 +138,14 @@ def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None
     metrics = measure_labels(
         LabelPredictions(["p"] * 40, ["few", "half"], probs_NL, thresholds=[0.5] * 2, held_NL=held_NL)
     )
-    assert metrics["per_class"]["few"]["balanced_accuracy_ci"] == [1, 1]
+    assert metrics["per_class"]["few"]["roc_auc_ci"] == [1, 1]
     assert metrics["per_class"]["few"]["better_than_chance"] is True
 
 
 def test_a_label_at_chance_is_told() -> None:
     metrics = measure_labels(drawn(), bootstrap=300)
     assert [metrics["per_class"][name]["better_than_chance"] for name in NAMES[:3]] == [True, True, False]
-    assert any(
-        told.startswith("label 'hat': no better than chance (balanced accuracy") for told in warnings_of(metrics)
-    )
+    assert any(told.startswith("label 'hat': no better than chance (ROC AUC") for told in warnings_of(metrics))
     assert ", mAP 0." in headline(metrics)
     report = text_report("t", {}, {"val": metrics}, next_steps=[])
     assert "AP  threshold" in report

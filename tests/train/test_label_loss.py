@@ -12,8 +12,9 @@ from torchvision.ops import sigmoid_focal_loss
 from bunryu.models.record import Head
 from bunryu.train.heads import HeadLosses
 from bunryu.train.label_loss import LabelLoss, label_losses
+from bunryu.train.mixing import mix
 from bunryu.train.probe import solve
-from bunryu.train.settings import LossSettings
+from bunryu.train.settings import LossSettings, MixSettings
 
 HELD_JL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
 COUNTS = [4, 3, 2, 1]
@@ -59,10 +60,23 @@ def test_balanced_weights_are_torchs_positive_weights_up_to_a_factor_a_label(log
 
 
 def test_a_mixed_row_counts_for_both_by_its_shares(logits: torch.Tensor) -> None:
-    shares = 0.3 * F.one_hot(TARGET, 4) + 0.7 * F.one_hot(TARGET.flip(0), 4)
+    shares = 0.3 * TRUTH + 0.7 * TRUTH.flip(0)
     own = loss(class_weights="balanced")
     expected = 0.3 * own.rows(logits, TARGET) + 0.7 * own.rows(logits, TARGET.flip(0))
     torch.testing.assert_close(own.rows(logits, shares), expected)
+
+
+def test_a_batch_is_mixed_label_by_label() -> None:
+    heads = [Head(column="labels", kind="sigmoid", classes=LABELS)]
+    losses = HeadLosses.prepare(LossSettings(), COUNTS, heads, [], held_JL=HELD_JL)
+    x = torch.arange(6.0)[:, None]
+    settings = MixSettings(name="mixup", alpha=1.0)
+    mixed, shares = mix(x, TARGET, losses.counts_K, settings, 0, 1, 2, held_KL=losses.held_JL)
+    plain, of_sets = mix(x, TARGET, losses.counts_K, settings, 0, 1, 2)
+    assert torch.equal(mixed, plain)
+    torch.testing.assert_close(shares, of_sets @ losses.held_JL)
+    assert ((shares > 0) & (shares < 1)).any()
+    assert losses.rows(torch.zeros(6, 3), shares).tolist() == pytest.approx([np.log(2)] * 6)
 
 
 def test_right_is_every_label_at_one_half() -> None:
@@ -70,7 +84,7 @@ def test_right_is_every_label_at_one_half() -> None:
     losses = HeadLosses.prepare(LossSettings(), COUNTS, heads, [], held_JL=HELD_JL)
     logits = torch.tensor([[1.0, 2.0, -1.0], [1.0, 2.0, 1.0], [-1.0, -2.0, -3.0]])
     assert losses.right(logits, torch.tensor([2, 2, 0])).tolist() == [True, False, True]
-    assert losses.right(logits[:1], torch.tensor([[0.4, 0.0, 0.6, 0.0]])).tolist() == [True]
+    assert losses.right(logits[:1], torch.tensor([[0.6, 1.0, 0.4]])).tolist() == [True]
     assert losses.sizes() == [3]
 
 

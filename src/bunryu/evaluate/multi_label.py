@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.errors import DataError, count
-from bunryu.evaluate.metrics import FEW, few_told
+from bunryu.evaluate.metrics import FEW, few_told, roc_auc
 from bunryu.evaluate.resampling import draw, exact_interval, units_of
 from bunryu.label_predictions import USUAL, LabelPredictions
 from bunryu.predictions import guard
@@ -29,7 +29,7 @@ COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
 _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
 _LEAST, _ROW_LABELS = 200, 100_000_000
-"""The mean average precision is resampled so often at least, and as often as so many rows times labels allow."""
+"""Average precision and ROC AUC are resampled so often at least, and as often as so many rows times labels allow."""
 
 
 def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -43,10 +43,11 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
         accuracy, or exact match), ``macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall,
         mean_average_precision`` (0 to 1), ``loss`` (binary cross-entropy in nats, mean over rows and labels),
         ``absent`` (labels that hold for no row), ``per_class`` {label: precision, recall, f1, average_precision (null
-        where absent), support, predicted, threshold, balanced_accuracy} and ``notes``. With groups and resampling what
-        `metrics.measure` has, intervals being of macro_f1, accuracy, micro_f1, weighted_f1 and
-        mean_average_precision; and of each label ``balanced_accuracy_ci`` and ``better_than_chance``, whether that
-        lies above 1/2 (of labels that hold for some rows and not for others).
+        where absent), support, predicted, threshold, roc_auc (null unless it holds for some rows and not for
+        others)} and ``notes``. With groups and resampling what `metrics.measure` has, intervals being of macro_f1,
+        accuracy, micro_f1, weighted_f1 and mean_average_precision; and of each label with an ROC AUC ``roc_auc_ci``
+        and ``better_than_chance``, whether that lies above 1/2. An AUC knows no threshold, so choosing one on these
+        rows does not flatter it.
 
     Raises:
         DataError: no rows, or not one label of them holds.
@@ -63,7 +64,6 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
     said_NL = predictions.said_NL
     tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
     precision, recall, f1 = ratio(tp, predicted), ratio(tp, support), ratio(2 * tp, support + predicted)
-    balanced = balanced_accuracy(tp, support, predicted, np.float64(len(held_NL)))
     ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
     per_class: dict[str, dict[str, Any]] = {
         name: {
@@ -74,7 +74,7 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
             "support": int(support[k]),
             "predicted": int(predicted[k]),
             "threshold": float(predictions.thresholds[k]),
-            "balanced_accuracy": float(balanced[k]),
+            "roc_auc": roc_auc(held_NL[:, k], probs_NL[:, k]) if 0 < support[k] < len(held_NL) else None,
         }
         for k, name in enumerate(names)
     }
@@ -95,8 +95,8 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
     if bootstrap:
         result |= _intervals(predictions, bootstrap, seed, result["notes"])
         for name, ends in result.pop("labels", {}).items():
-            if 0 < per_class[name]["support"] < len(held_NL):
-                per_class[name] |= {"balanced_accuracy_ci": ends, "better_than_chance": ends[0] > 0.5}
+            if per_class[name]["roc_auc"] is not None:
+                per_class[name] |= {"roc_auc_ci": ends, "better_than_chance": ends[0] > 0.5}
     return result
 
 
@@ -118,12 +118,6 @@ def label_averages(tp: _Counts, support: _Counts, predicted: _Counts) -> dict[st
         "macro_precision": (ratio(tp, predicted) * present).sum(axis=0) / labels,
         "macro_recall": ratio(tp, support).sum(axis=0) / labels,
     }
-
-
-def balanced_accuracy(tp: _Counts, support: _Counts, predicted: _Counts, n: _Counts | np.float64) -> _Counts:
-    """Return the mean of the recalls of a label's yes and its no: 1/2 by guessing, at any threshold."""
-    absent = n - support
-    return (ratio(tp, support) + ratio(absent - predicted + tp, absent)) / 2
 
 
 def ratio(above: _Counts, below: _Counts) -> _Counts:
@@ -197,7 +191,7 @@ def binary_loss(probs_NL: _Floats, held_NL: _Bools) -> float:
 
 
 def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: list[str]) -> dict[str, Any]:
-    """Return 95 % percentile intervals; those of each label's balanced accuracy as ``labels`` {label: [lo, hi]}."""
+    """Return 95 % percentile intervals; those of each label's ROC AUC as ``labels`` {label: [lo, hi]}."""
     said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
     assert held_NL is not None
     kinds, cells_N = np.unique(np.hstack([held_NL, said_NL]), axis=0, return_inverse=True)
@@ -220,13 +214,12 @@ def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: 
         totals = (draw(rng, units.times, min(step, resamples - start)).astype(np.float64) @ brings).T
         tp, support, predicted = np.split(totals[:-2], 3)
         found = label_averages(tp, support, predicted) | {"accuracy": totals[-2] / totals[-1]}
-        defined = (support > 0) & (support < totals[-1])
-        of_labels = np.where(defined, balanced_accuracy(tp, support, predicted, totals[-1]), np.nan)
-        chunks.append(np.stack([*(found[name] for name in LABEL_FIGURES), *of_labels]))
-    ends = [_ends(values) for values in np.concatenate(chunks, axis=1)]
-    told = {f"{name}_ci": pair for name, pair in zip(LABEL_FIGURES, ends, strict=False)}
-    told["mean_average_precision_ci"] = _ends(resampled_map(predictions.probs_NK, held_NL, groups, resamples, seed))
-    return exact | told | {"labels": dict(zip(labels, ends[len(LABEL_FIGURES) :], strict=True))}
+        chunks.append(np.stack([found[name] for name in LABEL_FIGURES]))
+    values = np.concatenate(chunks, axis=1)
+    told = {f"{name}_ci": _ends(own) for name, own in zip(LABEL_FIGURES, values, strict=True)}
+    map_R, auc_LR = resampled_ranks(predictions.probs_NK, held_NL, groups, resamples, seed)
+    of_label = {name: _ends(auc_R) for name, auc_R in zip(labels, auc_LR, strict=True)}
+    return exact | told | {"mean_average_precision_ci": _ends(map_R), "labels": of_label}
 
 
 def _ends(values_R: _Counts) -> list[float]:
@@ -235,12 +228,13 @@ def _ends(values_R: _Counts) -> list[float]:
     return [float(end) for end in np.quantile(defined, [0.025, 0.975])] if len(defined) else [0.0, 1.0]
 
 
-def resampled_map(
+def resampled_ranks(
     probs_NL: _Floats, held_NL: _Bools, groups: list[str] | None, resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Return the mean average precision of resamples of rows or groups, fewer than asked for where it takes long.
+) -> tuple[_Counts, _Counts]:
+    """Return the mean average precision (R,) and each label's ROC AUC (L, R) of resamples of rows or groups.
 
-    Scores are sorted once; a row that is drawn w times counts w times in the steps of precision and recall.
+    Scores are sorted once; a row that is drawn w times counts w times in the steps of the curves. What is not defined
+    for a resample is nan. The resamples are fewer than asked for where that would take long.
     """
     n, labels = held_NL.shape
     resamples = min(resamples, max(_LEAST, _ROW_LABELS // (n * labels)))
@@ -249,23 +243,25 @@ def resampled_map(
         unit_N[np.lexsort([*probs_NL.T, *held_NL.T])] = np.arange(n)
     else:
         unit_N = np.unique(np.array(groups), return_inverse=True)[1]
-    rng, step = generator(seed, "bootstrap-map"), max(1, _CHUNK // n)
-    sorted_L = []
-    for k in np.flatnonzero(held_NL.any(axis=0)):
-        order = np.argsort(-probs_NL[:, k], kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(probs_NL[order, k]) != 0, True))
-        sorted_L.append((order, ends, held_NL[order, k]))
-    found = []
+    rng, step = generator(seed, "bootstrap-ranks"), max(1, _CHUNK // n)
+    order_NL = np.argsort(-probs_NL, axis=0, kind="stable")
+    ap_LR, auc_LR = np.full((labels, resamples), np.nan), np.full((labels, resamples), np.nan)
     for start in range(0, resamples, step):
-        drawn_RU = draw(rng, np.ones(int(unit_N.max()) + 1, np.int64), min(step, resamples - start))
-        total, several = np.zeros(len(drawn_RU)), np.zeros(len(drawn_RU))
-        for order, ends, held_N in sorted_L:
+        part = slice(start, min(start + step, resamples))
+        drawn_RU = draw(rng, np.ones(int(unit_N.max()) + 1, np.int64), part.stop - start)
+        for k in np.flatnonzero(held_NL.any(axis=0)):
+            order = order_NL[:, k]
+            ends = np.flatnonzero(np.append(np.diff(probs_NL[order, k]) != 0, True))
             times_RN = drawn_RU[:, unit_N[order]]
-            tp_RE = np.cumsum(times_RN * held_N, axis=1)[:, ends]
+            tp_RE = np.cumsum(times_RN * held_NL[order, k], axis=1)[:, ends].astype(np.float64)
             said_RE = np.cumsum(times_RN, axis=1)[:, ends]
-            steps_RE = np.diff(tp_RE, prepend=0.0, axis=1)
-            positives_R = tp_RE[:, -1]
-            total += (steps_RE * tp_RE / np.maximum(said_RE, 1)).sum(axis=1) / np.maximum(positives_R, 1)
-            several += positives_R > 0
-        found.append(np.where(several > 0, total / np.maximum(several, 1), np.nan))
-    return np.concatenate(found)
+            found_RE = np.diff(tp_RE, prepend=0.0, axis=1)
+            fp_RE = np.diff(said_RE - tp_RE, prepend=0.0, axis=1)
+            yes_R, no_R = tp_RE[:, -1], said_RE[:, -1] - tp_RE[:, -1]
+            with np.errstate(invalid="ignore"):
+                ap_LR[k, part] = (found_RE * tp_RE / np.maximum(said_RE, 1)).sum(axis=1) / yes_R
+                auc_LR[k, part] = (fp_RE * (tp_RE - found_RE / 2)).sum(axis=1) / (yes_R * no_R)
+    defined = ~np.isnan(ap_LR)
+    several_R = defined.sum(axis=0)
+    map_R = np.where(several_R > 0, np.where(defined, ap_LR, 0.0).sum(axis=0) / np.maximum(several_R, 1), np.nan)
+    return map_R, auc_LR

@@ -128,7 +128,7 @@ def _at_chance(name: str, metrics: dict[str, Any]) -> str:
 
 
 def _guessed(name: str, row: dict[str, Any]) -> str:
-    told = figure(row, "balanced_accuracy", "balanced accuracy")
+    told = figure(row, "roc_auc", "ROC AUC")
     return f"label '{shorten(name, _NAME_WIDTH)}': no better than chance ({told}; guessing gives 0.500)."
 
 

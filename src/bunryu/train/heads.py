@@ -78,6 +78,12 @@ class HeadLosses:
         parts = zip(self.heads, self.targets(target_N), strict=True)
         return dataclasses.replace(self, heads=[loss.of_rows_once(part) for loss, part in parts])
 
+    @property
+    def held_JL(self) -> torch.Tensor | None:
+        """Of labels that can hold together, which of them (0 or 1) each index means; else None."""
+        only = self.heads[0]
+        return only.held_JL if isinstance(only, LabelLoss) else None
+
     def sizes(self) -> list[int]:
         """Return the number of outputs of each head."""
         return [loss.size for loss in self.heads]
@@ -98,7 +104,9 @@ class HeadLosses:
 
     def right(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return whether every head answers right, bool (B,). Of a mixed row the label with the larger share counts."""
+        if len(self.heads) == 1:
+            return self.heads[0].right(logits, target)
         answer_B = target if target.ndim == 1 else target.argmax(dim=1)
         parts = zip(self.heads, torch.split(logits, self.sizes(), dim=1), self.targets(answer_B), strict=True)
         found = [loss.right(logits_BK, part) for loss, logits_BK, part in parts]
-        return found[0] if len(found) == 1 else torch.stack(found).all(dim=0)
+        return torch.stack(found).all(dim=0)

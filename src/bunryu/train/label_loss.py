@@ -18,7 +18,7 @@ from bunryu.train.settings import LossSettings
 class LabelLoss(Loss):
     """Binary cross-entropy (or focal loss) of each label, the mean over the labels.
 
-    A row's target stays one index (or the shares of two rows that were mixed), here of a set of labels.
+    A row's target stays one index, here of a set of labels; where two rows were mixed, it is how much each label holds.
 
     Attributes:
         held_JL: which labels each set has, 0 or 1, float32 (J, L).
@@ -63,15 +63,21 @@ class LabelLoss(Loss):
         return self.size
 
     def rows(self, logits_BL: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, shape (B,), float32; see `Loss.rows`."""
-        share_BL = self.held_JL[target] if target.ndim == 1 else target.float() @ self.held_JL
+        """Return the loss of each row, shape (B,), float32.
+
+        Args:
+            logits_BL: shape (B, L), any float dtype; computed in float32.
+            target: indices of sets (B,), or how much each label holds (B, L), 0 to 1.
+        """
+        share_BL = self.held_JL[target] if target.ndim == 1 else target.float()
         gamma = self.settings.gamma if self.settings.name == "focal" else 0.0
         losses_BL = label_losses(logits_BL.float(), share_BL, self.weights_2L, gamma, self.settings.label_smoothing)
         return losses_BL.mean(dim=1)
 
-    def right(self, logits_BL: torch.Tensor, answer_B: torch.Tensor) -> torch.Tensor:
-        """Return whether every label is answered right at 0.5, bool (B,)."""
-        return ((logits_BL >= 0) == self.held_JL[answer_B].bool()).all(dim=1)
+    def right(self, logits_BL: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return whether every label is answered right at 0.5, bool (B,): of a mixed row those with half or more."""
+        held_BL = self.held_JL[target] if target.ndim == 1 else target
+        return ((logits_BL >= 0) == (held_BL >= 0.5)).all(dim=1)
 
 
 def label_losses(

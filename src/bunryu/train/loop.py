@@ -208,7 +208,7 @@ def mixed(job: Job, state: State, x: torch.Tensor, target_B: torch.Tensor) -> tu
         return x, target_B
     process = (ranks.rank(),) if ranks.world() > 1 else ()
     key = (progress.total_epochs, progress.step, *process)
-    return mix(x, target_B, job.loss.counts_K, settings, job.settings.train.seed, *key)
+    return mix(x, target_B, job.loss.counts_K, settings, job.settings.train.seed, *key, held_KL=job.loss.held_JL)
 
 
 def update(job: Job, state: State, rows: NDArray[np.int64]) -> None:

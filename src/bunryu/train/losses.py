@@ -54,9 +54,9 @@ class Loss:
         """Of how many losses a row's is the mean; a weight decay that is right for one is too strong by so much."""
         return 1
 
-    def right(self, logits_BK: torch.Tensor, answer_B: torch.Tensor) -> torch.Tensor:
-        """Return whether the answer is right, bool (B,)."""
-        return logits_BK.argmax(dim=1) == answer_B
+    def right(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return whether the answer is right, bool (B,): of a mixed row (B, K) that with the larger share."""
+        return logits_BK.argmax(dim=1) == (target if target.ndim == 1 else target.argmax(dim=1))
 
     def rows(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, shape (B,), float32.

@@ -11,7 +11,13 @@ from bunryu.train.settings import MixSettings
 
 
 def mix(
-    x: torch.Tensor, target_B: torch.Tensor, counts_K: torch.Tensor, settings: MixSettings, seed: int, *key: int
+    x: torch.Tensor,
+    target_B: torch.Tensor,
+    counts_K: torch.Tensor,
+    settings: MixSettings,
+    seed: int,
+    *key: int,
+    held_KL: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix a batch with itself in another order, with the chance that the settings give.
 
@@ -22,9 +28,11 @@ def mix(
         settings: what to mix, and how often.
         seed: the run's seed.
         key: names this batch, so that resuming draws the same.
+        held_KL: of labels that can hold together, which of them (0 or 1) each index means.
 
     Returns:
-        The batch, and its target: indices (B,) as they were where it is not mixed, else shares (B, K).
+        The batch, and its target: indices (B,) as they were where it is not mixed, else shares of the classes (B, K)
+        (or of the labels, (B, L)).
     """
     draw = generator(seed, "mix", *key)
     chance, switch, uniform = draw.random(3)
@@ -44,7 +52,7 @@ def mix(
     if settings.remix:
         own, others = counts_K[target_B], counts_K[target_B[other_B]]
         share_B = remix_share(share_B, own, others, settings.kappa, settings.tau)
-    one_hot = F.one_hot(target_B, len(counts_K)).float()
+    one_hot = F.one_hot(target_B, len(counts_K)).float() if held_KL is None else held_KL[target_B]
     return x, share_B[:, None] * one_hot + (1 - share_B)[:, None] * one_hot[other_B]
 
 
