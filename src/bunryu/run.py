@@ -256,7 +256,7 @@ def open_folder(path: str | Path) -> RunFolder:
                 f"{folder} is a probe, not a run: it has no model. Train one with: "
                 f"bunryu train DATA --recipe {typed(folder / 'recipe.yaml')}"
             )
-        if (folder / "checkpoints").is_dir():
+        if (folder / "checkpoints").is_dir() or (folder / "folds.csv").exists():
             raise RunError(
                 f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Remove it, and "
                 "start the training anew."

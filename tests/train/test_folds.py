@@ -442,6 +442,12 @@ def test_soft_f1_is_not_resumed_by_several(trained: product.Run, monkeypatch: py
         resuming.resume(trained.path / "fold-1")
 
 
+def test_a_cross_validation_that_was_not_set_up_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("path,fold\n", encoding="utf-8")
+    with pytest.raises(RunError, match="was stopped before it was set up"):
+        product.resume(tmp_path, quiet=True)
+
+
 def test_more_epochs_belong_to_one_run(trained: product.Run) -> None:
     with pytest.raises(RunError, match="--more-epochs trains one run further"):
         product.resume(trained.path, more_epochs=1, quiet=True)

@@ -237,6 +237,23 @@ class TestKeptWeights:
         assert kept == [["best", "stage-1-one"], [], ["stage-2-two"], ["stage-2-two"]]
         assert at.unsaved.keys() == {"final"}
 
+    def test_of_equal_figures_the_lower_loss_is_the_best_of_a_stage_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from types import SimpleNamespace
+
+        from bunryu.train import remembering
+
+        monkeypatch.setattr(remembering, "weights", lambda *_: {})
+        stages = [Stage(name="one", epochs=3), Stage(name="two", epochs=1)]
+        job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)
+        at: Any = SimpleNamespace(progress=Progress(), history=[], unsaved={})
+        kept = []
+        for loss in (1.0, 0.5, 0.7):
+            remember(job, at, {"val_accuracy": 1.0, "val_loss": loss, "train_loss": 1.0})
+            kept.append(list(at.unsaved))
+            at.unsaved.clear()
+        assert kept == [["best", "stage-1-one"], ["best", "stage-1-one"], []]
+        assert at.progress.stale_epochs == 2, "patience asks for a better figure"
+
 
 RESUMED = (
     *("model.name=timm/test_resnet", "model.weights=none", "input.size=32", "train.batch_size=4", "train.device=cpu"),

@@ -34,6 +34,7 @@ class Progress:
         best_loss: validation (or else training) loss of that epoch, to choose between equal figures.
         best_epoch: 1-based epoch of the run in which it was reached.
         stage_best: best monitored value of the stage, for patience and plateau.
+        stage_loss: as `best_loss`, of that epoch.
         stale_epochs: epochs of the stage without improvement.
         plateau_stale: the same since the last drop of the plateau schedule.
         plateau_drops: drops of the plateau schedule in the stage.
@@ -54,6 +55,7 @@ class Progress:
     best_loss: float | None = None
     best_epoch: int = 0
     stage_best: float | None = None
+    stage_loss: float | None = None
     stale_epochs: int = 0
     plateau_stale: int = 0
     plateau_drops: int = 0

@@ -24,15 +24,19 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
     progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
     progress.sums, progress.spent_seconds = {"loss": 0.0, "correct": 0.0, "rows": 0.0}, 0.0
     tie = value == progress.best and progress.best_loss is not None and loss < progress.best_loss
+    stage_tie = value == progress.stage_best and progress.stage_loss is not None and loss < progress.stage_loss
     row["best"] = clean(stage) and (tie or better(job, value, progress.best))
     row |= {} if clean(stage) else {"clean": False}
     if row["best"]:
         progress.best, progress.best_loss, progress.best_epoch = value, loss, progress.total_epochs
         state.unsaved["best"] = weights(job, state)
-    if better(job, value, progress.stage_best):
-        progress.stage_best, progress.stale_epochs, progress.plateau_stale = value, 0, 0
+    improved = better(job, value, progress.stage_best)
+    if improved or stage_tie:
+        progress.stage_best, progress.stage_loss = value, loss
         if keeps_each(job.stages) and clean(stage) and trains(stage):
             state.unsaved[f"stage-{progress.stage + 1}-{stage.name}"] = weights(job, state)
+    if improved:
+        progress.stale_epochs = progress.plateau_stale = 0
     else:
         progress.stale_epochs, progress.plateau_stale = progress.stale_epochs + full, progress.plateau_stale + 1
     if progress.plateau_stale > with_given(job.settings.schedule, stage.schedule).plateau_patience:
@@ -53,7 +57,7 @@ def next_stage(job: Job, state: State, *, why: str) -> None:
     if isinstance(job.stages[progress.stage], AverageStage):
         state.average, progress.averaged = None, 0
     progress.stage += 1
-    progress.epoch, progress.stage_best = 0, None
+    progress.epoch, progress.stage_best, progress.stage_loss = 0, None, None
     progress.stale_epochs = progress.plateau_stale = progress.plateau_drops = 0
     if progress.stage == len(job.stages):
         progress.ended_by = why or "all epochs done"
