@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from bunryu.data.settings import DecodeSpec, InputSpec
@@ -16,7 +19,7 @@ from bunryu.models.build import Classifier
 from bunryu.models.record import Architecture, Attribute, Decision, Head, Sealed
 from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
-from bunryu.train.probe import solve_best, solve_into
+from bunryu.train.probe import solve, solve_best, solve_into
 from bunryu.train.settings import LossSettings
 
 SIZES = (3, 2)
@@ -120,3 +123,50 @@ def test_the_record_counts_the_outputs_and_names_the_answer() -> None:
         input=InputSpec(height=8, width=8, mean=[0.5] * 3, std=[0.2] * 3),
     )
     assert (sealed.outputs, len(sealed.classes), sealed.answer.column) == (5, 6, "0+1")
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "logit_adjusted"])
+@pytest.mark.parametrize("weights", [None, "balanced"])
+@pytest.mark.parametrize("separate", [False, True])
+@given(own=st.lists(st.integers(1, 9), min_size=4, max_size=4), times=st.integers(1, 12))
+@settings(max_examples=20, deadline=None)
+def test_rows_once_weigh_as_much_as_their_copies(
+    own: list[int], times: int, separate: bool, weights: Any, name: Any
+) -> None:
+    """Rows of the first class come `times` in an epoch: weighted rows have the mean loss of rows and copies."""
+    of = {"A": [0, 0, 1, 1], "B": [0, 1, 0, 1]}
+    heads = [Head(column=column, classes=["a", "b"]) for column in of]
+    attributes = [Attribute(column=column, classes=["a", "b"], of=values) for column, values in of.items()]
+    if not separate:
+        heads, attributes = [Head(column="C", classes=list("abcd"))], []
+    copied = [own[0] * times, *own[1:]]
+    loss = HeadLosses.prepare(LossSettings(name=name, class_weights=weights), copied, heads, attributes)
+    target = torch.repeat_interleave(torch.arange(4), torch.tensor(own))
+    logits = torch.randn(len(target), 4, generator=torch.Generator().manual_seed(1))
+    logits[target == 0] += torch.tensor([3.0, -3, 3, -3])
+    repeats = torch.where(target == 0, times, 1)
+    every = loss.rows(logits.repeat_interleave(repeats, 0), target.repeat_interleave(repeats))
+    once = loss.row_weights(target)
+    assert (once is None) == (times == 1)
+    if once is not None:
+        assert once.mean().item() == pytest.approx(1)
+        torch.testing.assert_close((loss.rows(logits, target) * once).mean(), every.mean())
+
+
+def test_a_solved_head_weighs_rows_as_their_copies() -> None:
+    """Heads solved on weighted rows are those solved on the rows and their copies, whatever the joint classes say."""
+    made = torch.Generator().manual_seed(1)
+    target_N = torch.repeat_interleave(torch.arange(4), torch.tensor([40, 8, 4, 32]))
+    x_NF = torch.randn(len(target_N), 4, generator=made) + F.one_hot(target_N, 4)
+    times = torch.tensor([1, 5, 10, 1])[target_N]
+    heads = [Head(column=column, classes=["a", "b"]) for column in "AB"]
+    parts = [Attribute(column="A", classes=["a", "b"], of=[0, 0, 1, 1])]
+    parts += [Attribute(column="B", classes=["a", "b"], of=[0, 1, 0, 1])]
+    loss_of_all = HeadLosses.prepare(LossSettings(), [40, 40, 40, 32], heads, parts)
+    weights_N = loss_of_all.row_weights(target_N)
+    for loss, part_N in zip(loss_of_all.heads, (target_N // 2, target_N % 2), strict=True):
+        weighted = solve(x_NF, part_N, 2, loss, 0.01, weights_N=weights_N)
+        copied = solve(x_NF.repeat_interleave(times, 0), part_N.repeat_interleave(times), 2, loss, 0.01)
+        equal = solve(x_NF, part_N, 2, loss, 0.01)
+        assert torch.allclose(weighted.logits(x_NF).softmax(1), copied.logits(x_NF).softmax(1), atol=0.02)
+        assert not torch.allclose(equal.logits(x_NF).softmax(1), copied.logits(x_NF).softmax(1), atol=0.05)

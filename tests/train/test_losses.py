@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -287,19 +285,3 @@ def test_soft_f1_takes_no_weights_and_no_smoothing() -> None:
     for wrong in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
         with pytest.raises(ValueError, match="soft_f1 has no rows to weight or smooth"):
             LossSettings(name="soft_f1", **wrong)
-
-
-@quick
-@given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.integers(1, 12), st.sampled_from([None, "balanced"]))
-def test_rows_once_weigh_as_much_as_their_copies(counts: list[int], times: int, weights: Any) -> None:
-    """A class of n rows in an epoch of n * times: weights on the rows give the mean loss over rows and copies."""
-    copied = [count * (times if k == 0 else 1) for k, count in enumerate(counts)]
-    loss = Loss.of(LossSettings(class_weights=weights), copied, [f"c{k}" for k in range(len(counts))])
-    target = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    logits = torch.randn(len(target), len(counts), generator=torch.Generator().manual_seed(1))
-    repeats = torch.where(target == 0, times, 1)
-    every = loss.rows(logits.repeat_interleave(repeats, 0), target.repeat_interleave(repeats))
-    once = loss.of_rows_once(target)
-    torch.testing.assert_close(once.rows(logits, target).mean(), every.mean())
-    assert (once is loss) == (copied == counts)
-    assert once.counts_K.tolist() == copied, "the prior stays that of the epoch"

@@ -6,7 +6,6 @@ heads, each of which learns what it means in its own column. So sampling, mixing
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,10 +72,18 @@ class HeadLosses:
         """Return a loss as that of the only head."""
         return cls([loss], [], loss.counts_K)
 
-    def of_rows_once(self, target_N: torch.Tensor) -> HeadLosses:
-        """Return the losses of rows that come once each, head by head; see `Loss.of_rows_once`."""
-        parts = zip(self.heads, self.targets(target_N), strict=True)
-        return dataclasses.replace(self, heads=[loss.of_rows_once(part) for loss, part in parts])
+    def row_weights(self, target_N: torch.Tensor) -> torch.Tensor | None:
+        """Return what training rows that come once each weigh, where an epoch would have copies of some: (N,), mean 1.
+
+        Copies follow the class that is answered, so a row weighs the same for every head. None without copies.
+
+        Args:
+            target_N: their class indices.
+        """
+        own_J = torch.bincount(target_N, minlength=len(self.counts_K)).to(self.counts_K.dtype)
+        if torch.equal(own_J, self.counts_K):
+            return None
+        return (self.counts_K / own_J.clamp_min(1) * (own_J.sum() / self.counts_K.sum()))[target_N]
 
     @property
     def held_JL(self) -> torch.Tensor | None:

@@ -132,8 +132,8 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     """Solve the head on the features (a linear probe) instead of an epoch; return its row of the history."""
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
-    loss = job.loss.of_rows_once(target_N)
-    sums = solve_into(job.model.net, feed.views_VNF, target_N, loss, job.settings.train.seed)
+    weights_N = job.loss.row_weights(target_N)
+    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, job.settings.train.seed, weights_N)
     state.progress.sums = ranks.from_first(sums)
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:

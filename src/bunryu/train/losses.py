@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,20 +80,6 @@ class Loss:
         if self.weights_K is None:
             return loss_B
         return loss_B * (self.weights_K[target] if target.ndim == 1 else target.float() @ self.weights_K)
-
-    def of_rows_once(self, target_N: torch.Tensor) -> Loss:
-        """Return the loss of training rows that come once each: copies that an epoch would have become weights.
-
-        Args:
-            target_N: their class indices.
-        """
-        own_K = torch.bincount(target_N, minlength=len(self.counts_K)).to(self.counts_K.dtype)
-        if torch.equal(own_K, self.counts_K):
-            return self
-        weights_K = self.counts_K / own_K.clamp_min(1) * (own_K.sum() / self.counts_K.sum())
-        if self.weights_K is not None:
-            weights_K = weights_K * self.weights_K
-        return dataclasses.replace(self, weights_K=weights_K)
 
 
 def cross_entropy(logits_BK: torch.Tensor, target: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:

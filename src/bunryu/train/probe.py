@@ -52,6 +52,7 @@ def solve(
     loss: Loss,
     weight_decay: float,
     start: LinearHead | None = None,
+    weights_N: torch.Tensor | None = None,
 ) -> LinearHead:
     """Return the head that minimises mean loss + weight_decay / 2 * |weight|^2 on standardised features.
 
@@ -65,6 +66,7 @@ def solve(
         loss: which loss.
         weight_decay: of the weights, not of the bias.
         start: begin there (for a row of weight decays); at zero when None.
+        weights_N: of the rows' losses; equal when None.
     """
     mean, scale = x_NF.mean(0), x_NF.std(0, correction=0)
     scale = torch.where(scale > 1e-5 * mean.abs(), scale, 1.0)  # a constant but for rounding says nothing
@@ -76,8 +78,7 @@ def solve(
 
     def objective() -> torch.Tensor:
         solver.zero_grad()
-        rows_N = loss.rows(z_NF @ weight.T + bias, target_N)
-        value = rows_N.mean() + weight_decay / 2 * weight.square().sum()
+        value = mean_loss(loss, z_NF @ weight.T + bias, target_N, weights_N) + weight_decay / 2 * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -91,15 +92,25 @@ def solve_best(
     classes: int,
     loss: Loss,
     judge_N: torch.Tensor,
+    weights_N: torch.Tensor | None = None,
 ) -> LinearHead:
     """Return the head on all rows, with the weight decay that does best on those of `judge_N` (a mask) unseen."""
+    seen, judged = (None, None) if weights_N is None else (weights_N[~judge_N], weights_N[judge_N])
     scores: list[tuple[float, float]] = []
     head = None
     for decay in WEIGHT_DECAYS:
-        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay / loss.parts, head)
-        judged = loss.rows(head.logits(x_NF[judge_N]), target_N[judge_N])
-        scores.append((float(judged.mean()), decay))
-    return solve(x_NF, target_N, classes, loss, min(scores)[1] / loss.parts, head)
+        head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay / loss.parts, head, seen)
+        score = mean_loss(loss, head.logits(x_NF[judge_N]), target_N[judge_N], judged)
+        scores.append((float(score), decay))
+    return solve(x_NF, target_N, classes, loss, min(scores)[1] / loss.parts, head, weights_N)
+
+
+def mean_loss(
+    loss: Loss, logits_NK: torch.Tensor, target_N: torch.Tensor, weights_N: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the mean of the rows' losses, each times its weight."""
+    rows_N = loss.rows(logits_NK, target_N)
+    return (rows_N if weights_N is None else rows_N * weights_N).mean()
 
 
 def solve_into(
@@ -108,6 +119,7 @@ def solve_into(
     target_N: torch.Tensor,
     loss: HeadLosses,
     seed: int,
+    weights_N: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Give the network the head (or heads) best on these features; return the sums of loss, correct and rows.
 
@@ -117,14 +129,16 @@ def solve_into(
         target_N: class indices.
         loss: which loss, for each head.
         seed: names the fifth of the rows that chooses the weight decay.
+        weights_N: of the rows' losses; equal when None.
     """
     views, n, _ = views_VNF.shape
     linear = cast(nn.Linear, net.head[-1])
     order_N = generator(seed, "judge").permutation(n)
     judge_N = torch.from_numpy(order_N < max(1, round(_JUDGE * n))).to(target_N.device)
     x_MF, judge_M = views_VNF.flatten(0, 1), judge_N.repeat(views)
+    weights_M = None if weights_N is None else weights_N.repeat(views)
     heads = [
-        solve_best(x_MF, part_M, size, own, judge_M)
+        solve_best(x_MF, part_M, size, own, judge_M, weights_M)
         for own, size, part_M in zip(loss.heads, loss.sizes(), loss.targets(target_N.repeat(views)), strict=True)
     ]
     with torch.no_grad():
@@ -133,7 +147,7 @@ def solve_into(
         ):
             parameter.copy_(torch.cat(values))
         logits = torch.cat([head.logits(views_VNF[0]) for head in heads], dim=1)
-        losses_N = loss.rows(logits, target_N)
+        losses_N = loss.rows(logits, target_N) * (1.0 if weights_N is None else weights_N)
     correct = float(loss.right(logits, target_N).sum())
     return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
 
