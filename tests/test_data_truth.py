@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bunryu.data.splits import read_digests
 from bunryu.errors import ConfigError, DataError
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import load_settings
+from conftest import TINY, Command, Tiny
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")
 MakeImages = Callable[..., Path]
@@ -90,3 +93,22 @@ def test_two_class_monitors_need_two_classes(tmp_path: Path, make_images: MakeIm
     three = make_images(tmp_path / "three", {"a": 6, "b": 6, "c": 6})
     with pytest.raises(ConfigError, match=r"train\.monitor=roc_auc needs two classes"):
         plan_of(three, *SCRATCH, "train.monitor=roc_auc")
+
+
+def test_a_run_that_starts_from_another_is_told_what_that_has_seen(bunryu: Command, tiny_run: Tiny, here: Path) -> None:
+    start = ("train", tiny_run.data, *TINY, f"model.weights={tiny_run.run}", "--dry-run", "split.val=0.25")
+    other = bunryu(*start, "split.seed=5", "split.test=0.25").err
+    line = next(line for line in other.splitlines() if line.startswith("not clean: "))
+    of_donor = read_digests(tiny_run.run / "split.csv")["train"]
+    assert f"{tiny_run.run} has learned from " in line
+    assert f"split.file={tiny_run.run / 'split.csv'}" in line
+    seen, total = (int(text) for text in re.search(r"(\d+) of (\d+) val images", line).groups())
+    assert 0 < seen <= total < len(of_donor)
+    (here / "split.csv").write_bytes((tiny_run.run / "split.csv").read_bytes())
+    for same in (
+        (*start, "split.test=0.25"),
+        (*start[:-1], f"split.file={tiny_run.run / 'split.csv'}"),
+        ("train", tiny_run.data, *TINY, "model.weights=none", "--dry-run", "split.seed=5"),
+    ):
+        ended = bunryu(*same)
+        assert (ended.code, "not clean" in ended.err) == (0, False)

@@ -30,7 +30,7 @@ from bunryu.models.settings import without_library
 from bunryu.models.start import choose_architecture, network, new_head, require_head, told_of
 from bunryu.models.trust import split_name
 from bunryu.models.weights import Loaded
-from bunryu.preparing import decode_spec, find_data, read_data, require_one_run, say_poor_splits
+from bunryu.preparing import decode_spec, find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
@@ -121,6 +121,8 @@ def make_plan(
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
     }
+    if known := known_to_donor(settings.model.weights, table):
+        facts["not clean"] = known
     if settings.data.balance_to is not None:
         facts["balance"] = balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
     if table.dro_groups is not None:

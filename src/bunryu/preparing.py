@@ -13,9 +13,10 @@ from bunryu.data.folds import without_validation
 from bunryu.data.multi_label import poor_splits
 from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
-from bunryu.data.splits import assign, few_groups, read_split
+from bunryu.data.splits import assign, few_groups, read_digests, read_split
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, count, some
+from bunryu.errors import ConfigError, count, some, typed
+from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
 
 
@@ -136,3 +137,30 @@ def say_poor_splits(table: Table) -> None:
 def decode_spec(settings: RunSettings) -> DecodeSpec:
     """Return the sealed decode record of the settings."""
     return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+
+
+def known_to_donor(weights: str | None, table: Table) -> str:
+    """Say how many rows to measure the run whose weights are the start has learned from, byte for byte; "" for none.
+
+    Args:
+        weights: of the settings: a run folder, the model in one, or anything else.
+        table: checked and divided.
+    """
+    if weights in (None, "none", "imagenet") or table.digests is None:
+        return ""
+    given = Path(str(weights))
+    donor = RunFolder(given if given.is_dir() else given.parent)
+    if not donor.split.exists():
+        return ""
+    learned = read_digests(donor.split)["train"]
+    told = []
+    for split in ("val", "test"):
+        own = table.digests[table.split(split)].tolist()
+        if seen := sum(digest in learned for digest in own):
+            told.append(f"{seen:,} of {count(len(own), f'{split} image')}")
+    if not told:
+        return ""
+    return (
+        f"{donor.path} has learned from {' and '.join(told)}, so that figures of these promise too much; its own split "
+        f"again: split.file={typed(donor.split)}"
+    )
