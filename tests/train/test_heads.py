@@ -19,7 +19,7 @@ from bunryu.models.build import Classifier
 from bunryu.models.record import Architecture, Attribute, Decision, Head, Sealed
 from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
-from bunryu.train.probe import solve, solve_best, solve_into
+from bunryu.train.probe import judges, solve, solve_best, solve_into
 from bunryu.train.settings import LossSettings
 
 SIZES = (3, 2)
@@ -103,9 +103,9 @@ def test_every_head_is_solved_for_itself() -> None:
     generator = torch.Generator().manual_seed(1)
     x_NF, target_N = torch.randn(60, 4, generator=generator), torch.randint(0, 6, (60,), generator=generator)
     net = Classifier(nn.Identity(), 4, 5, 0.0, repeat=False)
-    sums = solve_into(net, x_NF[None], target_N, losses(), seed=0)
+    sums = solve_into(net, x_NF[None], target_N, losses(), judges(60, 0))
     alone = Classifier(nn.Identity(), 4, 2, 0.0, repeat=False)
-    solve_into(alone, x_NF[None], target_N % 2, HeadLosses.one(losses().heads[1]), seed=0)
+    solve_into(alone, x_NF[None], target_N % 2, HeadLosses.one(losses().heads[1]), judges(60, 0))
     torch.testing.assert_close(net.head[1].weight[3:], alone.head[1].weight)
     torch.testing.assert_close(net.head[1].bias[3:], alone.head[1].bias)
     right = losses().right(net.eval()(x_NF), target_N)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -13,7 +15,7 @@ from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
-from bunryu.train.probe import WEIGHT_DECAYS, out_of_fold, solve, solve_best, solve_into
+from bunryu.train.probe import WEIGHT_DECAYS, judges, out_of_fold, solve, solve_best, solve_into
 from bunryu.train.settings import LossSettings
 
 N, F, K = 240, 16, 4
@@ -103,7 +105,7 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
     net = build(Architecture(name="scratch_cnn", dropout=0.5), K).eval()
     x_NF = torch.nn.functional.pad(features, (0, 128 - F))
     prepared_loss = prepared(loss, target)
-    sums = solve_into(net, torch.stack([x_NF, x_NF + 0.01]), target, HeadLosses.one(prepared_loss), seed=0)
+    sums = solve_into(net, torch.stack([x_NF, x_NF + 0.01]), target, HeadLosses.one(prepared_loss), judges(N, 0))
     logits = net.head(x_NF)
     assert sums["rows"] == N
     assert sums["correct"] == float((logits.argmax(1) == target).sum()) > 0.6 * N
@@ -116,7 +118,7 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
 def test_a_handful_of_rows_is_enough(features: torch.Tensor, n: int, seed: int) -> None:
     net = build(Architecture(name="scratch_cnn"), 2)
     x_NF = torch.nn.functional.pad(features[:n], (0, 128 - F))
-    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, HeadLosses.one(plain(2)), seed)
+    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, HeadLosses.one(plain(2)), judges(n, seed))
     assert np.isfinite(sums["loss"])
     assert all(parameter.isfinite().all() for parameter in net.head.parameters())
 
@@ -158,3 +160,18 @@ def test_labels_without_meaning_are_answered_by_chance() -> None:
     assert 0.42 < float((probs.argmax(1) == truth).mean()) < 0.58
     fitted = solve(x_NF, torch.from_numpy(truth), 2, plain(2), 0.001).logits(x_NF).argmax(1)
     assert float((fitted.numpy() == truth).mean()) > 0.9, "what a leak would look like"
+
+
+@given(groups=st.lists(st.sampled_from(["", "a", "b", "c", "민수"]), min_size=2, max_size=40), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_group_judges_whole_or_learns_whole(groups: list[str], seed: int) -> None:
+    """Else the weight decay is chosen on the people that the head was solved on."""
+    judge = judges(len(groups), seed, groups)
+    alone = judges(len(groups), seed)
+    assert 0 < int(judge.sum()) < len(groups)
+    if len(set(groups)) == 1 and groups[0]:
+        assert torch.equal(judge, alone), "one group can only be divided"
+        return
+    for name in set(groups) - {""}:
+        assert len({bool(one) for one, group in zip(judge, groups, strict=True) if group == name}) == 1
+    assert torch.equal(judges(len(groups), seed, [""] * len(groups)), alone)

@@ -22,7 +22,7 @@ from bunryu.train.finite import not_finite, require_finite
 from bunryu.train.mixing import mix
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
 from bunryu.train.parallel import part, same_as_first, sum_gradients
-from bunryu.train.probe import solve_into
+from bunryu.train.probe import judges, solve_into
 from bunryu.train.remembering import answering, next_stage, remember
 from bunryu.train.sampling import epoch_rows
 from bunryu.train.saving import pause, save, stop_if_asked
@@ -133,7 +133,9 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
     weights_N = job.loss.row_weights(target_N)
-    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, job.settings.train.seed, weights_N)
+    groups = None if job.table.groups is None else job.table.groups[job.rows].tolist()
+    judge_N = judges(len(job.rows), job.settings.train.seed, groups)
+    sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, judge_N, weights_N)
     state.progress.sums = ranks.from_first(sums)
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:

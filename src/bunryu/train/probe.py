@@ -6,6 +6,8 @@ weight decay alone. A few numbers of weight decay are tried on rows that are hel
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -118,7 +120,7 @@ def solve_into(
     views_VNF: torch.Tensor,
     target_N: torch.Tensor,
     loss: HeadLosses,
-    seed: int,
+    judge_N: torch.Tensor,
     weights_N: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Give the network the head (or heads) best on these features; return the sums of loss, correct and rows.
@@ -128,14 +130,12 @@ def solve_into(
         views_VNF: features of V views of N pictures.
         target_N: class indices.
         loss: which loss, for each head.
-        seed: names the fifth of the rows that chooses the weight decay.
+        judge_N: which rows choose the weight decay (`judges`), bool (N,).
         weights_N: of the rows' losses; equal when None.
     """
     views, n, _ = views_VNF.shape
     linear = cast(nn.Linear, net.head[-1])
-    order_N = generator(seed, "judge").permutation(n)
-    judge_N = torch.from_numpy(order_N < max(1, round(_JUDGE * n))).to(target_N.device)
-    x_MF, judge_M = views_VNF.flatten(0, 1), judge_N.repeat(views)
+    x_MF, judge_M = views_VNF.flatten(0, 1), judge_N.to(target_N.device).repeat(views)
     weights_M = None if weights_N is None else weights_N.repeat(views)
     heads = [
         solve_best(x_MF, part_M, size, own, judge_M, weights_M)
@@ -150,6 +150,27 @@ def solve_into(
         losses_N = loss.rows(logits, target_N) * (1.0 if weights_N is None else weights_N)
     correct = float(loss.right(logits, target_N).sum())
     return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
+
+
+def judges(n: int, seed: int, groups: Sequence[str] | None = None) -> torch.Tensor:
+    """Return which of n rows choose the weight decay: about a fifth, bool (N,).
+
+    Args:
+        n: how many rows.
+        seed: names the draw.
+        groups: of each row; the rows of a group are all among them, or none is. A row without a name is a group.
+    """
+    place_N, wanted = generator(seed, "judge").permutation(n), max(1, round(_JUDGE * n))
+    if groups is not None:
+        names = [name or f"\0{row}" for row, name in enumerate(groups)]
+        sizes, chosen, size = Counter(names), set[str](), 0
+        for row in np.argsort(place_N).tolist():
+            if size < wanted and names[row] not in chosen and size + sizes[names[row]] < n:
+                chosen.add(names[row])
+                size += sizes[names[row]]
+        if chosen:
+            return torch.tensor([name in chosen for name in names])
+    return torch.from_numpy(place_N < wanted)
 
 
 def out_of_fold(
