@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import bunryu as package
+from bunryu.errors import ConfigError
 from conftest import Command, refused
 
 
@@ -62,3 +63,14 @@ def test_what_cannot_be_laid_out_is_told(bunryu: Command, make_images: Callable[
     )
     assert "2 class names cannot be a folder: 'a/x', 'b/x'" in refused(bunryu("split", "t.csv", "--out", "new"))
     assert not (here / "new").exists()
+
+
+def test_settings_that_change_nothing_are_refused(
+    bunryu: Command, make_images: Callable[..., Path], here: Path
+) -> None:
+    make_images(here / "photos", {"a": 6, "b": 6})
+    told = refused(bunryu("split", "photos", "--out", "out", "split.val=0.5", "loss.name=focal"))
+    assert told.startswith("split takes data.*, split.* and decode.* (and model.heads); 'loss.name=focal' changes")
+    with pytest.raises(ConfigError, match="changes nothing"):
+        package.split("photos", "train.seed=1", out="out")
+    assert not (here / "out").exists()

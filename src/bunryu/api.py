@@ -22,7 +22,7 @@ from bunryu.inference import BATCH, Model, Predictor
 from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
-from bunryu.settings import RunSettings, load_settings
+from bunryu.settings import RunSettings, load_settings, require_of_splits
 from bunryu.ship import predict as ship
 from bunryu.trusting import Trust, trust_model
 
@@ -195,6 +195,7 @@ def split(
 
     frame = None if isinstance(data, (str, os.PathLike)) else data
     values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
+    require_of_splits(overrides)
     settings = load_settings(overrides, values=values)
     require_there(settings.data, frame)
     with console.quietly(quiet):

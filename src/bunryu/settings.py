@@ -180,6 +180,19 @@ def evaluation_settings(
     return load_settings(overrides, recipe="default", values=base, origin=origin)
 
 
+_OF_SPLITS = ("data.", "split.", "decode.", "model.heads=")
+
+
+def require_of_splits(overrides: Sequence[str]) -> None:
+    """Refuse pairs that change nothing about a split.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    if idle := next((pair for pair in overrides if "=" in pair and not pair.startswith(_OF_SPLITS)), None):
+        raise ConfigError(f"split takes data.*, split.* and decode.* (and model.heads); {idle!r} changes nothing.")
+
+
 _OF_COPIES = ("data.", "decode.", "augment.", "train.seed=", "input.pad_colour=")
 
 

@@ -125,7 +125,7 @@ def split(
         list[str] | None,
         typer.Argument(
             metavar="DATA [KEY=VALUE]",
-            help="As for train: data.* and split.* count. [DATA: $SM_CHANNEL_TRAIN]",
+            help="As for train, of the settings data.*, split.* and decode.*. [DATA: $SM_CHANNEL_TRAIN]",
             show_default=False,
         ),
     ] = None,
@@ -135,6 +135,9 @@ def split(
     """Lay the split out as folders: OUT/train/CLASS/FILE, and so on."""
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
+    from bunryu.settings import require_of_splits
+
+    require_of_splits(pairs)
     settings, _ = settings_and_data(pairs, of_source(data))
     from bunryu import splitting
 
