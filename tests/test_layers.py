@@ -41,7 +41,7 @@ FLOORS: list[set[str]] = [
         "stopping",
     },
     {"experiment", "evaluation", "probing", "benching", "scoring", "splitting", "uniting", "augmenting"},
-    {"resuming", "folding", "api", "demo", "usage"},
+    {"resuming", "folding", "fold_planning", "api", "demo", "usage"},
     {"commands"},
     {"reference", "side_commands"},
     {"cli"},

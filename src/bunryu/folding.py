@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,34 +13,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bunryu import console, ranks
+from bunryu import console
 from bunryu.data.checks import Checked, find_copies
-from bunryu.data.folds import assign_folds, fold_table, read_folds, write_folds
-from bunryu.data.settings import FoldSettings
+from bunryu.data.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
 from bunryu.ensembling import open_predictor
-from bunryu.errors import ConfigError, Interrupted, RunError, count, typed
+from bunryu.errors import Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
-from bunryu.experiment import carry_out, next_steps, ready, said, try_first_batch
-from bunryu.heads import choose_heads
+from bunryu.experiment import carry_out, next_steps, try_first_batch
+from bunryu.fold_planning import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.models.start import choose_architecture, network
-from bunryu.pacing import paced
-from bunryu.planning import Plan, make_plan, whole_stages
+from bunryu.planning import make_plan, whole_stages
 from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
-from bunryu.preparing import find_data, read_data
 from bunryu.recording import write_setup
-from bunryu.requirements import require_measurable
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.stopping import resumable
-from bunryu.storage import absolute, read_json, write_atomic
-from bunryu.train.stage_settings import AverageStage
+from bunryu.storage import read_json, write_atomic
 from bunryu.trusting import Trust, trust_run
 
 
@@ -87,7 +78,7 @@ def cross_validate(
     Raises:
         BunryuError: with one message.
     """
-    plan, fold_N, table = _planned(settings, frame, minutes, began)
+    plan, fold_N, table = plan_folds(settings, frame, minutes, began)
     folder = RunFolder(new_folder(settings.label, out, root))
     folder.plots.mkdir()
     with folder.lock(), resumable(folder):
@@ -100,7 +91,7 @@ def cross_validate(
 
 def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float | None = None) -> None:
     """Plan all folds, and take the first batch of the first through the network; see `bunryu.experiment.dry_run`."""
-    plan, fold_N, table = _planned(settings, None, minutes, began)
+    plan, fold_N, table = plan_folds(settings, None, minutes, began)
     try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
 
 
@@ -113,7 +104,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
     folder = open_folder(run)
     if not folder.folds.exists():
         return resume(run, more_epochs=more_epochs, trust=trust)
-    _require_one_process()
+    require_one_process()
     if more_epochs:
         raise RunError(
             f"--more-epochs trains one run further, and {folder.path} holds several. Start anew with more train.epochs."
@@ -147,85 +138,12 @@ def _with_splits(now: Table, before: Table, *, separate: bool) -> Table:
     return dataclasses.replace(now.take(rows), splits=before.splits, dro_groups=before.dro_groups, separate=separate)
 
 
-def _require_one_process() -> None:
-    if ranks.asked() > 1:
-        raise ConfigError(
-            f"{ranks.asked()} processes were started (by torchrun?), and several folds train one after the other in "
-            "one process. Start it once; or give each fold its own run: split.file=RUN/fold-1/split.csv"
-        )
-
-
-def _planned(
-    settings: RunSettings, frame: Any, minutes: float | None, began: float | None
-) -> tuple[Plan, NDArray[np.int64], Table]:
-    """Decide everything, and say it: the plan of the first fold with the settings of all, the folds, every row."""
-    _require_one_process()
-    began = time.monotonic() if began is None else began
-    settings = ready(settings)
-    k, final = int(settings.folds.k or 0), settings.folds.final
-    found = find_data(settings, frame)
-    network(settings, *choose_architecture(settings))  # what is wrong with it is told before the images are checked
-    table, checked = read_data(settings, found)
-    fold_N = assign_folds(table, k, settings.split)
-    plan = make_plan(_of_fold(settings, None), read=(fold_table(table, fold_N, 0), checked))
-    _require_all_measurable(settings, table, fold_N)
-    if minutes is not None:
-        runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
-        now = time.monotonic()
-        plan = paced(plan, (minutes - (now - began) / 60) / runs, now)
-        plan = dataclasses.replace(plan, facts=plan.facts | {"plan": f"each of {runs:.3g} runs {plan.facts['plan']}"})
-    groups = ", no group in two of them" if table.groups is not None else ""
-    by = settings.split.stratify or "label"
-    sizes = np.bincount(fold_N[fold_N >= 0], minlength=k).tolist()
-    facts = plan.facts | {
-        "rows": ", ".join(f"{name} {n:,}" for name in ("train", "test") if (n := len(table.split(name)))),
-        "folds": f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
-    }
-    facts["rows"] = facts["rows"].replace("train", "in folds")
-    plan = said(dataclasses.replace(plan, facts=facts))
-    restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
-    return dataclasses.replace(plan, settings=plan.settings.model_copy(update=restored)), fold_N, table
-
-
-def _require_all_measurable(settings: RunSettings, table: Table, fold_N: NDArray[np.int64]) -> None:
-    """Refuse what a later run would refuse, before the first is trained."""
-    k, last = int(settings.folds.k or 0), settings.train.model_copy(update={"monitor": "train_epochs"})
-    runs = {f"fold {fold + 1}": (_of_fold(settings, None), fold_table(table, fold_N, fold)) for fold in range(1, k)}
-    if settings.folds.final == "refit":
-        runs["refit"] = (_of_fold(settings, None, train=last), table)
-    for name, (of_run, rows) in runs.items():
-        try:
-            require_measurable(of_run, rows, choose_heads(rows))
-        except ConfigError as error:
-            raise ConfigError(f"{name} of the cross-validation: {error}") from None
-
-
-_FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
-
-
-def _of_fold(settings: RunSettings, split: Path | None, **update: Any) -> RunSettings:
-    """Return the settings of one run of the folds: an ordinary run whose split is in a file.
-
-    tau=auto is chosen on all folds together, so not by a single one.
-    """
-    tau = None if settings.decision.tau == "auto" else settings.decision.tau
-    file = None if split is None else str(absolute(split))
-    return settings.model_copy(
-        update={
-            "folds": FoldSettings(),
-            "split": settings.split.model_copy(update={"file": file}),
-            "decision": settings.decision.model_copy(update={"tau": tau}),
-            **update,
-        }
-    )
-
-
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
     for number in range(1, folds.k + 1):
         table = fold_table(folds.table, folds.fold_N, number - 1)
         run = folds.folder.fold(number)
-        _run(folds, run, f"fold {number} of {folds.k}", table, _of_fold(folds.settings, run.split))
+        _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
     _finish(folds)
 
 
@@ -321,50 +239,15 @@ def _ensemble(runs: list[RunFolder], decision: Decision) -> EnsembleRecord:
 
 
 def _best_epochs(runs: list[RunFolder]) -> str:
-    return ", ".join(str(_until_best(run)[-1]["epoch"]) for run in runs)
-
-
-def _until_best(run: RunFolder) -> list[dict[str, Any]]:
-    """Return the history up to the best epoch."""
-    history = run.read_history()
-    last = max(i for i, row in enumerate(history) if row["best"])
-    return history[: last + 1]
-
-
-def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return train.* of a run for as many epochs of each stage as the folds' best epochs say.
-
-    The number is the median over the folds; a half is rounded up, and a stage with none is left out. Where the folds
-    are best with the average of `train.swa`, its stage is as long as theirs; where they are best before it, there is
-    none.
-
-    Args:
-        settings: of the cross-validation.
-        histories: of each fold, up to its best epoch.
-    """
-    whole = whole_stages(settings)
-    each = [[sum(row["stage"] == stage.name for row in history) for history in histories] for stage in whole]
-    epochs = [math.floor(statistics.median(spent) + 0.5) for spent in each]
-    average = next((i for i, stage in enumerate(whole) if isinstance(stage, AverageStage)), None)
-    averaged = average is not None and epochs[average] > 0
-    if average is not None and averaged:
-        epochs[average - 1] = int(whole[average - 1].epochs or 0)
-    stages = [
-        stage.model_copy(update={"epochs": number, "patience": None})
-        for stage, number in zip(whole, epochs, strict=True)
-        if number and not isinstance(stage, AverageStage)  # which train.swa adds
-    ]
-    trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    chosen = {"epochs": trained or settings.train.epochs, "stages": stages}
-    return chosen if averaged else chosen | {"swa": None, "swa_lr": None}
+    return ", ".join(str(until_best(run)[-1]["epoch"]) for run in runs)
 
 
 def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
     """Train on all rows of the folds, copy the sealed model, and say for how long it was trained."""
     settings, run = folds.settings, folds.folder.refit
-    chosen = refit_stages(settings, [_until_best(fold) for fold in runs])
+    chosen = refit_stages(settings, [until_best(fold) for fold in runs])
     update = {**chosen, "monitor": "train_epochs", "patience": None, "min_improvement": 0.0}
-    refitted = _of_fold(
+    refitted = settings_of_fold(
         settings,
         run.split,
         train=settings.train.model_copy(update=update),

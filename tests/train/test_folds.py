@@ -295,13 +295,11 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
     def best(*epochs: int) -> list[list[dict[str, str]]]:
         return [[{"stage": "head"}] + [{"stage": "all"}] * n for n in epochs]
 
-    chosen = folding.refit_stages(settings, best(3, 9, 4))
+    chosen = refit_stages(settings, best(3, 9, 4))
     assert [(stage.name, stage.epochs) for stage in chosen["stages"]] == [("head", 1), ("all", 4)]
     assert chosen["epochs"] == 4
-    assert [(stage.name, stage.epochs) for stage in folding.refit_stages(settings, best(0, 0, 5))["stages"]] == [
-        ("head", 1)
-    ]
-    assert folding.refit_stages(settings, best(4, 5))["epochs"] == 5
+    assert [(stage.name, stage.epochs) for stage in refit_stages(settings, best(0, 0, 5))["stages"]] == [("head", 1)]
+    assert refit_stages(settings, best(4, 5))["epochs"] == 5
 
 
 def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
@@ -312,7 +310,7 @@ def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos:
     assert refit.settings().train.swa == 0.5  # what is written can be read again
     assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
     best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
-    chosen = folding.refit_stages(run.settings, best)
+    chosen = refit_stages(run.settings, best)
     assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
 
 
