@@ -180,7 +180,7 @@ def evaluation_settings(
     return load_settings(overrides, recipe="default", values=base, origin=origin)
 
 
-_OF_SPLITS = ("data.", "split.", "decode.", "model.heads=")
+_OF_SPLITS = ("data.", "split.", "decode.", "model.heads=", "folds.")
 
 
 def require_of_splits(overrides: Sequence[str]) -> None:

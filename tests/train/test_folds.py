@@ -14,7 +14,7 @@ from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
-from bunryu import experiment, folding, ranks, resuming
+from bunryu import experiment, fold_planning, ranks, resuming
 from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import Table, texts
@@ -265,7 +265,7 @@ def test_minutes_are_shared_among_the_runs(photos: Path, tmp_path: Path, monkeyp
         settings = plan.settings.model_copy(update={"train": train})
         return dataclasses.replace(plan, settings=settings, facts=plan.facts | {"plan": "one epoch"})
 
-    monkeypatch.setattr(folding, "paced", paced)
+    monkeypatch.setattr(fold_planning, "paced", paced)
     run = product.train(photos, *pairs, minutes=6.0, folds=3, final="refit", out=tmp_path / "cv", quiet=True)
     assert asked == [pytest.approx(6.0 / 4.5, rel=0.1)]
     assert {fold.settings.train.epochs for fold in run.folds} == {1}
@@ -295,11 +295,13 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
     def best(*epochs: int) -> list[list[dict[str, str]]]:
         return [[{"stage": "head"}] + [{"stage": "all"}] * n for n in epochs]
 
-    chosen = refit_stages(settings, best(3, 9, 4))
+    chosen = fold_planning.refit_stages(settings, best(3, 9, 4))
     assert [(stage.name, stage.epochs) for stage in chosen["stages"]] == [("head", 1), ("all", 4)]
     assert chosen["epochs"] == 4
-    assert [(stage.name, stage.epochs) for stage in refit_stages(settings, best(0, 0, 5))["stages"]] == [("head", 1)]
-    assert refit_stages(settings, best(4, 5))["epochs"] == 5
+    assert [(stage.name, stage.epochs) for stage in fold_planning.refit_stages(settings, best(0, 0, 5))["stages"]] == [
+        ("head", 1)
+    ]
+    assert fold_planning.refit_stages(settings, best(4, 5))["epochs"] == 5
 
 
 def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
@@ -310,7 +312,7 @@ def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos:
     assert refit.settings().train.swa == 0.5  # what is written can be read again
     assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
     best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
-    chosen = refit_stages(run.settings, best)
+    chosen = fold_planning.refit_stages(run.settings, best)
     assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
 
 
