@@ -29,6 +29,7 @@ FLOORS: list[set[str]] = [
     {
         "heads",
         "measuring",
+        "labelled",
         "pooling",
         "preparing",
         "input_choice",

@@ -13,24 +13,21 @@ import numpy as np
 
 from bunryu import console
 from bunryu.data.checks import check_images
-from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import read_folds
-from bunryu.data.multi_label import JOIN
-from bunryu.data.settings import DataSettings
-from bunryu.data.sources import read_source
 from bunryu.data.splits import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
-from bunryu.errors import ConfigError, DataError, LabelError, RunError, count, nearest, some, typed
+from bunryu.errors import ConfigError, RunError, count, some, typed
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import figure, headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
 from bunryu.inference import Predictor
 from bunryu.label_predictions import LabelPredictions
+from bunryu.labelled import by_group, labelled, own_splits, require_images
 from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
 from bunryu.members import records_of
-from bunryu.models.record import Sealed, read_sealed
+from bunryu.models.record import read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
@@ -87,7 +84,7 @@ def evaluate(
         )
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     _require_empty(out)
-    table = None if data is None else _by_group(folder, _labelled(data, records_of(folder.path)[0], settings))
+    table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
     tasks = _tasks(folder, table, name, settings, device)
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
@@ -145,7 +142,7 @@ def _tasks(
     if table is None and folder.folds.exists():
         return _own_folds(folder, name, settings, device)
     model = open_predictor(folder.path, device=device)
-    tables = _own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
+    tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
     return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
 
 
@@ -207,7 +204,7 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
             f"--name: without --data the folds and the test rows are measured, {' or '.join(tasks)}; received {name!r}."
         )
     chosen = {key: task for key, task in tasks.items() if name in (None, key)}
-    _require_images(folder, root, [table])
+    require_images(folder, root, [table])
     return chosen
 
 
@@ -273,87 +270,3 @@ def _results_folder(folder: RunFolder, out: Path | None) -> Path:
         out = folder.path / f"evaluate-{number}"
     out.mkdir(parents=True, exist_ok=True)
     return out
-
-
-def _labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
-    """Read labelled data, keep its test (or validation) rows where it has splits, and check its labels."""
-    column: str | None = model.answer.column
-    path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
-    chosen = DataSettings(**{**settings.data.model_dump(), "source": path})
-    parts = [attribute.column for attribute in model.attributes]
-    if model.multi_label:
-        chosen, column = _of_labels(chosen, model)
-    table = read_source(chosen, None if path is not None else data, label=column, parts=parts)
-    for note in table.notes:
-        console.say(f"data: {note}")
-    for split in ("test", "val"):
-        rows = table.split(split)
-        if len(rows):
-            console.say(f"data: has splits; measured on its {count(len(rows), f'{split} row')}")
-            table = table.take(rows)
-            break
-    given = [text.split(JOIN) if model.multi_label else [text] for text in table.target_labels]
-    unknown = sorted({name for names in given for name in names if name or not model.multi_label} - set(model.classes))
-    if unknown:
-        many = sum(not set(unknown).isdisjoint(names) for names in given)
-        raise LabelError(
-            f"{count(many, 'image has', 'images have')} a label that the model does not know: "
-            f"{some([repr(u) for u in unknown])}."
-            f"{nearest(unknown[0], model.classes)} The model's classes: {some(model.classes, 20)}. "
-            "Rename the folder or the label, or leave those images out."
-        )
-    return table
-
-
-def _by_group(folder: RunFolder, table: Table) -> Table:
-    """Return labelled data with the groups of the run's group DRO, where it has their columns."""
-    columns = folder.settings().loss.group_dro if folder.config.exists() else []
-    try:
-        return with_dro_groups(table, columns)
-    except ConfigError as error:
-        console.say(f"not measured by group: {error}", style="yellow")
-        return table
-
-
-def _of_labels(data: DataSettings, model: Sealed) -> tuple[DataSettings, str | None]:
-    """Return how to read the truth of labels that can hold together, and the column that lists them, if it is there."""
-    if data.multi_label is None:
-        return data.model_copy(update={"multi_label": model.classes}), model.answer.column
-    missing = sorted(set(model.classes) - set(data.multi_label))
-    if len(data.multi_label) > 1 and missing:
-        raise LabelError(
-            f"data.multi_label lacks {some(map(repr, missing), 8)}, which the model answers. Name the column of each "
-            "label, or leave the setting out: they are found by their names."
-        )
-    return data, None
-
-
-def _own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[str, Table]:
-    """Return the run's validation and test rows, as its split.csv has them."""
-    if name not in (None, "val", "test"):
-        raise ConfigError(f"--name: without --data the run's own splits are measured, val or test; received {name!r}.")
-    if not folder.split.exists():
-        raise DataError(f"{folder.path} has no images of its own to measure. Give labelled data: --data PATH")
-    root = Path(read_json(folder.environment)["data_root"])
-    table = read_run_rows(folder.split, root, model.sealed.answer.column)
-    found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
-    chosen = {split: rows for split, rows in found.items() if name in (None, split)}
-    if not chosen:
-        raise DataError(f"{folder.path} has no {name or 'validation or test'} rows. Give labelled data: --data PATH")
-    _require_images(folder, root, list(chosen.values()))
-    return chosen
-
-
-def _require_images(folder: RunFolder, root: Path, tables: list[Table]) -> None:
-    """Refuse to measure a run whose images were moved or removed.
-
-    Raises:
-        DataError: none of them is where it was; with where that is, and what to do.
-    """
-    files = (table.file(row) for table in tables for row in range(len(table)))
-    first = tables[0].file(0)
-    if not any(os.path.exists(file) for file in files):  # noqa: PTH110
-        raise DataError(
-            f"The images of {folder.path} are no longer in {root} (such as {first}). Put them back there, or a link to "
-            f"where they are now; or measure other labelled images: bunryu evaluate {typed(folder.path)} --data FOLDER"
-        )
