@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bunryu.data.splits import read_digests
+from bunryu.data.split_files import read_digests
 from bunryu.errors import ConfigError, DataError
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import load_settings

@@ -27,7 +27,7 @@ from bunryu.data.loading import cores
 from bunryu.data.pipelines import pipeline, require_working
 from bunryu.data.settings import NO_AUGMENT, Colour, InputSpec
 from bunryu.data.sources import require_there
-from bunryu.data.splits import write_split
+from bunryu.data.split_files import write_split
 from bunryu.data.table import Table, texts
 from bunryu.data.transforms import apply, draw
 from bunryu.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some

@@ -14,7 +14,7 @@ import numpy as np
 from bunryu import console
 from bunryu.data.checks import check_images
 from bunryu.data.folds import read_folds
-from bunryu.data.splits import read_digests, read_run_rows
+from bunryu.data.split_files import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.errors import ConfigError, RunError, count, some, typed

@@ -11,7 +11,7 @@ from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.multi_label import JOIN
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
-from bunryu.data.splits import read_run_rows
+from bunryu.data.split_files import read_run_rows
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
 from bunryu.inference import Predictor

@@ -13,7 +13,8 @@ from bunryu.data.folds import without_validation
 from bunryu.data.multi_label import poor_splits
 from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import check_classes, read_source
-from bunryu.data.splits import assign, few_groups, read_digests, read_split
+from bunryu.data.split_files import read_digests, read_split
+from bunryu.data.splits import assign, few_groups
 from bunryu.data.table import Table
 from bunryu.errors import ConfigError, count, some, typed
 from bunryu.run import RunFolder

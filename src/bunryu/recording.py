@@ -12,7 +12,7 @@ from bunryu import console
 from bunryu.config import dump_yaml
 from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
-from bunryu.data.splits import write_split
+from bunryu.data.split_files import write_split
 from bunryu.environment import write_environment
 from bunryu.models.trust import source_of
 from bunryu.planning import Plan

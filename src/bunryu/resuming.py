@@ -11,7 +11,7 @@ import torch
 from bunryu import console, ranks
 from bunryu.data.checks import Checked, check_images
 from bunryu.data.sources import read_source
-from bunryu.data.splits import read_run_rows
+from bunryu.data.split_files import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.environment import versions
 from bunryu.errors import DeviceError, RunError, count, some, typed

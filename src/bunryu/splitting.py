@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bunryu import console
-from bunryu.data.splits import write_split
+from bunryu.data.split_files import write_split
 from bunryu.data.table import SPLITS, Table
 from bunryu.errors import DataError, count, some
 from bunryu.planning import absolute

@@ -12,7 +12,8 @@ from sourcing import one_message, read, touch, write_csv
 from bunryu.data.dividing import divide_sets
 from bunryu.data.multi_label import held_labels
 from bunryu.data.settings import SplitSettings
-from bunryu.data.splits import assign, read_run_rows, write_split
+from bunryu.data.split_files import read_run_rows, write_split
+from bunryu.data.splits import assign
 from bunryu.data.table import Table, texts
 from bunryu.errors import ConfigError
 

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bunryu.data.dividing import join, round_shares
 from bunryu.data.settings import SplitSettings
-from bunryu.data.splits import assign, few_groups, folds, read_run_rows, read_split, require_groups_apart, write_split
+from bunryu.data.split_files import read_run_rows, read_split, write_split
+from bunryu.data.splits import assign, few_groups, folds, require_groups_apart
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError
 

@@ -12,7 +12,8 @@ from sourcing import one_message, read, rows, touch, write_csv
 from bunryu.data.columns import read_csv
 from bunryu.data.settings import DataSettings, SplitSettings
 from bunryu.data.sources import read_source
-from bunryu.data.splits import assign, read_run_rows, write_split
+from bunryu.data.split_files import read_run_rows, write_split
+from bunryu.data.splits import assign
 from bunryu.data.table import class_names
 from bunryu.errors import ConfigError, DataError
 

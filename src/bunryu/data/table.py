@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +119,11 @@ def texts(values: Sequence[str]) -> Texts:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def nfc(text: str) -> str:
+    """Return the text with its letters composed: macOS writes Hangul names in parts."""
+    return unicodedata.normalize("NFC", text)
 
 
 def joined(values: Sequence[str]) -> str:
