@@ -8,11 +8,12 @@ from typing import Any
 
 from bunryu import console
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.classes import check_classes
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import without_validation
 from bunryu.data.multi_label import poor_splits
 from bunryu.data.settings import DecodeSpec
-from bunryu.data.sources import check_classes, read_source
+from bunryu.data.sources import read_source
 from bunryu.data.split_files import read_digests, read_split
 from bunryu.data.splits import assign, few_groups
 from bunryu.data.table import Table

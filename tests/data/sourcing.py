@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from bunryu.data.classes import check_classes
 from bunryu.data.settings import DataSettings
-from bunryu.data.sources import check_classes, read_source
+from bunryu.data.sources import read_source
 from bunryu.data.table import Table
 from bunryu.errors import BunryuError
 

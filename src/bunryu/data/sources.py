@@ -10,7 +10,6 @@ from typing import Any
 
 from bunryu.data import folders, persons, tabular
 from bunryu.data.columns import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
-from bunryu.data.multi_label import check_labels
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError, count, nearest, some, typed
@@ -85,74 +84,6 @@ def require_path(path: str) -> None:
         parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
         beside = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
         raise DataError(f"There is no file or folder {path}.{nearest(Path(path).name, beside, folder=parent)}")
-
-
-def check_classes(table: Table) -> None:
-    """Refuse labels that cannot make a classifier.
-
-    Raises:
-        DataError: fewer than two classes, the same class in two cases, or a class only outside training.
-    """
-    _require_training_rows(table)
-    if table.label_names:
-        check_labels(table)
-        return
-    for column in dict.fromkeys([*table.learned, *table.attributes]):
-        _check_column(table, column)
-
-
-def _require_training_rows(table: Table) -> None:
-    counts = Counter(table.splits)
-    if not counts[""] + counts["train"]:
-        others = [f"{count(counts[name], 'image')} for {name}" for name in SPLITS if counts[name]]
-        raise DataError(
-            f"There are no images to train on in {table.root}, only {' and '.join(others)}. "
-            "Give them too: --train-dir FOLDER, or data.train=FOLDER."
-        )
-
-
-def _check_column(table: Table, column: str) -> None:
-    labels = table.labels[column]
-    training = {label for label, split in zip(labels, table.splits, strict=True) if split in ("", "train")}
-    everything = set(labels)
-    folded: dict[str, str] = {}
-    for name in sorted(everything):
-        other = folded.setdefault(name.strip().casefold(), name)
-        if other != name:
-            counts = Counter(labels)
-            raise DataError(
-                f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
-                f"({count(counts[name], 'image')}). Rename one of them, so that both mean one class or clearly two."
-            )
-    unknown = sorted(everything - training)
-    if unknown:
-        joint = table.attributes and column == table.target
-        mend = " With model.heads=separate each value of a column is enough, not each combination." if joint else ""
-        raise DataError(
-            f"Class {some([repr(name) for name in unknown])} has images for validation or test but none to train on."
-            f"{nearest(unknown[0], training)} Training classes: {some(sorted(training), 12)}.{mend}"
-        )
-    if len(training) < 2 and column != table.target:
-        raise DataError(
-            f"There is only one value, {next(iter(training))!r}, in the label column {column!r}. A classifier needs at "
-            "least two; leave the column out: data.label_columns=[...]"
-        )
-    if len(training) < 2:
-        inside = _nested_hint(table)
-        raise DataError(
-            f"There is only one class, {next(iter(training))!r}, in {table.root}. A classifier needs at least two; "
-            f"expected one folder (or one label) a class.{inside}"
-        )
-
-
-def _nested_hint(table: Table) -> str:
-    """Where everything lies under one folder (a zip unpacked twice, images beside a table), name what to use."""
-    parts = [Path(path).parts for path in table.paths]
-    first, label = parts[0], table.target_labels[0]
-    seconds = {part[1] for part in parts if len(part) > 2}
-    if first[0] == label and len(seconds) > 1:
-        return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
-    return folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""
 
 
 def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
