@@ -47,6 +47,7 @@ LOSSES = {
     "ReMix": (*PLAIN, "mix.name=mixup", "mix.remix=true"),
     "cross-entropy, adjusted afterwards": (*PLAIN, "decision.tau=auto"),
 }
+PROBE = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
 FINE = ("train.epochs=4", "input.size=160", "train.precision=bf16")
 FINE_STAGES = "train.stages=[{name: head, freeze: backbone, views: 0, solve: true}, "
 FINE_STAGES += "{name: all, freeze: statistics, sizes: [128, 160]}]"
@@ -70,6 +71,8 @@ class Job:
     """Jobs of one title that differ in this share a table; each is compared with the first one."""
     then: tuple[tuple[str, ...], ...] = ()
     """Commands on the finished run, {out} being its folder."""
+    rival: str = ""
+    """The job whose answers on the same pictures those of all seeds are compared with."""
 
 
 def jobs(folder: Path) -> list[Job]:
@@ -99,12 +102,14 @@ def jobs(folder: Path) -> list[Job]:
             )
             for name in FINE_TUNED
         ),
+        Job("probe", "Ants and bees: a linear probe, for comparison", (ANTS, EFFICIENTNET, PROBE), "val"),
         Job(
             "two-stage",
             "Ants and bees by the recipe two-stage",
             (ANTS, "--recipe", "two-stage", EFFICIENTNET, "train.precision=bf16"),
             "val",
             True,
+            rival="probe",
         ),
         Job(
             "sketch",
@@ -220,15 +225,23 @@ def best_of_stages(history: Path) -> dict[str, float]:
     return best
 
 
-def against(first: Path, other: Path) -> list[float]:
-    """Return by how much a run answers better out of fold than the first, and the ends of the 95 % interval."""
+def read(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def against(first: Path, others: list[Path], split: str) -> list[float]:
+    """Return by how much runs answer better than the first (macro-F1), and the ends of the 95 % interval.
+
+    A paired bootstrap over the groups of the pictures; the answers of several runs to a picture go together.
+    """
     from bunryu.evaluate.comparing import macro_f1_difference
 
-    def read(file: Path) -> list[dict[str, str]]:
-        with file.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    one, two = (read(run / "predictions_oof.csv") for run in (other, first))
+    file = f"predictions_{split}.csv"
+    one = [row for run in others for row in read(run / file)]
+    two = read(first / file) * len(others)
+    assert [row["path"] for row in one] == [row["path"] for row in two]
     groups = {row["path"]: row.get("group") or row.get("person") or row["path"] for row in read(first / "split.csv")}
     names = sorted({row["true"] for row in one})
     index = {name: k for k, name in enumerate(names)}
@@ -237,6 +250,21 @@ def against(first: Path, other: Path) -> list[float]:
     ]
     found = macro_f1_difference(*answers, len(names), groups=[groups[row["path"]] for row in one])
     return [found.value, found.low, found.high]
+
+
+def compare(job: Job, folder: Path, found: list[dict]) -> None:
+    """Compare the runs of a job with their rival, or with the first of its table, where their folders are there."""
+    first = next(
+        other for other in jobs(folder) if (other.name == job.rival if job.rival else other.title == job.title)
+    )
+    rows = [row for row in found if row["job"] == job.name and (folder / f"{job.name}-{row['seed']}").exists()]
+    if first == job or not rows or not (folder / f"{first.name}-0").exists() or not (job.rival or job.variant):
+        return
+    for row in rows:
+        row.pop("against", None)
+    rows[0]["against"] = against(
+        folder / f"{first.name}-0", [folder / f"{job.name}-{row['seed']}" for row in rows], job.split
+    )
 
 
 def write_page(found: list[dict], folder: Path) -> None:
@@ -253,7 +281,7 @@ def write_page(found: list[dict], folder: Path) -> None:
     ]
     told: set[str] = set()
     for job in jobs(folder):
-        rows = [row for row in found if row["job"] == job.name]
+        rows = sorted((row for row in found if row["job"] == job.name), key=lambda row: row["seed"])
         if not rows:
             continue
         if job.variant:
@@ -280,6 +308,11 @@ def write_page(found: list[dict], folder: Path) -> None:
             )
         if len(first.get("stages", {})) > 1:
             lines += ["", *_stages(rows)]
+        compared = next((row["against"] for row in rows if row.get("against")), None)
+        if job.rival and compared:
+            of = next(other.title for other in jobs(folder) if other.name == job.rival)
+            told_against = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*compared)
+            lines += ["", f"All seeds against `{of}`, on the same pictures: {told_against}."]
         if first.get("attributes"):
             told_of = ", ".join(f"{name} {value:.3f}" for name, value in first["attributes"].items())
             lines += ["", f"Accuracy of each attribute: {told_of}."]
@@ -356,13 +389,10 @@ def main() -> None:
         for job in jobs(folder):
             if options.only and not any(job.name.startswith(name) for name in options.only):
                 continue
-            found = [row for row in found if row["job"] != job.name]
             for seed in options.seeds if job.every_seed else options.seeds[:1]:
+                found = [row for row in found if (row["job"], row["seed"]) != (job.name, seed)]
                 found.append(run(job, seed, folder))
-                plain = next(other for other in jobs(folder) if other.title == job.title)
-                first = folder / f"{plain.name}-{seed}"
-                if job.variant and job != plain and first.exists():
-                    found[-1]["against"] = against(first, folder / f"{job.name}-{seed}")
+                compare(job, folder, found)
                 FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_page(found, folder)
 
