@@ -48,7 +48,7 @@ LOSSES = {
     "cross-entropy, adjusted afterwards": (*PLAIN, "decision.tau=auto"),
 }
 PROBE = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
-FINE = ("train.epochs=4", "input.size=160", "train.precision=bf16")
+FINE = ("train.epochs=3", "input.size=160", "train.precision=bf16")
 FINE_STAGES = "train.stages=[{name: head, freeze: backbone, views: 0, solve: true}, "
 FINE_STAGES += "{name: all, freeze: statistics, sizes: [128, 160]}]"
 """The recipe's two stages, smaller and shorter: a fold takes minutes."""
