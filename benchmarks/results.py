@@ -55,6 +55,7 @@ FINE_STAGES += "{name: all, freeze: statistics, sizes: [128, 160]}]"
 FINE_TUNED = ("cross-entropy", "class-balanced focal", "logit-adjusted, tau 0.5")
 """Plain, and the two losses that did best on frozen features."""
 SKETCH = ("../shared/data/sketch/train.csv", "data.image_root=../shared/data/sketch/train", "--recipe", "sketch")
+SKETCH_TEST = "../shared/data/sketch/test.csv"
 MASKS = "../shared/data/masks"
 FREQUENT = 30
 """Pictures of a class, from which on its F1 says something."""
@@ -116,7 +117,7 @@ def jobs(folder: Path) -> list[Job]:
             "Sketch: five folds and a submission",
             (*SKETCH, EFFICIENTNET, "train.precision=bf16"),
             "oof",
-            then=(("predict", "{out}", "../shared/data/sketch/test.csv", "--out", "{out}/submission.csv"),),
+            then=(("predict", "{out}", SKETCH_TEST, "--submission", SKETCH_TEST, "--out", "{out}/submission.csv"),),
         ),
         Job(
             "mask",
@@ -203,17 +204,20 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
     figures |= {"frequent_f1": statistics.mean(frequent) if frequent else None}
     figures |= {"stages": best_of_stages(out / "history.jsonl") if (out / "history.jsonl").exists() else {}}
     figures |= {"attributes": {n: a["accuracy"] for n, a in metrics.get("attributes", {}).items()}}
-    shown_then = []
     for line in job.then:
-        shown_then.append("bunryu " + shlex.join(part.replace("{out}", "RUN") for part in line))
         subprocess.run([sys.executable, "-m", "bunryu", *(p.format(out=out) for p in line)], cwd=ROOT, check=True)
     if (out / "score.json").exists():
         score = json.loads((out / "score.json").read_text(encoding="utf-8"))
         figures |= {"score": {key: score[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}}
     print(f"{job.name} seed {seed}: {figures} in {seconds:.0f} s", flush=True)
     about = {"processor": environment["processor"], "versions": environment["versions"]}
-    row = {"job": job.name, "seed": seed, "command": shown, "then": shown_then, "seconds": seconds}
+    row = {"job": job.name, "seed": seed, "command": shown, "seconds": seconds}
     return {**row, **figures, "environment": about}
+
+
+def then_told(job: Job) -> list[str]:
+    """Return the commands on the finished run, as a page shows them."""
+    return ["bunryu " + shlex.join(part.replace("{out}", "RUN") for part in line) for line in job.then]
 
 
 def best_of_stages(history: Path) -> dict[str, float]:
@@ -290,7 +294,7 @@ def write_page(found: list[dict], folder: Path) -> None:
                 lines += _variants([other for other in jobs(folder) if other.title == job.title], found)
             continue
         first = rows[0]
-        lines += [f"## {job.title}", "", "```", str(first["command"]), *first.get("then", []), "```", ""]
+        lines += [f"## {job.title}", "", "```", str(first["command"]), *then_told(job), "```", ""]
         lines += [f"| seed | {job.split} macro-F1 | 95 % interval | {job.split} accuracy | images | time |"]
         lines += ["|---|---|---|---|---|---|"]
         for row in rows:
