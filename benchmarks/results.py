@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -194,9 +195,12 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
     else:
         command = [sys.executable, "-m", "bunryu", "train", *pairs, "--out", str(out)]
         shown = "bunryu train " + shlex.join([Path(pair).name if Path(pair).is_absolute() else pair for pair in pairs])
-    start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True)
-    seconds = time.perf_counter() - start
+    start = time.time()
+    if not (out / "metrics.json").exists():  # else it was kept
+        subprocess.run(command, cwd=ROOT, check=True)
+    else:
+        start = datetime.fromisoformat(json.loads((out / "environment.json").read_text())["started"]).timestamp()
+    seconds = (out / "metrics.json").stat().st_mtime - start
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))[job.split]
     environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
     figures = {key: metrics[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}
@@ -381,7 +385,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", help="jobs to run again, by the beginning of their names; the others keep their figures"
     )
-    parser.add_argument("--keep", type=Path, help="a folder for the runs, to look at; they are deleted otherwise")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs, not to train them again")
     options = parser.parse_args()
     if not (SHARED / "data").is_dir():
         sys.exit(f"needs the development images in {SHARED}")
