@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,15 @@ LOSSES = {
     "ReMix": (*PLAIN, "mix.name=mixup", "mix.remix=true"),
     "cross-entropy, adjusted afterwards": (*PLAIN, "decision.tau=auto"),
 }
+PROBE = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
+FINE = ("train.epochs=3", "input.size=160", "train.precision=bf16")
+FINE_STAGES = "train.stages=[{name: head, freeze: backbone, views: 0, solve: true}, "
+FINE_STAGES += "{name: all, freeze: statistics, sizes: [128, 160]}]"
+"""The recipe's two stages, smaller and shorter: a fold takes minutes."""
+FINE_TUNED = ("cross-entropy", "class-balanced focal", "logit-adjusted, tau 0.5")
+"""Plain, and the two losses that did best on frozen features."""
 SKETCH = ("../shared/data/sketch/train.csv", "data.image_root=../shared/data/sketch/train", "--recipe", "sketch")
+SKETCH_TEST = "../shared/data/sketch/test.csv"
 MASKS = "../shared/data/masks"
 FREQUENT = 30
 """Pictures of a class, from which on its F1 says something."""
@@ -64,6 +73,8 @@ class Job:
     """Jobs of one title that differ in this share a table; each is compared with the first one."""
     then: tuple[tuple[str, ...], ...] = ()
     """Commands on the finished run, {out} being its folder."""
+    rival: str = ""
+    """The job whose answers on the same pictures those of all seeds are compared with."""
 
 
 def jobs(folder: Path) -> list[Job]:
@@ -83,19 +94,31 @@ def jobs(folder: Path) -> list[Job]:
             )
             for name, pairs in LOSSES.items()
         ),
+        *(
+            Job(
+                f"emotion-fine {name}",
+                "Emotion: fine-tuned, five folds by person",
+                (*EMOTION, *FINE, FINE_STAGES, *LOSSES[name], "--folds", "5", "--final", "none"),
+                "oof",
+                variant=name,
+            )
+            for name in FINE_TUNED
+        ),
+        Job("probe", "Ants and bees: a linear probe, for comparison", (ANTS, EFFICIENTNET, PROBE), "val"),
         Job(
             "two-stage",
             "Ants and bees by the recipe two-stage",
-            (ANTS, "--recipe", "two-stage", EFFICIENTNET),
+            (ANTS, "--recipe", "two-stage", EFFICIENTNET, "train.precision=bf16"),
             "val",
             True,
+            rival="probe",
         ),
         Job(
             "sketch",
             "Sketch: five folds and a submission",
             (*SKETCH, EFFICIENTNET, "train.precision=bf16"),
             "oof",
-            then=(("predict", "{out}", "../shared/data/sketch/test.csv", "--out", "{out}/submission.csv"),),
+            then=(("predict", "{out}", SKETCH_TEST, "--submission", SKETCH_TEST, "--out", "{out}/submission.csv"),),
         ),
         Job(
             "mask",
@@ -115,12 +138,32 @@ def jobs(folder: Path) -> list[Job]:
                 ("score", "{out}/s.csv", f"{MASKS}/eval/gt.csv", "--out", "{out}/score.json"),
             ),
         ),
+        *template(),
+    ]
+
+
+def template() -> list[Job]:
+    """Return the jobs of the template system: from scratch and by transfer, on small pictures and on photos."""
+    transfer = ("--recipe", "resnet18", *MOBILENET, "train.precision=bf16")
+    frozen = ("train.stages=[{name: head, freeze: backbone, views: 4}]",)
+    scratch = ("--recipe", "resnet18", "model.weights=none")
+    return [
+        Job("template resnet18", "CIFAR-10: ResNet-18 from scratch", (CIFAR, *scratch, "input.size=32"), "test"),
+        Job("template transfer", "CIFAR-10: transfer, MobileNetV2", (CIFAR, *transfer, "input.size=96"), "test"),
         Job(
-            "resnet18",
-            "A tenth of CIFAR-10, ResNet-18 from scratch by the recipe resnet18",
-            (CIFAR, "--recipe", "resnet18", "model.weights=none", "input.size=32"),
-            "test",
+            "template scratch photos",
+            "Ants and bees: scratch CNN",
+            (ANTS, "model.name=scratch_cnn", "input.size=96"),
+            "val",
         ),
+        Job(
+            "template resnet18 photos",
+            "Ants and bees: ResNet-18 from scratch",
+            (ANTS, *scratch, "input.size=96"),
+            "val",
+        ),
+        Job("template transfer photos", "Ants and bees: transfer, MobileNetV2", (ANTS, *transfer), "val"),
+        Job("template frozen photos", "Ants and bees: transfer, backbone frozen", (ANTS, *transfer, *frozen), "val"),
     ]
 
 
@@ -152,37 +195,61 @@ def run(job: Job, seed: int, folder: Path) -> dict[str, object]:
     else:
         command = [sys.executable, "-m", "bunryu", "train", *pairs, "--out", str(out)]
         shown = "bunryu train " + shlex.join([Path(pair).name if Path(pair).is_absolute() else pair for pair in pairs])
-    start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True)
-    seconds = time.perf_counter() - start
+    start = time.time()
+    if not (out / "metrics.json").exists():  # else it was kept
+        subprocess.run(command, cwd=ROOT, check=True)
+    else:
+        start = datetime.fromisoformat(json.loads((out / "environment.json").read_text())["started"]).timestamp()
+    seconds = (out / "metrics.json").stat().st_mtime - start
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))[job.split]
     environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
     figures = {key: metrics[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}
     frequent = [row["f1"] for row in metrics["per_class"].values() if row["support"] >= FREQUENT]
     figures |= {"frequent_f1": statistics.mean(frequent) if frequent else None}
+    figures |= {"stages": best_of_stages(out / "history.jsonl") if (out / "history.jsonl").exists() else {}}
     figures |= {"attributes": {n: a["accuracy"] for n, a in metrics.get("attributes", {}).items()}}
-    shown_then = []
     for line in job.then:
-        shown_then.append("bunryu " + shlex.join(part.replace("{out}", "RUN") for part in line))
         subprocess.run([sys.executable, "-m", "bunryu", *(p.format(out=out) for p in line)], cwd=ROOT, check=True)
     if (out / "score.json").exists():
         score = json.loads((out / "score.json").read_text(encoding="utf-8"))
         figures |= {"score": {key: score[key] for key in ("n", "accuracy", "macro_f1", "macro_f1_ci")}}
     print(f"{job.name} seed {seed}: {figures} in {seconds:.0f} s", flush=True)
     about = {"processor": environment["processor"], "versions": environment["versions"]}
-    row = {"job": job.name, "seed": seed, "command": shown, "then": shown_then, "seconds": seconds}
+    row = {"job": job.name, "seed": seed, "command": shown, "seconds": seconds}
     return {**row, **figures, "environment": about}
 
 
-def against(first: Path, other: Path) -> list[float]:
-    """Return by how much a run answers better out of fold than the first, and the ends of the 95 % interval."""
+def then_told(job: Job) -> list[str]:
+    """Return the commands on the finished run, as a page shows them."""
+    return ["bunryu " + shlex.join(part.replace("{out}", "RUN") for part in line) for line in job.then]
+
+
+def best_of_stages(history: Path) -> dict[str, float]:
+    """Return the best validation macro-F1 that each stage came to."""
+    best: dict[str, float] = {}
+    for line in history.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        best[row["stage"]] = max(best.get(row["stage"], 0.0), row["val_macro_f1"])
+    return best
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def against(first: Path, others: list[Path], split: str) -> list[float]:
+    """Return by how much runs answer better than the first (macro-F1), and the ends of the 95 % interval.
+
+    A paired bootstrap over the groups of the pictures; the answers of several runs to a picture go together.
+    """
     from bunryu.evaluate.comparing import macro_f1_difference
 
-    def read(file: Path) -> list[dict[str, str]]:
-        with file.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    one, two = (read(run / "predictions_oof.csv") for run in (other, first))
+    file = f"predictions_{split}.csv"
+    one = [row for run in others for row in read(run / file)]
+    two = read(first / file) * len(others)
+    assert [row["path"] for row in one] == [row["path"] for row in two]
     groups = {row["path"]: row.get("group") or row.get("person") or row["path"] for row in read(first / "split.csv")}
     names = sorted({row["true"] for row in one})
     index = {name: k for k, name in enumerate(names)}
@@ -191,6 +258,21 @@ def against(first: Path, other: Path) -> list[float]:
     ]
     found = macro_f1_difference(*answers, len(names), groups=[groups[row["path"]] for row in one])
     return [found.value, found.low, found.high]
+
+
+def compare(job: Job, folder: Path, found: list[dict]) -> None:
+    """Compare the runs of a job with their rival, or with the first of its table, where their folders are there."""
+    first = next(
+        other for other in jobs(folder) if (other.name == job.rival if job.rival else other.title == job.title)
+    )
+    rows = [row for row in found if row["job"] == job.name and (folder / f"{job.name}-{row['seed']}").exists()]
+    if first == job or not rows or not (folder / f"{first.name}-0").exists() or not (job.rival or job.variant):
+        return
+    for row in rows:
+        row.pop("against", None)
+    rows[0]["against"] = against(
+        folder / f"{first.name}-0", [folder / f"{job.name}-{row['seed']}" for row in rows], job.split
+    )
 
 
 def write_page(found: list[dict], folder: Path) -> None:
@@ -205,16 +287,18 @@ def write_page(found: list[dict], folder: Path) -> None:
         "Times are of the whole process, import of torch included.",
         "",
     ]
+    told: set[str] = set()
     for job in jobs(folder):
-        rows = [row for row in found if row["job"] == job.name]
+        rows = sorted((row for row in found if row["job"] == job.name), key=lambda row: row["seed"])
         if not rows:
             continue
         if job.variant:
-            if job.variant == next(iter(LOSSES)):
-                lines += _variants(job, found)
+            if job.title not in told:
+                told.add(job.title)
+                lines += _variants([other for other in jobs(folder) if other.title == job.title], found)
             continue
         first = rows[0]
-        lines += [f"## {job.title}", "", "```", str(first["command"]), *first.get("then", []), "```", ""]
+        lines += [f"## {job.title}", "", "```", str(first["command"]), *then_told(job), "```", ""]
         lines += [f"| seed | {job.split} macro-F1 | 95 % interval | {job.split} accuracy | images | time |"]
         lines += ["|---|---|---|---|---|---|"]
         for row in rows:
@@ -223,12 +307,6 @@ def write_page(found: list[dict], folder: Path) -> None:
                 f"| {row['seed']} | {row['macro_f1']:.3f} | [{low:.3f}, {high:.3f}] | {row['accuracy']:.3f} "
                 f"| {row['n']} | {row['seconds']:.0f} s |"
             )
-        if first.get("attributes"):
-            told = ", ".join(f"{name} {value:.3f}" for name, value in first["attributes"].items())
-            lines += ["", f"Accuracy of each attribute: {told}."]
-        if first.get("score"):
-            low, high = first["score"]["macro_f1_ci"]
-            lines += ["", f"The submission, scored: macro-F1 {first['score']['macro_f1']:.3f} [{low:.3f}, {high:.3f}]."]
         if len(rows) > 1:
             scores = [row["macro_f1"] for row in rows]
             lines.append(
@@ -236,6 +314,19 @@ def write_page(found: list[dict], folder: Path) -> None:
                 f"{statistics.mean(row['accuracy'] for row in rows):.3f} | | "
                 f"{statistics.mean(row['seconds'] for row in rows):.0f} s |"
             )
+        if len(first.get("stages", {})) > 1:
+            lines += ["", *_stages(rows)]
+        compared = next((row["against"] for row in rows if row.get("against")), None)
+        if job.rival and compared:
+            of = next(other.title for other in jobs(folder) if other.name == job.rival)
+            told_against = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*compared)
+            lines += ["", f"All seeds against `{of}`, on the same pictures: {told_against}."]
+        if first.get("attributes"):
+            told_of = ", ".join(f"{name} {value:.3f}" for name, value in first["attributes"].items())
+            lines += ["", f"Accuracy of each attribute: {told_of}."]
+        if first.get("score"):
+            low, high = first["score"]["macro_f1_ci"]
+            lines += ["", f"The submission, scored: macro-F1 {first['score']['macro_f1']:.3f} [{low:.3f}, {high:.3f}]."]
         lines.append("")
     notes = ROOT / "docs" / "results.notes.md"
     if notes.exists():
@@ -243,10 +334,37 @@ def write_page(found: list[dict], folder: Path) -> None:
     (ROOT / "docs" / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _variants(job: Job, found: list[dict]) -> list[str]:
+def _stages(rows: list[dict]) -> list[str]:
+    """Return what each stage came to, seed by seed, and what the later ones add to the first, with its uncertainty."""
+    from scipy.stats import t
+
+    names = list(rows[0]["stages"])
+    lines = [
+        "Best validation macro-F1 of each stage:",
+        "",
+        f"| stage | {' | '.join(str(r['seed']) for r in rows)} | mean |",
+    ]
+    lines += ["|---" * (len(rows) + 2) + "|"]
+    for name in names:
+        scores = [row["stages"][name] for row in rows]
+        lines.append(f"| {name} | {' | '.join(f'{score:.3f}' for score in scores)} | {statistics.mean(scores):.3f} |")
+    if len(rows) < 2:
+        return lines
+    for name in names[1:]:
+        gains = [row["stages"][name] - row["stages"][names[0]] for row in rows]
+        half = t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+        mean = statistics.mean(gains)
+        lines += [
+            "",
+            f"`{name}` against `{names[0]}`: {mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}] over seeds (t).",
+        ]
+    return lines
+
+
+def _variants(alike: list[Job], found: list[dict]) -> list[str]:
     """Return the section of jobs that differ in one thing."""
-    rows = {name: row for name in LOSSES for row in found if row["job"] == f"emotion {name}"}
-    lines = [f"## {job.title}", "", "```", str(next(iter(rows.values()))["command"]), "```", ""]
+    rows = {job.variant: row for job in alike for row in found if row["job"] == job.name}
+    lines = [f"## {alike[0].title}", "", "```", str(next(iter(rows.values()))["command"]), "```", ""]
     lines += [
         f"| instead | macro-F1 | 95 % interval | against the first | classes of {FREQUENT} or more | accuracy | time |"
     ]
@@ -267,22 +385,22 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", help="jobs to run again, by the beginning of their names; the others keep their figures"
     )
+    parser.add_argument("--keep", type=Path, help="a folder for the runs, not to train them again")
     options = parser.parse_args()
     if not (SHARED / "data").is_dir():
         sys.exit(f"needs the development images in {SHARED}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.keep.absolute() if options.keep else Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         write_table(folder / "ants_bees.csv")
         found = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else []
         for job in jobs(folder):
             if options.only and not any(job.name.startswith(name) for name in options.only):
                 continue
-            found = [row for row in found if row["job"] != job.name]
             for seed in options.seeds if job.every_seed else options.seeds[:1]:
+                found = [row for row in found if (row["job"], row["seed"]) != (job.name, seed)]
                 found.append(run(job, seed, folder))
-                first = folder / f"emotion {next(iter(LOSSES))}-{seed}"
-                if job.variant and job.variant != next(iter(LOSSES)) and first.exists():
-                    found[-1]["against"] = against(first, folder / f"{job.name}-{seed}")
+                compare(job, folder, found)
                 FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_page(found, folder)
 
