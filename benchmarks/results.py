@@ -147,9 +147,17 @@ def template() -> list[Job]:
     transfer = ("--recipe", "resnet18", *MOBILENET, "train.precision=bf16")
     frozen = ("train.stages=[{name: head, freeze: backbone, views: 4}]",)
     scratch = ("--recipe", "resnet18", "model.weights=none")
+    large = ("train.batch_size=128", "optim.lr=1e-3")
     return [
-        Job("template resnet18", "CIFAR-10: ResNet-18 from scratch", (CIFAR, *scratch, "input.size=32"), "test"),
-        Job("template transfer", "CIFAR-10: transfer, MobileNetV2", (CIFAR, *transfer, "input.size=96"), "test"),
+        Job(
+            "template resnet18", "CIFAR-10: ResNet-18 from scratch", (CIFAR, *scratch, *large, "input.size=32"), "test"
+        ),
+        Job(
+            "template transfer",
+            "CIFAR-10: transfer, MobileNetV2",
+            (CIFAR, *transfer, *large, "train.epochs=4", "input.size=96"),
+            "test",
+        ),
         Job(
             "template scratch photos",
             "Ants and bees: scratch CNN",
