@@ -408,6 +408,20 @@ def test_predict_only_unreadable_files(bunryu: Command, tiny_run: Any, tmp_path:
     assert "1 of 1 file could not be read and has no row" in ended.err
 
 
+def test_a_checkpoint_is_not_measured_in_the_runs_name(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run.run, run)
+    shutil.copy(run / "checkpoints/best.safetensors", run / "mine.safetensors")
+    for file in (run / "checkpoints/best.safetensors", run / "mine.safetensors"):
+        for command in (["evaluate", file], ["train", "--resume", file]):
+            text = refused(bunryu(*command))
+            assert f"{file} is a file, not a run folder. Did you mean {run}?" in text
+            assert f"`bunryu predict {file} IMAGES`" in text
+    text = refused(bunryu("evaluate", run / "report.txt"))
+    assert f"Did you mean {run}?" in text
+    assert "bunryu predict" not in text
+
+
 def test_predict_takes_a_model_file(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
     model = tmp_path / "mine.safetensors"
     shutil.copy(tiny_run.run / "model.safetensors", model)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from bunryu.config import Layer, Settings, build, dump_yaml, keys, load_yaml, parse_overrides, type_text
 from bunryu.errors import ConfigError, typed
 from bunryu.settings import RunSettings, evaluation_settings, load_settings, recipe_names
+from bunryu.train.settings import Stage
 
 
 def told(*pairs: str, **options: Any) -> str:
@@ -472,6 +473,10 @@ def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None
         (["recipes"], 0, "scratch"),
         *(([command, "--help"], 0, "Usage:") for command in ("demo", "train", "evaluate", "predict", "settings")),
         (["settings", "lerning"], 2, "No setting has"),
+        (["settings", "early", "stopping"], 0, "train.patience"),
+        (["settings", "freeze_backbone"], 0, "train.stages[].freeze"),
+        (["settings", "stages[].name"], 0, "train.stages[].name  (text; must be given)"),
+        (["infer", "runs/a-1"], 2, "There is no command 'infer'. Did you mean 'predict'?"),
         (["trian"], 2, "Did you mean 'train'"),
         (["train"], 2, "No data was named"),
         (["train", "foto"], 2, "Did you mean 'photos'"),
@@ -532,3 +537,15 @@ def test_paths_in_suggested_commands_can_be_pasted(path: str, shown: str) -> Non
     assert typed(path) == shown
     if "\\" not in path:
         assert shlex.split(shown) == [path]
+
+
+def test_a_settings_file_that_is_not_there_is_told_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "mine.yaml", "")
+    (tmp_path / "mine.jpg").touch()
+    with pytest.raises(ConfigError, match=r"no settings file .*mine\.yml\. Did you mean 'mine\.yaml'\?"):
+        load_settings(recipe=str(tmp_path / "mine.yml"))
+
+
+def test_a_key_without_a_default_must_be_given() -> None:
+    assert [key.name for key in keys(Stage) if key.default == "must be given"] == ["name"]
+    assert not [key.name for key in [*keys(Stage), *keys(RunSettings)] if "Undefined" in key.default]

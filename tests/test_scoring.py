@@ -82,6 +82,12 @@ def test_what_bunryu_itself_predicts_is_scored(bunryu: Command, tiny_run: Any, h
         ("f,ans\na.jpg,\n", "f,ans\na.jpg,1\n", "line 2: no answer in the column 'ans'"),
         ("f\na.jpg\n", "f,ans\na.jpg,1\n", "has one column alone"),
         ("f,ans\na.jpg,cat\nb.jpg,dog\n", "f,ans\na.jpg,1\nb.jpg,0\n", "not one in common"),
+        (
+            "f,ans\na.jpg,cat\nb.jpg,dog\n",
+            "f,ans\na.jpg,1\nb.jpg,0\n",
+            "RUN IMAGES --submission .*t.csv",
+        ),
+        ("f,ans\na.jpg,2\nb.jpg,3\n", "f,ans\na.jpg,1\nb.jpg,0\n", r"the same classes\?$"),
         ("f,ans\na.jpg,1\n", "f,ans\na.jpg,1\n", "one class alone"),
     ],
 )
@@ -134,7 +140,12 @@ def test_names_where_the_sample_has_numbers_are_told(tmp_path: Path, capsys: pyt
         fill(sample, PREDICTIONS, sealed(published))
     assert capsys.readouterr().err == ""
     fill(numbers, PREDICTIONS, sealed(None))
-    assert "the model knows none for its classes" in " ".join(capsys.readouterr().err.split())
+    assert "the model knows no numbers for its classes" in " ".join(capsys.readouterr().err.split())
+    images = write(tmp_path / "i.csv", "image_path\na.png\nb.png\nc.png\n")
+    fill(images, PREDICTIONS, sealed([7, 5]))
+    assert capsys.readouterr().err == ""
+    fill(images, PREDICTIONS, sealed(None))
+    assert "i.csv has no column of answers, and the model knows" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,27 @@ def test_settings_that_change_nothing_are_refused(
     with pytest.raises(ConfigError, match="changes nothing"):
         package.split("photos", "train.seed=1", out="out")
     assert not (here / "out").exists()
+
+
+def test_what_folders_cannot_hold_is_told_and_kept_by_the_table(
+    bunryu: Command, make_images: Callable[..., Path], here: Path
+) -> None:
+    make_images(here / "photos", {"고양이": 8, "개": 8})
+    lines = [
+        f"{name}/{i:03}.png,{name},{number},p{i // 2}" for name, number in (("고양이", 0), ("개", 1)) for i in range(8)
+    ]
+    (here / "t.csv").write_text("path,label,target,person\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    ended = bunryu("split", "t.csv", "data.image_root=photos", "split.test=0.2", "--out", "out")
+    assert ended.code == 0, ended.err
+    again = "t.csv data.image_root=photos split.file=out/split.csv"
+    assert (
+        f"folders do not hold the numbers of its classes and the groups; the same split with them: bunryu train {again}"
+        in (" ".join(ended.err.split()))
+    )
+    options = ["model.name=scratch_cnn", "input.size=16", "train.device=cpu", "--dry-run"]
+    trained = bunryu("train", *again.split(), *options)
+    assert trained.code == 0, trained.err
+    assert "numbers='target' (of the classes, for submissions)" in trained.err
+    assert "classes: 2: 고양이, 개" in trained.err
+    plain = bunryu("split", "photos", "--out", "plain")
+    assert "folders do not hold" not in plain.err

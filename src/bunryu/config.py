@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bunryu.errors import ConfigError
+from bunryu.errors import ConfigError, nearest
 
 
 class Settings(BaseModel):
@@ -74,7 +74,9 @@ def load_yaml(path: Path) -> Layer:
     try:
         node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
     except FileNotFoundError:
-        raise ConfigError(f"There is no settings file {path}.") from None
+        there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        files = [name for name in there if name.endswith((".yaml", ".yml"))]
+        raise ConfigError(f"There is no settings file {path}.{nearest(path.name, files)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
     except OSError as error:
@@ -159,6 +161,9 @@ class Key:
     help: str
 
 
+REQUIRED = "must be given"
+
+
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """List every dotted key of `model`, depth first, in the order of definition."""
     for name, info in model.model_fields.items():
@@ -166,10 +171,10 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from keys(annotation, f"{prefix}{name}.")
             continue
-        default = info.get_default(call_default_factory=True)
+        default = REQUIRED if info.is_required() else value_text(info.get_default(call_default_factory=True))
         extra = info.json_schema_extra
         told = extra.get("type") if isinstance(extra, dict) else None
-        yield Key(prefix + name, str(told or type_text(annotation)), value_text(default), info.description or "")
+        yield Key(prefix + name, str(told or type_text(annotation)), default, info.description or "")
 
 
 def type_text(annotation: Any) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bunryu import console
 from bunryu.errors import ConfigError, typed
 
+if TYPE_CHECKING:
+    from bunryu.config import Key
+
 
 def settings(
-    word: Annotated[str | None, typer.Argument(help="Show settings with this word only.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD]", help="Show settings with this word, or all of these, only.")
+    ] = None,
 ) -> None:
     """Explain every setting of a run: key, type, default, meaning."""
     from bunryu.config import keys
@@ -21,11 +27,20 @@ def settings(
     from bunryu.train.settings import Stage
 
     every = [*keys(RunSettings), *keys(Stage, "train.stages[].")]
-    found = [key for key in every if not word or word in key.name or word in key.help]
-    if not found and word:
-        raise ConfigError(f"No setting has {word!r} in its name or help.{nearest(word, [k.name for k in every])}")
+    asked = " ".join(words or [])
+    found = [key for key in every if asked in key.name or asked in key.help]
+    found = found or [key for key in every if _has_all(key, asked)]
+    if not found:
+        raise ConfigError(f"No setting has {asked!r} in its name or help.{nearest(asked, [k.name for k in every])}")
     for key in found:
         print(f"{key.name}  ({key.type}; {defaults(key)})\n    {' '.join(key.help.split())}")
+
+
+def _has_all(key: Key, asked: str) -> bool:
+    """Return whether a setting's name and help have every part of ``freeze_backbone`` or ``early stopping``."""
+    text = f"{key.name} {' '.join(key.help.split())}".lower()
+    parts = re.split(r"[\s_.-]+", asked.lower())
+    return all(part in text for part in parts)
 
 
 def recipes(

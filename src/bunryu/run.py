@@ -12,6 +12,9 @@ from bunryu.errors import RunError, nearest, typed
 from bunryu.settings import RunSettings
 from bunryu.storage import read_json, read_jsonl
 
+_OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
+"""Files of which a run has one at least, and which stand for it."""
+
 
 class RunFolder:
     """The names of everything in a run folder."""
@@ -240,12 +243,13 @@ def model_file(path: Path) -> Path:
 
 
 def open_folder(path: str | Path) -> RunFolder:
-    """Return the run folder at `path` (or the one that holds the model file at `path`).
+    """Return the run folder at `path` (or the one whose final model or settings are the file at `path`).
 
     Raises:
         RunError: there is none.
     """
     path = Path(path)
+    _require_final(path)
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         siblings = [str(p) for p in folder.parent.iterdir() if is_run(p)] if folder.parent.is_dir() else []
@@ -269,7 +273,17 @@ def open_folder(path: str | Path) -> RunFolder:
 
 def is_run(folder: Path) -> bool:
     """Return whether this is a run folder."""
-    return any((folder / name).exists() for name in ("config.yaml", "model.safetensors", "ensemble.json"))
+    return any((folder / name).exists() for name in _OF_THE_WHOLE)
+
+
+def _require_final(path: Path) -> None:
+    """Refuse a checkpoint, or another file, in place of the run: what is measured is always the run's final model."""
+    if not path.is_file() or path.name in _OF_THE_WHOLE:
+        return
+    run = next((folder for folder in path.parents[:2] if is_run(folder)), None)
+    hint = f" Did you mean {typed(run)}?" if run else ""
+    takes = f" `bunryu predict {typed(path)} IMAGES` takes a model file." if path.suffix == ".safetensors" else ""
+    raise RunError(f"{path} is a file, not a run folder.{hint}{takes}")
 
 
 def _next_free(root: Path, name: str) -> Path:

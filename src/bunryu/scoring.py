@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bunryu.data.columns import Columns, read_csv
-from bunryu.errors import DataError, count, nearest, some
+from bunryu.errors import DataError, count, nearest, some, typed
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
 from bunryu.predictions import unguard
@@ -56,7 +56,7 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
     if not set(answers) & set(labels):
         raise DataError(
             f"{predictions} answers {some(sorted(set(answers)))}, {truth} has {some(sorted(set(labels)))}: not one in "
-            "common. Are those names and numbers of the same classes?"
+            f"common. Are those names and numbers of the same classes?{_as_numbers(answers, labels, truth)}"
         )
     index = {name: k for k, name in enumerate(classes)}
     true_N = np.array([index[label] for label in labels], np.int64)
@@ -73,6 +73,17 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
     if out is not None:
         write_json(out, metrics)
     return Scored(metrics, report)
+
+
+def _as_numbers(answers: list[str], labels: list[str], truth: Path) -> str:
+    """Say how to get numbers for answers, where names stand against numbers."""
+    numbers = [all(text.lstrip("-").isdigit() for text in texts) for texts in (answers, labels)]
+    if numbers != [False, True]:
+        return ""
+    return (
+        f" Numbers, where the training data gave them: bunryu predict RUN IMAGES --submission {typed(truth)} "
+        "--out submission.csv"
+    )
 
 
 def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from bunryu.config import Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
+from bunryu.config import REQUIRED, Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
 from bunryu.conflicting_settings import conflicts
 from bunryu.data.settings import (
     AugmentSettings,
@@ -245,7 +245,7 @@ def defaults(key: Key) -> str:
         if value is not None:
             found[name] = value_text(value)
     if not found:
-        return f"default {key.default}"
+        return key.default if key.default == REQUIRED else f"default {key.default}"
     rest = [] if len(found) == len(_SUITABLE) else [f"else {key.default}"]
     return ", ".join([*(f"{value} in recipe '{name}'" for name, value in found.items()), *rest])
 

@@ -142,8 +142,12 @@ def split(
     from bunryu import splitting
 
     with nothing_written():
-        splitting.split(settings, out, link=link.value)
+        table = splitting.split(settings, out, link=link.value)
     console.say(f"next: bunryu train {typed(out)}")
+    if lost := splitting.only_in_the_table(table):
+        again = [settings.data.source, *(pair for pair in pairs if pair.startswith("data."))]
+        command = " ".join(typed(part) for part in [*again, f"split.file={out / 'split.csv'}"] if part)
+        console.say(f"folders do not hold {' and '.join(lost)}; the same split with them: bunryu train {command}")
 
 
 def augment(

@@ -54,6 +54,16 @@ def split(settings: RunSettings, out: Path, *, frame: Any = None, link: Link = "
     return table
 
 
+def only_in_the_table(table: Table) -> list[str]:
+    """Return what is known of the images that folders of classes cannot say."""
+    known = {
+        "the numbers of its classes": bool(table.published.get(table.target)),
+        f"the labels {', '.join(table.attributes)}": bool(table.attributes),
+        "the groups": table.groups is not None,
+    }
+    return [name for name, is_there in known.items() if is_there]
+
+
 def _targets(table: Table) -> list[Path]:
     """Return where each row goes; of two files with one name, the second gets a number."""
     wrong = sorted({name for name in table.target_labels.tolist() if set(name) & _UNSAFE or not name.strip(". ")})

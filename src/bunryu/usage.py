@@ -16,6 +16,18 @@ _TAKING: dict[str, str | tuple[str, ...]] = {
 }
 """Commands that take KEY=VALUE, and how the keys must begin."""
 
+_ELSEWHERE = {
+    "infer": "predict",
+    "inference": "predict",
+    "test": "evaluate",
+    "val": "evaluate",
+    "validate": "evaluate",
+    "fit": "train",
+    "finetune": "train",
+    "separate": "split",
+}
+"""What commands are called elsewhere, where the spelling does not tell the right one."""
+
 
 def told_plainly(error: Exception, command: str, arguments: Sequence[str]) -> str | None:
     """Return a better message for an error of the parser; None where its own will do.
@@ -26,6 +38,9 @@ def told_plainly(error: Exception, command: str, arguments: Sequence[str]) -> st
         arguments: the whole command line.
     """
     kind, message = type(error).__name__, str(getattr(error, "message", ""))
+    if unknown := re.match(r"No such command '(\w+)'", message):
+        near = _ELSEWHERE.get(unknown[1])
+        return f"There is no command {unknown[1]!r}. Did you mean {near!r}?" if near else None
     if kind == "NoSuchOption":
         return _as_setting(str(getattr(error, "option_name", "")), command, arguments)
     option = getattr(getattr(error, "param", None), "opts", [])

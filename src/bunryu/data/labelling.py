@@ -159,6 +159,14 @@ def numbered(columns: Columns, labels: dict[str, list[str]], used: set[str]) -> 
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
+def number_column(columns: Columns, labels: Sequence[str], numbers: Mapping[str, int]) -> str | None:
+    """Return the column that holds the number of each row's class."""
+    for name, cells in columns.values.items():
+        if all(map(_is_count, cells)) and [int(cell) for cell in cells] == [numbers[label] for label in labels]:
+            return name
+    return None
+
+
 def _is_count(text: str) -> bool:
     return text.strip().isascii() and text.strip().isdigit()
 

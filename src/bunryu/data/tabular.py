@@ -16,6 +16,7 @@ from bunryu.data.labelling import (
     joint_labels,
     label_columns,
     named_or_known,
+    number_column,
     numbered,
     require_labels,
     require_own_name,
@@ -99,6 +100,9 @@ def interpret(
         named.append(f"group={group_column!r} (rows of one {group_column} stay on one side{off})")
     if splits is not None:
         named.append(f"split={split_column!r}")
+    target = next(iter(labels))
+    if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
+        named.append(f"numbers={number!r} (of the classes, for submissions)")
     return Rows(
         files=files,
         labels=labels,

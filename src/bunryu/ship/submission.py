@@ -59,10 +59,10 @@ def answers_for(images: Sequence[str], table: Columns, predictions: Predictions,
     there = [] if target is None else [cell for cell in table.values[target] if cell]
     numbers = all(cell.lstrip("-").isdigit() for cell in there)
     as_number = head.published is not None and numbers
-    if there and numbers and not as_number and not all(name.lstrip("-").isdigit() for name in head.classes):
+    expected = f"has whole numbers in {target!r}" if there else "has no column of answers" if target is None else ""
+    if expected and numbers and not as_number and not all(name.lstrip("-").isdigit() for name in head.classes):
         console.say(
-            f"{table.where} has whole numbers in {target!r}, and the model knows none for its classes: their names are "
-            "written",
+            f"{table.where} {expected}, and the model knows no numbers for its classes: their names are written",
             style="yellow",
         )
     words = [str(number) for number in head.published or []] if as_number else head.classes

@@ -61,8 +61,8 @@ class TrainSettings(Settings):
     sampler_power: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Of class_aware: 0 for classes equally often, 1 for as often as they are, 0.5 between (Mahajan et al. 2018)."""
     patience: Count | None = None
-    """Stop a stage after so many epochs without improvement, counted from where it is at its full size; never when
-    null. A stage may say its own."""
+    """Early stopping: a stage ends after so many epochs without improvement, counted from where it is at its full
+    size; never when null. A stage may say its own."""
     min_improvement: NotNegative = 0.0
     """An epoch is better only if the monitored figure improves by more than this."""
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
