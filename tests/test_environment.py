@@ -39,7 +39,9 @@ def test_the_data_and_the_place_of_runs(
         assert "classes: 2: c, d" in ended.err, (given, ended)
         assert f"data: other (as given; SM_CHANNEL_TRAIN={here / '채널/훈련'} is not used)" in ended.err
     (here / "mine.yaml").write_text("data: {source: other}\n", encoding="utf-8")
-    assert "classes: 2: c, d" in bunryu("train", "--recipe", "mine.yaml", *tiny_settings, "--dry-run").err
+    own = bunryu("train", "--recipe", "mine.yaml", *tiny_settings, "--dry-run").err
+    assert "classes: 2: c, d" in own
+    assert "settings: mine.yaml, and what it leaves out from the recipe 'scratch'" in own
     for option in ("--val-dir", "--test-dir"):  # these name no data to train on
         assert "classes: 2: a, b" in bunryu("train", option, here / "채널/훈련", *tiny_settings, "--dry-run",
                                             "data.on_leak=continue").err  # fmt: skip

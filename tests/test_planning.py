@@ -77,7 +77,8 @@ def test_everything_is_decided(photos: Path) -> None:
     assert (head.in_features, head.out_features) == (128, 3)
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
-    assert set(plan.facts) == {"model", "weights", "classes", "images", "rows", "input", "device", "recipe"}
+    assert set(plan.facts) == {"model", "weights", "classes", "images", "rows", "input", "device", "recipe", "learning"}
+    assert plan.facts["learning"].startswith("cross-entropy loss")
     assert plan.facts["weights"] == "none: from scratch"
     assert plan.facts["classes"] == "3: ant, bee, cat"
     assert plan.facts["rows"].startswith("train ")

@@ -326,6 +326,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     device: Device = "auto",
     tta: str | Sequence[str] = (),
+    checkpoint: str | None = None,
     trust_code: Trust = False,
     quiet: bool = False,
 ) -> Evaluation:
@@ -342,6 +343,7 @@ def evaluate(
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
         device: where to compute.
         tta: measure a second time with this test-time augmentation (see `bunryu.predict`), and say what it changes.
+        checkpoint: one of ``RUN/checkpoints/`` instead of the sealed model, such as best, final or stage-1-head.
         trust_code: as in `open_run`.
         quiet: print nothing.
 
@@ -360,6 +362,7 @@ def evaluate(
             overrides=overrides,
             device=device,
             tta=parse_tta(tta),
+            checkpoint=checkpoint,
         )
         console.say(repr(found), style="bold")
     return found

@@ -149,6 +149,9 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Labelled data. [the run's own validation and test rows]")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go. [RUN/evaluate-N]")] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called in the results. [test]")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="One of RUN/checkpoints/ instead of the sealed model, such as stage-1-head.")
+    ] = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
     trust_code: TrustCode = False,
@@ -175,7 +178,9 @@ def evaluate(
     trust_model(folder.path, trusted(trust_code, model_file))
     from bunryu import evaluation
 
-    found = evaluation.evaluate(folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views)
+    found = evaluation.evaluate(
+        folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views, checkpoint=checkpoint
+    )
     console.result(repr(found))
 
 

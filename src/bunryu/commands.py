@@ -209,6 +209,8 @@ def settings_and_data(
         values = {**values, "data": {**values["data"], "source": named}}
         settings = load(pairs, values=values, origin=ORIGIN, **options)
     require_there(settings.data)
+    if str(options.get("recipe")).endswith((".yaml", ".yml")):
+        console.say(f"settings: {options['recipe']}, and what it leaves out from the recipe '{settings.recipe}'")
     return settings, values
 
 

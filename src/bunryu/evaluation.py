@@ -17,7 +17,7 @@ from bunryu.data.folds import read_folds
 from bunryu.data.split_files import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
-from bunryu.errors import ConfigError, RunError, count, some, typed
+from bunryu.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import figure, headline, warnings_of
@@ -73,6 +73,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     device: Device = "auto",
     tta: Sequence[str] = (),
+    checkpoint: str | None = None,
 ) -> Evaluation:
     """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
     if data is None and (
@@ -84,14 +85,15 @@ def evaluate(
         )
     settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
     _require_empty(out)
+    file = None if checkpoint is None else _checkpoint(folder, checkpoint)
     table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
-    tasks = _tasks(folder, table, name, settings, device)
+    tasks = _tasks(folder, table, name, settings, device, file)
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
-    _note(folder, table, results, name)
+    _note(folder, table, results, name, checkpoint)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -100,11 +102,14 @@ def evaluate(
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
     told, again = "the run's own splits", f"bunryu evaluate {typed(folder.path)}"
+    again += f" --checkpoint {typed(checkpoint)}" if checkpoint else ""
     if data is not None:
         told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
         again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
-    facts = {"model": str(folder.ensemble if folder.ensemble.exists() else folder.model), "data": told} | facts
-    run = folder.path.name if data is None else f"{folder.path.name} on {Path(told).name or told}"
+    model = file or (folder.ensemble if folder.ensemble.exists() else folder.model)
+    facts = {"model": str(model), "data": told} | facts
+    run = folder.path.name + (f" {checkpoint}" if checkpoint else "")
+    run += "" if data is None else f" on {Path(told).name or told}"
     write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
     if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
@@ -113,12 +118,27 @@ def evaluate(
     return _evaluation(results, target)
 
 
-def _note(folder: RunFolder, table: Table | None, results: list[Measured], name: str | None) -> None:
+def _checkpoint(folder: RunFolder, name: str) -> Path:
+    """Return the file of one of a run's checkpoints.
+
+    Raises:
+        RunError: there is none of that name.
+    """
+    there = {path.stem: path for path in sorted(folder.best.parent.glob("*.safetensors")) if path != folder.last}
+    if name not in there:
+        found = f"Checkpoints: {some(there, 12)}." if there else "It has none."
+        raise RunError(f"--checkpoint: {folder.path} has no checkpoint {name!r}.{nearest(name, there)} {found}")
+    return there[name]
+
+
+def _note(
+    folder: RunFolder, table: Table | None, results: list[Measured], name: str | None, checkpoint: str | None
+) -> None:
     """Note where figures promise more than new images will give."""
     of_val = [result.metrics for result in results if result.name.startswith("val")]
     if table is not None:
         _note_seen(folder, table, results[0].metrics["notes"])
-    elif _learned_from_val(folder):
+    elif _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
         for metrics in of_val:
             metrics["notes"].insert(
                 0, "The model learned from these images in its last epochs, so their figures mean nothing."
@@ -136,12 +156,17 @@ Task = Callable[[Sequence[str]], Measured]
 
 
 def _tasks(
-    folder: RunFolder, table: Table | None, name: str | None, settings: RunSettings, device: Device
+    folder: RunFolder,
+    table: Table | None,
+    name: str | None,
+    settings: RunSettings,
+    device: Device,
+    file: Path | None,
 ) -> dict[str, Task]:
     """Return what measures the data given (a table), or else the run's own rows."""
     if table is None and folder.folds.exists():
         return _own_folds(folder, name, settings, device)
-    model = open_predictor(folder.path, device=device)
+    model = open_predictor(file or folder.path, device=device)
     tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
     return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
 

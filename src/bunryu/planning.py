@@ -35,6 +35,7 @@ from bunryu.requirements import balanced_told, require_measurable, require_unsca
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
 from bunryu.train.settings import Stage, stage_epochs, with_average
+from bunryu.train.showing import learning_told
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def make_plan(
         "input": f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
         "device": f"{device}, {precision} ({why})",
         "recipe": settings.recipe,
+        "learning": learning_told(settings),
     }
     if known := known_to_donor(settings.model.weights, table):
         facts["not clean"] = known

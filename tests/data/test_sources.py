@@ -147,8 +147,26 @@ def test_dummies_called_jpg(tmp_path: Path, say: list[str]) -> None:
 
 def test_a_class_with_too_few_images_to_split(tmp_path: Path, say: list[str], make_images: Any) -> None:
     make_images(tmp_path, {"cat": 5, "dog": 5, "yak": 1})
-    with pytest.raises(DataError, match=r"Class 'yak' has 1 image: too few to split into train and val"):
+    with pytest.raises(DataError, match=r"Class 'yak' has 1 image: too few to split into train and val") as error:
         plan_of(tmp_path)
+    assert "model.heads" not in str(error.value)
+
+
+def test_a_combination_too_rare_to_split_is_told_of_heads_of_their_own(tmp_path: Path, make_images: Any) -> None:
+    make_images(tmp_path / "all", {"x": 9})
+    cells = ["a,u"] * 4 + ["b,u"] * 4 + ["b,v"]
+    rows = [f"all/x/{i:03}.png,{cell}" for i, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("path,one,two\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"Class 'b\+v' has 1 image: .* With model\.heads=separate each value"):
+        plan_of(tmp_path / "t.csv", "data.label_columns=[one, two]")
+
+
+def test_empty_cells_beside_lists_of_labels_are_told_of_several_labels(tmp_path: Path, make_images: Any) -> None:
+    make_images(tmp_path / "all", {"x": 4})
+    rows = [f"all/x/{i:03}.png,{cell}" for i, cell in enumerate(["a|b", "", "a", "b"])]
+    (tmp_path / "t.csv").write_text("path,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"is empty in 1 of 4 rows.* data\.multi_label=label"):
+        plan_of(tmp_path / "t.csv")
 
 
 def test_a_leak_across_given_splits_stops_unless_told_to_go_on(

@@ -17,10 +17,12 @@ from bunryu import api, experiment
 from bunryu.errors import ConfigError
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
+from bunryu.storage import read_json
 from bunryu.train import loop
 from bunryu.train.checkpoint import Progress
 from bunryu.train.remembering import remember
 from bunryu.train.settings import Stage
+from conftest import Command, refused
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),
@@ -288,3 +290,20 @@ def test_resumed_is_never_stopped(point: str, at: int, never_stopped: Path, phot
         )
     assert not (run / "checkpoints/stage-3-other.safetensors").exists()
     assert [row.get("clean", True) for row in history(run)] == [True] * 4 + [False] * 2
+
+
+def test_a_checkpoint_is_measured_instead_of_the_model(never_stopped: Path, bunryu: Command, tmp_path: Path) -> None:
+    """The best of a stage gives the figure that its history says; the last epochs learned from validation rows."""
+    rows = history(never_stopped)
+    best = max(row["val_macro_f1"] for row in rows if row["stage"] == "head")
+    ended = bunryu("evaluate", never_stopped, "--checkpoint", "stage-1-head", "--out", tmp_path / "head")
+    assert ended.code == 0, ended.err
+    metrics = read_json(tmp_path / "head/metrics.json")["val"]
+    assert metrics["macro_f1"] == best
+    assert not any("mean nothing" in note for note in metrics["notes"])
+    assert "checkpoints/stage-1-head.safetensors" in (tmp_path / "head/report.txt").read_text(encoding="utf-8")
+    last = api.evaluate(never_stopped, checkpoint="final", out=tmp_path / "final", quiet=True).metrics["val"]
+    assert "mean nothing" in last["notes"][0]
+    told = refused(bunryu("evaluate", never_stopped, "--checkpoint", "stage-1-haed"))
+    assert "has no checkpoint 'stage-1-haed'. Did you mean 'stage-1-head'?" in told
+    assert "Checkpoints: best, final, stage-1-head, stage-2-last." in told

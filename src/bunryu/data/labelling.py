@@ -121,6 +121,7 @@ def require_labels(columns: Columns, name: str, labels: list[str]) -> None:
         raise DataError(
             f"{columns.where}: the label (column {name!r}) is empty in {len(empty)} of {len(labels)} rows, at "
             f"{columns.unit} {some(empty)}. Fill them in, or remove those rows."
+            + (f" Cells that list labels are learned by data.multi_label={name}." if "|" in "".join(labels) else "")
         )
 
 

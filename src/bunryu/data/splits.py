@@ -135,6 +135,8 @@ def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], see
     what = "group" if table.groups is not None else "image"
     into = f"{', '.join(names[:-1])} and {names[-1]}"
     mend = f"Give at least {len(names)} {what}s a class, remove the class, or give {names[-1]} yourself."
+    if table.attributes and not table.separate:
+        mend += " With model.heads=separate each value of a column is enough, not each combination."
     for labels in table.learned.values():
         _require_two_units(units, labels, what, into, mend)
     sides = divide(units, _codes(strata), shares, generator(seed, "split"))

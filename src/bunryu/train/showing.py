@@ -24,6 +24,21 @@ def loss_note(settings: RunSettings) -> str:
     return "with " + " and ".join([", ".join(used[:-1])] * bool(used[1:]) + used[-1:]) if used else "on plain pictures"
 
 
+def learning_told(settings: RunSettings) -> str:
+    """Say what is minimised, and how; a stage may have its own optimiser and schedule."""
+    loss, optim = settings.loss, settings.optim
+    weights = "given" if isinstance(loss.class_weights, dict) else loss.class_weights
+    parts = [f"{loss.name.replace('_', '-')} loss"]
+    parts += [f"class weights {weights}"] if weights else []
+    parts += [f"label smoothing {loss.label_smoothing:g}"] if loss.label_smoothing else []
+    parts += [f"group DRO over {', '.join(loss.group_dro)}"] if loss.group_dro else []
+    parts += [] if settings.mix.name == "none" else [settings.mix.name]
+    rate = f"{optim.lr:g}" + (f", of the head {optim.head_lr:g}" if optim.head_lr else "")
+    parts += [f"{optim.name} at {rate}, {settings.schedule.name}", f"weight decay {optim.weight_decay:g}"]
+    parts += [f"average (EMA) {settings.train.ema:g}"] if settings.train.ema else []
+    return "; ".join(parts)
+
+
 def header_line(note: str) -> str:
     """Return the names of the columns of `epoch_line`; its star marks the best epoch so far. See `loss_note`."""
     return (
