@@ -416,6 +416,8 @@ def test_a_checkpoint_is_not_measured_in_the_runs_name(bunryu: Command, tiny_run
         for command in (["evaluate", file], ["train", "--resume", file]):
             text = refused(bunryu(*command))
             assert f"{file} is a file, not a run folder. Did you mean {run}?" in text
+            measured = f"bunryu evaluate {run} --checkpoint best" in text
+            assert measured == (file.parent.name == "checkpoints")
             assert f"`bunryu predict {file} IMAGES`" in text
     text = refused(bunryu("evaluate", run / "report.txt"))
     assert f"Did you mean {run}?" in text

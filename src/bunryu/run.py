@@ -277,12 +277,14 @@ def is_run(folder: Path) -> bool:
 
 
 def _require_final(path: Path) -> None:
-    """Refuse a checkpoint, or another file, in place of the run: what is measured is always the run's final model."""
+    """Refuse a checkpoint, or another file, in place of the run."""
     if not path.is_file() or path.name in _OF_THE_WHOLE:
         return
     run = next((folder for folder in path.parents[:2] if is_run(folder)), None)
     hint = f" Did you mean {typed(run)}?" if run else ""
     takes = f" `bunryu predict {typed(path)} IMAGES` takes a model file." if path.suffix == ".safetensors" else ""
+    if run and path.parent.name == "checkpoints":
+        takes += f" To measure it: bunryu evaluate {typed(run)} --checkpoint {typed(path.stem)}"
     raise RunError(f"{path} is a file, not a run folder.{hint}{takes}")
 
 
