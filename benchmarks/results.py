@@ -104,6 +104,7 @@ def jobs(folder: Path) -> list[Job]:
             )
             for name in FINE_TUNED
         ),
+        Job("recipe emotion", "Emotion by the recipe as written", (*EMOTION, "train.precision=bf16"), "val"),
         Job("probe", "Ants and bees: a linear probe, for comparison", (ANTS, EFFICIENTNET, PROBE), "val"),
         Job(
             "two-stage",
