@@ -5,6 +5,7 @@ Nothing is written here, so that an error leaves no half-made run, and `--dry-ru
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bunryu.data.settings import InputSpec
 from bunryu.data.table import SPLITS, Table
 from bunryu.environment import versions
 from bunryu.errors import count
-from bunryu.heads import choose_heads
+from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.input_choice import choose_input, likely_input, middle_told
 from bunryu.models.build import Classifier, require_fit
@@ -112,14 +113,27 @@ def make_plan(
         precision=precision,
         provenance=_provenance(settings, loaded),
     )
+    megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
+    kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, {})
+    facts = _facts(plan, loaded, heads, {"input": how, "device": why})
+    if kept:
+        facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
+    return dataclasses.replace(plan, facts=facts)
+
+
+def _facts(plan: Plan, loaded: Loaded, heads: Heads, why: dict[str, str]) -> dict[str, str]:
+    """Say what was decided, for the echo and the report."""
+    settings, table, sealed, spec = plan.settings, plan.table, plan.sealed, plan.sealed.input
+    parameters = sum(p.numel() for p in plan.net.parameters())
     facts = {
-        "model": f"{told_of(architecture)}, {sum(p.numel() for p in net.parameters()):,} parameters",
+        "model": f"{told_of(sealed.architecture)}, {parameters:,} parameters",
         "weights": loaded.told(),
         **heads.facts(),
-        "images": _used(checked),
+        "images": _used(plan.checked),
         "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
-        "input": f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
-        "device": f"{device}, {precision} ({why})",
+        "input": f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {why['input']}",
+        "device": f"{plan.device}, {sealed.precision} ({why['device']})",
         "recipe": settings.recipe,
         "learning": learning_told(settings),
     }
@@ -129,11 +143,7 @@ def make_plan(
         facts["balance"] = balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
     if table.dro_groups is not None:
         facts["group DRO"] = f"training rows of each group: {dro_groups_told(table)}"
-    megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
-    kept = worth_keeping(settings.data, megapixels, _looks(settings))
-    if kept:
-        facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
-    return Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, facts)
+    return facts
 
 
 def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
