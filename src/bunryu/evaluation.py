@@ -101,21 +101,26 @@ def evaluate(
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
-    told, again = "the run's own splits", f"bunryu evaluate {typed(folder.path)}"
-    again += f" --checkpoint {typed(checkpoint)}" if checkpoint else ""
-    if data is not None:
-        told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
-        again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
-    model = file or (folder.ensemble if folder.ensemble.exists() else folder.model)
-    facts = {"model": str(model), "data": told} | facts
-    run = folder.path.name + (f" {checkpoint}" if checkpoint else "")
-    run += "" if data is None else f" on {Path(told).name or told}"
-    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", facts, [], again)
+    run, of_data, again = _named(folder, data, file)
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again)
     if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
     console.say(f"results: {target} (report.txt, metrics.json, plots/)")
     return _evaluation(results, target)
+
+
+def _named(folder: RunFolder, data: Any, file: Path | None) -> tuple[str, dict[str, str], str]:
+    """Return what is measured in few words, the facts of that, and the command that measures it again."""
+    told, run, again = "the run's own splits", folder.path.name, f"bunryu evaluate {typed(folder.path)}"
+    if file is not None:
+        run, again = f"{run} {file.stem}", f"{again} --checkpoint {typed(file.stem)}"
+    if data is not None:
+        told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+        run = f"{run} on {Path(told).name or told}"
+        again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
+    model = file or (folder.ensemble if folder.ensemble.exists() else folder.model)
+    return run, {"model": str(model), "data": told}, again
 
 
 def _checkpoint(folder: RunFolder, name: str) -> Path:
