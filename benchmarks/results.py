@@ -293,7 +293,7 @@ def write_page(found: list[dict], folder: Path) -> None:
         "Written by `make bench` (`benchmarks/results.py`); every figure is measured by the command beside it.",
         f"Machine: {environment['processor']}, {os.cpu_count()} cores, no GPU; Python {platform.python_version()}, "
         f"torch {environment['versions']['torch']}, timm {environment['versions']['timm']}. "
-        "Times are of the whole process, import of torch included.",
+        "Times are of the whole process, import of torch included (of runs kept from earlier: from their setup on).",
         "",
     ]
     told: set[str] = set()
