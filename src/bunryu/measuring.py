@@ -66,14 +66,19 @@ def predict_rows(
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
     paths, true = [str(table.paths[row]) for row in kept], table.target_labels[kept]
-    more = {} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()}
-    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups_of(table, kept), more=more)
+    groups, more = groups_of(table, kept), dro_column(table, kept)
+    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups, more=more)
     return Predicted(kept, predictions, skipped)
 
 
 def groups_of(table: Table, rows: NDArray[np.int64]) -> list[str] | None:
     """Return the group of each row; a row without one is a group of its own. None without groups."""
     return None if table.groups is None else [str(table.groups[row]) or f"\0{row}" for row in rows]
+
+
+def dro_column(table: Table, rows: NDArray[np.int64]) -> dict[str, list[str]]:
+    """Return the column of predictions that tells the groups of `loss.group_dro`; none where there are none."""
+    return {} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[rows].tolist()}
 
 
 def picture_of(table: Table, rows: NDArray[np.int64], sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:

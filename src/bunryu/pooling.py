@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.data.table import DRO_GROUP, Table
+from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor
 from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
 from bunryu.evaluate.settings import EvaluateSettings
-from bunryu.measuring import Predicted, groups_of, picture_of, predict_rows
+from bunryu.measuring import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
 from bunryu.run import RunFolder
@@ -48,10 +48,7 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
         ],
         groups=groups_of(table, kept),
         attributes=first.attributes,
-        more={
-            "fold": (fold_N[kept] + 1).tolist(),
-            **({} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[kept].tolist()}),
-        },
+        more={"fold": (fold_N[kept] + 1).tolist(), **dro_column(table, kept)},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
     return Predicted(kept, predictions, skipped)
