@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bunryu.config import Key, keys
 from bunryu.settings import RunSettings
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 
 PAGE = Path(__file__).with_name("settings.md")
 

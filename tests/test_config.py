@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from bunryu.config import Layer, Settings, build, dump_yaml, keys, load_yaml, parse_overrides, type_text
 from bunryu.errors import ConfigError, typed
 from bunryu.settings import RunSettings, evaluation_settings, load_settings, recipe_names
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 
 
 def told(*pairs: str, **options: Any) -> str:

@@ -30,8 +30,7 @@ from bunryu.settings import require_whole
 from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.settings import Stage
-from bunryu.train.stage_settings import size_at
+from bunryu.train.stage_settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
 
 _SPARE = 0.92

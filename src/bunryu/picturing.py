@@ -18,7 +18,7 @@ from bunryu.train.feeding import at_epoch, pictures
 from bunryu.train.mixing import mix
 from bunryu.train.parallel import part
 from bunryu.train.sampling import epoch_counts, epoch_rows
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 from bunryu.train.stages import in_batches
 from bunryu.train.targets import targets_of
 

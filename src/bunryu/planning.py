@@ -35,8 +35,9 @@ from bunryu.preparing import decode_spec, find_data, known_to_donor, read_data, 
 from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.settings import RunSettings
 from bunryu.train.device import choose_precision
-from bunryu.train.settings import Stage, stage_epochs, with_average
+from bunryu.train.settings import stage_epochs, with_average
 from bunryu.train.showing import learning_told
+from bunryu.train.stage_settings import Stage
 
 
 @dataclass(frozen=True)

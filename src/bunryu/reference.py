@@ -24,7 +24,7 @@ def settings(
     from bunryu.config import keys
     from bunryu.errors import nearest
     from bunryu.settings import RunSettings, defaults
-    from bunryu.train.settings import Stage
+    from bunryu.train.stage_settings import Stage
 
     every = [*keys(RunSettings), *keys(Stage, "train.stages[].")]
     asked = " ".join(words or [])

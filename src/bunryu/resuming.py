@@ -28,7 +28,7 @@ from bunryu.stopping import resumable
 from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 from bunryu.train.stages import stages_told
 from bunryu.trusting import Trust, trust_run
 

@@ -22,7 +22,8 @@ from bunryu.data.settings import (
 from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
 from bunryu.models.settings import SCRATCH, ModelSettings
-from bunryu.train.settings import LossSettings, MixSettings, OptimSettings, ScheduleSettings, TrainSettings
+from bunryu.train.settings import LossSettings, MixSettings, TrainSettings
+from bunryu.train.stage_settings import OptimSettings, ScheduleSettings
 
 
 class RunSettings(Settings):

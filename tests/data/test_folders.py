@@ -16,7 +16,7 @@ from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.table import class_names
 from bunryu.errors import DataError
-from bunryu.ship.predict import gather
+from bunryu.ship.gathering import gather
 
 
 def test_one_tree_of_class_folders(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bunryu.settings import load_settings
 from bunryu.train import feeding
 from bunryu.train.feeding import choose_feed, pictures
 from bunryu.train.sampling import balanced
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 from conftest import TINY, Command, refused
 
 OPS = "augment.ops=[random_resized_crop, hflip, {rotate: {degrees: 20}}, gaussian_noise]"

@@ -148,7 +148,8 @@ def test_the_mean_has_one_memory_format() -> None:
     from types import SimpleNamespace
 
     from bunryu.train.checkpoint import Progress
-    from bunryu.train.settings import Stage, with_average
+    from bunryu.train.settings import with_average
+    from bunryu.train.stage_settings import Stage
 
     settings = load_settings(["train.swa=0.5", "train.epochs=4", "train.ema=null"])
     net = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)

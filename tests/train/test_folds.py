@@ -26,7 +26,7 @@ from bunryu.predictions import read_predictions
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
 from bunryu.storage import read_json
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.batch_size=8", "train.threads=1"),

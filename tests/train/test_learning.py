@@ -25,7 +25,8 @@ from bunryu.train import device, loop
 from bunryu.train.feeding import Pictures
 from bunryu.train.losses import Loss, class_weights
 from bunryu.train.optim import create_optimizer
-from bunryu.train.settings import LossSettings, OptimSettings, Stage
+from bunryu.train.settings import LossSettings
+from bunryu.train.stage_settings import OptimSettings, Stage
 from bunryu.train.stages import epoch_batches, freeze, training_mode
 
 FP32 = ("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32")

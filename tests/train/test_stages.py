@@ -21,7 +21,7 @@ from bunryu.storage import read_json
 from bunryu.train import loop
 from bunryu.train.checkpoint import Progress
 from bunryu.train.remembering import remember
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 from conftest import Command, refused
 
 SMALL = (

@@ -19,8 +19,8 @@ from bunryu.train.feeding import Feed
 from bunryu.train.optim import lr_factor
 from bunryu.train.parallel import same_as_first
 from bunryu.train.sampling import epoch_rows
-from bunryu.train.settings import Stage, averaged_epochs
-from bunryu.train.stage_settings import AverageStage, with_given
+from bunryu.train.settings import averaged_epochs
+from bunryu.train.stage_settings import AverageStage, Stage, with_given
 from bunryu.train.stages import in_batches, training_mode
 from bunryu.train.state import Job, State
 

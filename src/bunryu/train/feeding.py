@@ -33,8 +33,7 @@ from bunryu.settings import RunSettings
 from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
 from bunryu.train.prefetch import prefetched
-from bunryu.train.settings import Stage
-from bunryu.train.stage_settings import size_at
+from bunryu.train.stage_settings import Stage, size_at
 
 Rows = NDArray[np.int64]
 Batches = list[Rows]

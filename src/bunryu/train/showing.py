@@ -8,7 +8,7 @@ from bunryu.console import duration
 from bunryu.data.settings import NO_AUGMENT
 from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 
 
 def loss_note(settings: RunSettings) -> str:

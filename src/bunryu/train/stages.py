@@ -16,8 +16,7 @@ from bunryu.randomness import generator
 from bunryu.settings import RunSettings
 from bunryu.train.heads import HeadLosses
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.settings import Stage
-from bunryu.train.stage_settings import AverageStage
+from bunryu.train.stage_settings import AverageStage, Stage
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 

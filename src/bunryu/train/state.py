@@ -21,7 +21,7 @@ from bunryu.train.board import Board
 from bunryu.train.checkpoint import Progress
 from bunryu.train.heads import HeadLosses
 from bunryu.train.robust import GroupDRO
-from bunryu.train.settings import Stage
+from bunryu.train.stage_settings import Stage
 from bunryu.train.targets import Targets
 
 
