@@ -129,7 +129,8 @@ def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Run a command in this process, as the console script does."""
 
     def run(*arguments: object) -> Ended:
-        from bunryu import cli, console
+        from bunryu import cli
+        from bunryu.core import console
 
         monkeypatch.setattr(sys, "argv", ["bunryu", *map(str, arguments)])
         capsys.readouterr()

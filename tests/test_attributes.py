@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bunryu
-from bunryu.errors import ConfigError, DataError
+from bunryu.core.errors import ConfigError, DataError
 from bunryu.evaluate import results
 from bunryu.models.record import read_sealed
 from conftest import TINY, refused
@@ -157,7 +157,7 @@ def test_mixing_sampling_and_logit_adjustment_know_the_heads(
 
 def test_folds_and_views_know_the_heads(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bunryu import folding
-    from bunryu.errors import Interrupted
+    from bunryu.core.errors import Interrupted
 
     monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     stages = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from bunryu import cli
-from bunryu.errors import nearest
-from bunryu.predictions import unguard
+from bunryu.core.csv_text import unguard
+from bunryu.core.errors import nearest
 from conftest import Command, refused, table
 
 

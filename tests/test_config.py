@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from bunryu.config import Layer, Settings, build, dump_yaml, keys, load_yaml, parse_overrides, type_text
-from bunryu.errors import ConfigError, typed
+from bunryu.core.errors import ConfigError, typed
 from bunryu.settings import RunSettings, evaluation_settings, load_settings, recipe_names
 from bunryu.train.stage_settings import Stage
 

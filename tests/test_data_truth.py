@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.split_files import read_digests
-from bunryu.errors import ConfigError, DataError
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import load_settings
 from conftest import TINY, Command, Tiny

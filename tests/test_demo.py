@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bunryu import demo
+from bunryu.core.errors import DataError
+from bunryu.core.storage import read_json
 from bunryu.demo import run_demo
-from bunryu.errors import DataError
 from bunryu.run import RunFolder
-from bunryu.storage import read_json
 
 
 def test_the_demo_reaches_what_is_promised(tmp_path, capsys):

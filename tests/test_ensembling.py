@@ -15,10 +15,10 @@ from scipy.optimize import minimize_scalar
 
 import bunryu as product
 from bunryu import experiment
+from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.data.settings import InputSpec
 from bunryu.data.tta import parse_tta, views
 from bunryu.ensembling import Ensemble, combined, open_predictor, with_tta
-from bunryu.errors import ConfigError, DataError, RunError
 from bunryu.evaluate import results as written
 from bunryu.evaluate.weighing import fit_weights, log_loss
 from bunryu.inference import Model

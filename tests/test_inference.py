@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 from bunryu import inference
+from bunryu.core.errors import DeviceError, ImageError, RunError
 from bunryu.data.given import as_sources
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import DeviceError, ImageError, RunError
 from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bunryu.kept import cache_folder, kept, key_of_facts
+from bunryu.core.cache import cache_folder, kept, key_of_facts
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(3, 4)
 

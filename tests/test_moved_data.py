@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bunryu
-from bunryu.errors import BunryuError, DataError
+from bunryu.core.errors import BunryuError, DataError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import bunryu
-from bunryu.errors import ConfigError, DataError, LabelError
+from bunryu.core.errors import ConfigError, DataError, LabelError
 from bunryu.evaluate import results
 from bunryu.evaluate.multi_label import best_thresholds
 from bunryu.inference import Model

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bunryu.config import build, dump_yaml, load_yaml, value_text
+from bunryu.core.errors import ConfigError
 from bunryu.data.settings import NO_AUGMENT, AugmentSettings
-from bunryu.errors import ConfigError
 from bunryu.operations import OPERATIONS
 from bunryu.settings import RunSettings, load_settings
 

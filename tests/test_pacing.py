@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from bunryu import api, pacing
-from bunryu.errors import ConfigError, ModelError
+from bunryu.core.errors import ConfigError, ModelError
+from bunryu.core.storage import read_jsonl
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
 from bunryu.planning import Plan, absolute, make_plan
 from bunryu.settings import RunSettings, load_settings
-from bunryu.storage import read_jsonl
 from bunryu.train import device
 from bunryu.train.stage_settings import size_at
 

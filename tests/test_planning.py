@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bunryu import console, experiment
+from bunryu import experiment
 from bunryu.config import build as build_settings
 from bunryu.config import load_yaml
+from bunryu.core import console
+from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.statistics import mean_and_std
 from bunryu.data.table import Table, texts
-from bunryu.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
 from bunryu.models.record import Architecture, Sealed

@@ -22,10 +22,11 @@ import pytest
 from PIL import Image
 
 import bunryu as package
-from bunryu import cli, experiment, storage
-from bunryu.cells import width
+from bunryu import cli, experiment
+from bunryu.core import storage
+from bunryu.core.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
+from bunryu.core.text_width import width
 from bunryu.data.given import as_sources
-from bunryu.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
 from bunryu.predictions import Predictions
 from bunryu.ship import predict as ship
 from conftest import Command, refused, table

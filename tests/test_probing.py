@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from bunryu import probing
+from bunryu.core.storage import read_json
 from bunryu.data.splits import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.probed import Probed, Tried, advice, recipe, table_lines
-from bunryu.storage import read_json
 from conftest import Command, Tiny, refused, table
 
 SMALL = ("train.device=cpu", "train.threads=1", "train.precision=fp32", "evaluate.bootstrap=20", "split.val=0.25")

@@ -39,7 +39,7 @@ def test_freed_memory_is_kept_and_that_can_be_switched_off(monkeypatch: pytest.M
 
 def test_a_command_collects_garbage_seldom() -> None:
     told = subprocess.run(
-        [sys.executable, "-c", "import gc; from bunryu.process import collect_seldom; collect_seldom(); "
+        [sys.executable, "-c", "import gc; from bunryu.core.process import collect_seldom; collect_seldom(); "
          "print(gc.get_threshold()[0], gc.isenabled())"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bunryu.randomness import generator, key_of, uniforms
+from bunryu.core.randomness import generator, key_of, uniforms
 
 quick = settings(max_examples=40, deadline=None)
 ROWS = np.arange(3000)
@@ -58,7 +58,7 @@ def test_uniforms_are_splitmix64() -> None:
 
 def test_another_process_draws_the_same() -> None:
     code = (
-        "import numpy as np; from bunryu.randomness import *\n"
+        "import numpy as np; from bunryu.core.randomness import *\n"
         "permuted, drawn = generator(5, 'x').permutation(9), uniforms(5, 'x', 1, np.arange(2), 2)\n"
         "print(key_of(5, 'x', 2), permuted.tolist(), drawn.tolist())"
     )

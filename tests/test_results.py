@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_s
 
 import bunryu
 from bunryu.config import build, load_yaml
+from bunryu.core.csv_text import guard, unguard
 from bunryu.data.decode import load
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.evaluate import results as written
@@ -24,7 +25,6 @@ from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
-from bunryu.predictions import guard, unguard
 from bunryu.run import create_run
 from bunryu.settings import RunSettings
 

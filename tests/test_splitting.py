@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bunryu as package
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from conftest import Command, refused
 
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import console, evaluation, experiment, folding, splitting, uniting
+from bunryu import evaluation, experiment, folding, splitting, uniting
 from bunryu.augmenting import augment
 from bunryu.config import keys
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources
 from bunryu.data.sources import require_there
 from bunryu.data.tta import parse_tta
 from bunryu.ensembling import Device, Ensemble, open_predictor
-from bunryu.errors import ConfigError, ImageError, nearest
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
 from bunryu.inference import BATCH, Model, Predictor

@@ -20,7 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some
+from bunryu.core.randomness import coming, comings, key_of, plain
+from bunryu.core.storage import absolute as absolute_path
 from bunryu.data.checks import Skipped
 from bunryu.data.decode import Pixels, decode, fit
 from bunryu.data.loading import cores
@@ -30,13 +33,10 @@ from bunryu.data.sources import require_there
 from bunryu.data.split_files import write_split
 from bunryu.data.table import Table, texts
 from bunryu.data.transforms import apply, draw
-from bunryu.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some
 from bunryu.planning import absolute
 from bunryu.preparing import check_data, decode_spec, find_data, require_exclusive
-from bunryu.randomness import coming, comings, key_of, plain
 from bunryu.recording import write_skipped
 from bunryu.settings import RunSettings, augment_settings
-from bunryu.storage import absolute as absolute_path
 from bunryu.train.sampling import Rows, balanced
 
 if TYPE_CHECKING:

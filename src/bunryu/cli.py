@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bunryu import __version__, console, ranks
+from bunryu import __version__
 from bunryu.commands import (
     ORIGIN,
     Commands,
@@ -31,8 +31,9 @@ from bunryu.commands import (
     settings_and_data,
     trusted,
 )
-from bunryu.errors import BunryuError, ConfigError, Interrupted
-from bunryu.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
+from bunryu.core import console, distributed
+from bunryu.core.errors import BunryuError, ConfigError, Interrupted
+from bunryu.core.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 from bunryu.reference import recipes, settings
 from bunryu.side_commands import augment, bench, ensemble, probe, score, split
 
@@ -274,10 +275,10 @@ def options(
     _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """From a folder or a table of images to a classifier you can trust, explain and ship."""
-    if ranks.asked() > 1 and ctx.invoked_subcommand != "train":
+    if distributed.asked() > 1 and ctx.invoked_subcommand != "train":
         raise ConfigError(
-            f"{ranks.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work among "
-            f"several. Start it once: bunryu {ctx.invoked_subcommand} ..."
+            f"{distributed.asked()} processes were started (by torchrun?), and only `bunryu train` shares its work "
+            f"among several. Start it once: bunryu {ctx.invoked_subcommand} ..."
         )
 
 
@@ -286,7 +287,7 @@ def entry() -> None:
     try:
         main()
     except SystemExit as ended:
-        if ranks.world() == 1 and isinstance(ended.code, int | None):
+        if distributed.world() == 1 and isinstance(ended.code, int | None):
             end_at_once(ended.code or 0)
         raise
 
@@ -300,11 +301,11 @@ def main() -> None:
     try:
         app()
     except Interrupted as stop:
-        ranks.let_first_speak()
+        distributed.let_first_speak()
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except BunryuError as error:
-        ranks.let_first_speak()
+        distributed.let_first_speak()
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

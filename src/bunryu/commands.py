@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu import console, ranks
-from bunryu.errors import ConfigError, Interrupted, some
+from bunryu.core import console, distributed
+from bunryu.core.errors import ConfigError, Interrupted, some
 from bunryu.usage import told_plainly
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def given_or(given: str | None, variable: str, noun: str, *, there: bool = True)
             f"{variable}={named}: there is no such file or folder. Set it to the {noun}, or name them as an argument, "
             "which wins over the variable."
         )
-    if ranks.first():
+    if distributed.first():
         told = (
             f"{given} (as given; {variable}={named} is not used)" if given is not None else f"{named} (from {variable})"
         )

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bunryu.errors import ConfigError, nearest
+from bunryu.core.errors import ConfigError, nearest
 
 
 class Settings(BaseModel):

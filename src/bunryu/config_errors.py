@@ -11,7 +11,7 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel
 
 from bunryu.config import Layer, keys, type_text
-from bunryu.errors import nearest, some
+from bunryu.core.errors import nearest, some
 
 Location = tuple[str, ...]
 _LIMITS = {

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bunryu import console, experiment
-from bunryu.errors import DataError, typed
+from bunryu import experiment
+from bunryu.core import console
+from bunryu.core.errors import DataError, typed
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.decode import Source
 from bunryu.data.loading import load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.tta import View, views
-from bunryu.errors import ConfigError, ModelError, some
 from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
 from bunryu.members import Mean, read_ensemble
 from bunryu.models.build import require_fit

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
+from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks import check_images
 from bunryu.data.folds import read_folds
 from bunryu.data.split_files import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
-from bunryu.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import figure, headline, warnings_of
@@ -32,7 +33,6 @@ from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings, evaluation_settings
 from bunryu.ship import predict as ship
-from bunryu.storage import read_json, write_atomic
 from bunryu.train.showing import loss_note
 
 if TYPE_CHECKING:

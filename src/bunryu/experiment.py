@@ -12,10 +12,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from bunryu import console, ranks
+from bunryu.core import console, distributed
+from bunryu.core.errors import ConfigError, Interrupted, count, typed
 from bunryu.data.pixels import PixelCache, pixel_cache
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, Interrupted, count, typed
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
@@ -75,10 +75,10 @@ def train(
         began: when that time began, by `time.monotonic`; now when None.
 
     Raises:
-        BunryuError: with one message; see `bunryu.errors`.
+        BunryuError: with one message; see `bunryu.core.errors`.
     """
-    with ranks.together():
-        if not ranks.first():
+    with distributed.together():
+        if not distributed.first():
             return follow()
         plan = _planned(settings, frame, minutes, began)
         folder = create_run(settings.label, out, root)
@@ -103,7 +103,7 @@ def dry_run(
     Raises:
         BunryuError: whatever would not allow the run.
     """
-    if not ranks.first():
+    if not distributed.first():
         return
     try_first_batch(_planned(settings, frame, minutes, began))
 
@@ -128,8 +128,8 @@ def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: fl
     settings = ready(settings)
     plan = make_plan(settings, frame)
     require_shareable(settings)
-    if ranks.world() > 1:
-        shared = f"{ranks.world()}, each with its part of every batch of {settings.train.batch_size}"
+    if distributed.world() > 1:
+        shared = f"{distributed.world()}, each with its part of every batch of {settings.train.batch_size}"
         plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
     if minutes is not None:
         plan = paced(plan, minutes, began)
@@ -142,7 +142,7 @@ def require_shareable(settings: RunSettings) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    if ranks.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
+    if distributed.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
         which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
         raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
 
@@ -152,7 +152,7 @@ def ready(settings: RunSettings) -> RunSettings:
     require_tensorboard(settings.train)
     settings = absolute(settings)
     set_threads(settings.train)
-    ranks.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
+    distributed.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
     return settings
 
 
@@ -185,7 +185,7 @@ class Told:
 
 def follow() -> RunFolder:
     """Be one of the other processes of a training: learn what was decided, and train along."""
-    told = ranks.from_first(cast(Told | None, None))
+    told = distributed.from_first(cast(Told | None, None))
     torch.set_num_threads(told.threads)
     if told.code is not None:
         allow_source(told.code)
@@ -209,7 +209,7 @@ def run_to_end(
     own = model.sealed.architecture.own
     code = None if own is None else source_of(own)
     threads = torch.get_num_threads()
-    ranks.from_first(Told(folder, settings, table, model.sealed, model.device, threads, checkpoint, code))
+    distributed.from_first(Told(folder, settings, table, model.sealed, model.device, threads, checkpoint, code))
     cache = pixel_cache(table, settings.data)
     progress = learn(folder, settings, table, model, cache, checkpoint)
     try:
@@ -297,7 +297,7 @@ def finish(
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
     """Show a finished run's headlines and folder with `show`, and say what to type next."""
-    if not ranks.first():
+    if not distributed.first():
         return
     for name, metrics in folder.read_metrics().items():
         show(f"{name}: {headline(metrics)}")

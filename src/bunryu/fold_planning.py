@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import ranks
+from bunryu.core import distributed
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import absolute
 from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.settings import FoldSettings
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError
 from bunryu.experiment import ready, said
 from bunryu.heads import choose_heads
 from bunryu.models.start import choose_architecture, network
@@ -26,7 +27,6 @@ from bunryu.preparing import find_data, read_data
 from bunryu.requirements import require_measurable
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
-from bunryu.storage import absolute
 from bunryu.train.stage_settings import AverageStage
 
 _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
@@ -34,10 +34,10 @@ _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of
 
 def require_one_process() -> None:
     """Refuse several processes, which would all do the same."""
-    if ranks.asked() > 1:
+    if distributed.asked() > 1:
         raise ConfigError(
-            f"{ranks.asked()} processes were started (by torchrun?), and several folds train one after the other in "
-            "one process. Start it once; or give each fold its own run: split.file=RUN/fold-1/split.csv"
+            f"{distributed.asked()} processes were started (by torchrun?), and several folds train one after the "
+            "other in one process. Start it once; or give each fold its own run: split.file=RUN/fold-1/split.csv"
         )
 
 

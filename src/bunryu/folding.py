@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import Interrupted, RunError, count, typed
+from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks import Checked, find_copies
 from bunryu.data.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
 from bunryu.ensembling import open_predictor
-from bunryu.errors import Interrupted, RunError, count, typed
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
 from bunryu.experiment import carry_out, next_steps, try_first_batch
@@ -34,7 +35,6 @@ from bunryu.resuming import resume, say_other_versions, unchanged_data, with_cod
 from bunryu.run import RunFolder, new_folder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.stopping import resumable
-from bunryu.storage import read_json, write_atomic
 from bunryu.trusting import Trust, trust_run
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from itertools import product
 
+from bunryu.core.errors import ConfigError, count, some
 from bunryu.data.table import Table, class_names, joined
-from bunryu.errors import ConfigError, count, some
 from bunryu.models.record import Attribute, Head
 
 MOST = 1000

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import DeviceError, ImageError, RunError, some
 from bunryu.data.decode import Source
 from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import InputSpec
-from bunryu.errors import DeviceError, ImageError, RunError, some
 from bunryu.label_predictions import answers_of
 from bunryu.models.build import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed

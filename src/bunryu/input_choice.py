@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from bunryu.core.errors import ConfigError
 from bunryu.data.checks import Checked
 from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Expected, expected_input
 from bunryu.models.record import Architecture, Sealed
 from bunryu.models.settings import without_library

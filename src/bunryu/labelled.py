@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
+from bunryu.core.storage import read_json
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.multi_label import JOIN
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.split_files import read_run_rows
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
 from bunryu.inference import Predictor
 from bunryu.models.record import Sealed
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
-from bunryu.storage import read_json
 
 
 def labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from bunryu.config import Settings
-from bunryu.errors import RunError
+from bunryu.core.errors import RunError
+from bunryu.core.storage import read_json, write_json
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.run import RunFolder, model_file
-from bunryu.storage import read_json, write_json
 
 SCHEMA = 1
 Mean = Literal["probabilities", "logits"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bunryu.config import Settings, as_it_looks, parse_size
-from bunryu.errors import nearest, some
+from bunryu.core.errors import nearest, some
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Factor = Annotated[float, Field(ge=0.0, lt=1.0)]

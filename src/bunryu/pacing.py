@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from bunryu import console
 from bunryu.config import Size
-from bunryu.errors import ConfigError, ModelError, count
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bunryu import ranks
+from bunryu.core import distributed
+from bunryu.core.randomness import plain
 from bunryu.data.multi_label import JOIN
 from bunryu.data.settings import NO_AUGMENT
 from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.plots import plot_examples
 from bunryu.inference import Model
 from bunryu.planning import Plan, whole_stages
-from bunryu.randomness import plain
 from bunryu.run import RunFolder
 from bunryu.train.feeding import at_epoch, pictures
 from bunryu.train.mixing import mix
@@ -57,7 +57,7 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     target_B = torch.from_numpy(target[ids]).to(x_BHWC.device)
     if stage.views is None and settings.mix.name != "none" and epoch < (settings.mix.end_epoch or epoch + 1):
         counts_K = torch.tensor(epoch_counts(targets.counts(rows), settings.data.balance_to), dtype=torch.float32)
-        process = (ranks.rank(),) if ranks.world() > 1 else ()
+        process = (distributed.rank(),) if distributed.world() > 1 else ()
         counts_K = counts_K.to(x_BHWC.device)
         held = None if held_JL is None else held_JL.to(x_BHWC.device)
         x_BHWC, target_B = mix(x_BHWC, target_B, counts_K, settings.mix, seed, epoch, 0, *process, held_KL=held)

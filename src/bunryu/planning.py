@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bunryu import storage
+from bunryu.core import storage
+from bunryu.core.environment import versions
+from bunryu.core.errors import count
 from bunryu.data.checks import Checked
 from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.pipelines import described, require_working
 from bunryu.data.pixels import worth_keeping
 from bunryu.data.settings import InputSpec
 from bunryu.data.table import SPLITS, Table
-from bunryu.environment import versions
-from bunryu.errors import count
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.input_choice import choose_input, likely_input, middle_told

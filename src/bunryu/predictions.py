@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import DataError, some
+from bunryu.core.csv_text import BYTE_ORDER_MARK, guard, unguard
+from bunryu.core.errors import DataError, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 """How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
-BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,3 @@ class _Passing:
 
     def write(self, line: str) -> str:
         return line
-
-
-def guard(cell: Any) -> Any:
-    """Return `cell` so that a spreadsheet does not run it: text starting with = + - @ gets a quote in front."""
-    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + cell
-    return cell
-
-
-def unguard(cell: str) -> str:
-    """Take back what `guard` put in front."""
-    return cell[1:] if len(cell) > 1 and cell[0] == "'" and cell[1] in "=+-@\t\r" else cell

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, count, some, typed
 from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
 from bunryu.data.classes import check_classes
 from bunryu.data.dro_groups import with_dro_groups
@@ -17,7 +18,6 @@ from bunryu.data.sources import read_source
 from bunryu.data.split_files import read_digests, read_split
 from bunryu.data.splits import assign, few_groups
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, count, some, typed
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bunryu.cells import pad, width
 from bunryu.config import dump_yaml, value_text
-from bunryu.errors import count, some
+from bunryu.core.errors import count, some
+from bunryu.core.storage import write_atomic, write_json
+from bunryu.core.text_width import pad, width
 from bunryu.evaluate.comparing import Difference
 from bunryu.evaluate.report import attributes_told, figure
 from bunryu.planning import Plan
 from bunryu.predictions import Predictions
-from bunryu.storage import write_atomic, write_json
 from bunryu.train.settings import LossSettings
 
 FOLDS = 5

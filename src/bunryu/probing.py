@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import write_atomic
 from bunryu.data.decode import load
 from bunryu.data.splits import folds
-from bunryu.errors import ConfigError
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.deciding import adjusted_out_of_fold, prior
@@ -32,7 +33,6 @@ from bunryu.preparing import require_exclusive
 from bunryu.probed import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
 from bunryu.run import new_folder
 from bunryu.settings import RunSettings, load_settings
-from bunryu.storage import write_atomic
 from bunryu.train.feeding import plain_features
 from bunryu.train.heads import HeadLosses
 from bunryu.train.probe import out_of_fold

@@ -8,18 +8,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu import console
 from bunryu.config import dump_yaml
+from bunryu.core import console
+from bunryu.core.csv_text import guard
+from bunryu.core.environment import write_environment
+from bunryu.core.storage import write_atomic
 from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.split_files import write_split
-from bunryu.environment import write_environment
 from bunryu.models.trust import source_of
 from bunryu.planning import Plan
-from bunryu.predictions import guard
 from bunryu.run import RunFolder
 from bunryu.settings import RunSettings
-from bunryu.storage import write_atomic
 
 
 def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:

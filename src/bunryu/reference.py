@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bunryu import console
-from bunryu.errors import ConfigError, typed
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, typed
 
 if TYPE_CHECKING:
     from bunryu.config import Key
@@ -22,7 +22,7 @@ def settings(
 ) -> None:
     """Explain every setting of a run: key, type, default, meaning."""
     from bunryu.config import keys
-    from bunryu.errors import nearest
+    from bunryu.core.errors import nearest
     from bunryu.settings import RunSettings, defaults
     from bunryu.train.stage_settings import Stage
 

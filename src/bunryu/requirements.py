@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bunryu.core.errors import ConfigError, count, some
 from bunryu.data.dro_groups import require_dro_groups
 from bunryu.data.multi_label import held_labels
 from bunryu.data.table import Table
-from bunryu.errors import ConfigError, count, some
 from bunryu.evaluate.metrics import positive_class
 from bunryu.heads import Heads
 from bunryu.models.record import Precision

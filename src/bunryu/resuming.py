@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bunryu import console, ranks
+from bunryu.core import console, distributed
+from bunryu.core.environment import versions
+from bunryu.core.errors import DeviceError, RunError, count, some, typed
+from bunryu.core.storage import read_json, remove_leftovers, write_atomic
 from bunryu.data.checks import Checked, check_images
 from bunryu.data.sources import read_source
 from bunryu.data.split_files import read_run_rows
 from bunryu.data.table import Table, Texts, texts
-from bunryu.environment import versions
-from bunryu.errors import DeviceError, RunError, count, some, typed
 from bunryu.experiment import follow, require_shareable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
@@ -25,7 +26,6 @@ from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder
 from bunryu.settings import RunSettings
 from bunryu.stopping import resumable
-from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stage_settings import Stage
@@ -46,8 +46,8 @@ def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Ru
     Raises:
         RunError: no run, in use, nothing to resume, or data that changed since.
     """
-    with ranks.together():
-        return _resume(run, more_epochs, trust) if ranks.first() else follow()
+    with distributed.together():
+        return _resume(run, more_epochs, trust) if distributed.first() else follow()
 
 
 def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
@@ -61,7 +61,7 @@ def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
         environment = read_json(folder.environment)
         torch.set_num_threads(int(environment["threads"]))
         device = _same_device(settings, environment["device"])
-        ranks.require_devices(device.type)
+        distributed.require_devices(device.type)
         _say_other_processes(int(environment.get("processes", 1)))
         if folder.metrics.exists() and not more_epochs:
             raise RunError(
@@ -167,8 +167,8 @@ def say_other_versions(before: dict[str, str]) -> None:
 
 def _say_other_processes(before: int) -> None:
     """Say where other processes share the batches than the run began with: sums then round differently."""
-    if before != ranks.world():
-        told = f"{count(before, 'process', 'processes')} then, {ranks.world()} now"
+    if before != distributed.world():
+        told = f"{count(before, 'process', 'processes')} then, {distributed.world()} now"
         console.say(f"{told}: the same rows in every batch, but the last bits may differ", style="yellow")
 
 

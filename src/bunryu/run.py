@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.config import build, load_yaml
-from bunryu.errors import RunError, nearest, typed
+from bunryu.core.errors import RunError, nearest, typed
+from bunryu.core.storage import read_json, read_jsonl
 from bunryu.settings import RunSettings
-from bunryu.storage import read_json, read_jsonl
 
 _OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
 """Files of which a run has one at least, and which stand for it."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bunryu.core.csv_text import unguard
+from bunryu.core.errors import DataError, count, nearest, some, typed
+from bunryu.core.storage import write_json
 from bunryu.data.columns import Columns, read_csv
-from bunryu.errors import DataError, count, nearest, some, typed
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
-from bunryu.predictions import unguard
 from bunryu.ship.submission import image_column_of
-from bunryu.storage import write_json
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
 _TRUE = ("true", "ans", "answer", "target", "label", "class", "category", "truth")

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from bunryu.config import REQUIRED, Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
 from bunryu.conflicting_settings import conflicts
+from bunryu.core.errors import ConfigError, nearest, some, typed
 from bunryu.data.settings import (
     AugmentSettings,
     DataSettings,
@@ -19,7 +20,6 @@ from bunryu.data.settings import (
     InputSettings,
     SplitSettings,
 )
-from bunryu.errors import ConfigError, nearest, some, typed
 from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
 from bunryu.models.settings import SCRATCH, ModelSettings
 from bunryu.train.settings import LossSettings, MixSettings, TrainSettings

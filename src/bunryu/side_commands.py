@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from bunryu import console
 from bunryu.commands import (
     ANSWERS,
     TRUTH,
@@ -22,7 +21,8 @@ from bunryu.commands import (
     settings_and_data,
     table_of,
 )
-from bunryu.errors import ConfigError, typed
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, typed
 
 
 def probe(

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import DataError, count, some
 from bunryu.data.split_files import write_split
 from bunryu.data.table import SPLITS, Table
-from bunryu.errors import DataError, count, some
 from bunryu.planning import absolute
 from bunryu.preparing import find_data, read_data, require_exclusive, require_one_run
 from bunryu.run import require_new

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from bunryu import console, ranks
-from bunryu.errors import Interrupted, typed
+from bunryu.core import console, distributed
+from bunryu.core.errors import Interrupted, typed
 from bunryu.run import RunFolder
 
 
@@ -34,7 +34,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     def ask(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
-        if ranks.world() > 1:  # perhaps torchrun ends this process because another one failed
+        if distributed.world() > 1:  # perhaps torchrun ends this process because another one failed
             return
         with suppress(RuntimeError):  # the signal came in the middle of another line
             name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

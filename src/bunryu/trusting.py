@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bunryu.errors import ModelError, typed
+from bunryu.core.errors import ModelError, typed
+from bunryu.core.storage import write_atomic
 from bunryu.members import records_of
 from bunryu.models.record import Own
 from bunryu.models.trust import read, require_same, sha256, source_of
 from bunryu.run import RunFolder, model_file
-from bunryu.storage import write_atomic
 
 Trust = bool | str | os.PathLike[str]
 """False: run no code. True: that in the run folder. A path: that file, if it is the same."""

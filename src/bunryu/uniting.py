@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, DataError, count, some
+from bunryu.core.storage import read_json, write_atomic, write_json
 from bunryu.ensembling import combined, require_same_classes
-from bunryu.errors import ConfigError, DataError, count, some
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.deciding import adjusted_by
 from bunryu.evaluate.metrics import measure
@@ -25,7 +26,6 @@ from bunryu.members import EnsembleMember, EnsembleRecord, Mean, read_ensemble, 
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.predictions import Predictions, read_predictions
 from bunryu.run import RunFolder, model_file, open_folder, require_new
-from bunryu.storage import read_json, write_atomic, write_json
 from bunryu.trusting import keep_code
 
 

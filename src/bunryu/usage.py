@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bunryu.config_errors import ALSO
-from bunryu.errors import nearest
+from bunryu.core.errors import nearest
 
 _TAKING: dict[str, str | tuple[str, ...]] = {
     "train": "",

@@ -16,10 +16,10 @@ import pytest
 from pictures import GREY16, NOISE, RED, SPEC, attempt, encode, rng
 from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin, features
 
+from bunryu.core.errors import ImageError
 from bunryu.data.decode import Header, decode, read_header
 from bunryu.data.opening import IMAGE_SUFFIXES
 from bunryu.data.settings import DecodeSpec
-from bunryu.errors import ImageError
 
 OPEN_FILES = Path("/proc/self/fd")
 

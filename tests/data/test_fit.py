@@ -8,9 +8,9 @@ from pictures import NOISE, RED, SPEC, encode, rng, spec
 from PIL import Image
 from torchvision.transforms.v2 import CenterCrop
 
+from bunryu.core.errors import ImageError
 from bunryu.data.decode import decode, fit, load
 from bunryu.data.settings import DecodeSpec
-from bunryu.errors import ImageError
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
 

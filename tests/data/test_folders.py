@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
+from bunryu.core.errors import DataError
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.table import class_names
-from bunryu.errors import DataError
 from bunryu.ship.gathering import gather
 
 

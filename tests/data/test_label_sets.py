@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from sourcing import one_message, read, touch, write_csv
 
+from bunryu.core.errors import ConfigError
 from bunryu.data.dividing import divide_sets
 from bunryu.data.multi_label import held_labels
 from bunryu.data.settings import SplitSettings
 from bunryu.data.split_files import read_run_rows, write_split
 from bunryu.data.splits import assign
 from bunryu.data.table import Table, texts
-from bunryu.errors import ConfigError
 
 COLUMNS = ["웃음", "glasses", "hat"]
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
+from bunryu.core.errors import ConfigError
 from bunryu.data.by_torchvision import own_draws, shift_hsv
 from bunryu.data.pipelines import described, pipeline, require_working
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.transforms import canvas
-from bunryu.errors import ConfigError
 from bunryu.operations import OPERATIONS, TORCHVISION_ONLY
 
 LINEAR = InterpolationMode.BILINEAR

@@ -20,6 +20,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bunryu import api, experiment
+from bunryu.core.cache import cache_folder, kept, key_of_facts
+from bunryu.core.storage import read_jsonl
 from bunryu.data import pixels
 from bunryu.data.decode import load
 from bunryu.data.loading import load_batches
@@ -28,9 +30,7 @@ from bunryu.data.pixels import PixelCache, worth_keeping
 from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
 from bunryu.data.table import texts
 from bunryu.evaluate import results as written
-from bunryu.kept import cache_folder, kept, key_of_facts
 from bunryu.run import open_folder
-from bunryu.storage import read_jsonl
 
 INPUT = InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
 DECODE = DecodeSpec(scaling="jpeg")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
+from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.table import class_names
-from bunryu.errors import ConfigError, DataError
 
 # Labels and the order of classes.
 
@@ -95,7 +95,7 @@ def test_label_column_of_the_model_is_preferred(tmp_path: Path) -> None:
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    from bunryu import console
+    from bunryu.core import console
 
     said: list[str] = []
     monkeypatch.setattr(console, "say", lambda text="", **_: said.append(text))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from bunryu.errors import DataError
+from bunryu.core.errors import DataError
 from bunryu.evaluate import label_plots
 from bunryu.evaluate.multi_label import average_precision, best_thresholds, label_counts, measure_labels
 from bunryu.evaluate.report import headline, text_report, warnings_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from bunryu.errors import ConfigError, DataError
+from bunryu.core.errors import ConfigError, DataError
 from bunryu.evaluate import resampling
 from bunryu.evaluate.metrics import confusion, measure
 

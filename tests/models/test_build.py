@@ -20,9 +20,9 @@ from families import LARGE, TIMM, pair, small
 from torch import nn
 from torchvision import models
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.errors import ModelError
 from bunryu.data.settings import InputSpec
-from bunryu.errors import ModelError
 from bunryu.models import hub
 from bunryu.models.build import (
     build,

@@ -10,7 +10,7 @@ from timm.layers import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.models.blocks import whole_blocks
 from bunryu.models.build import Classifier, build
 from bunryu.train.stage_settings import Stage

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import bunryu as verbs
-from bunryu.errors import ConfigError, ModelError
+from bunryu.core.errors import ConfigError, ModelError
 from bunryu.models import trust
 from bunryu.models.build import build
 from bunryu.models.own import own_architecture

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bunryu.errors import RunError
+from bunryu.core.errors import RunError
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import LATER, SCHEMA, Architecture, Decision, Member, Sealed, read_sealed
 from bunryu.models.sealed import open_sealed, seal

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision import models
 
-from bunryu.errors import ModelError
+from bunryu.core.errors import ModelError
 from bunryu.models import weights
 from bunryu.models.build import build
 from bunryu.models.record import Architecture

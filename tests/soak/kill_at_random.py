@@ -62,7 +62,7 @@ def one_round(nursery: Nursery, folder: Path, seed: int, kills: int, rng: random
 
 def state_of(run: Path, ended: Ended) -> str:
     """Say where a kill left the run; a checkpoint that is there has to be readable."""
-    from bunryu.errors import RunError
+    from bunryu.core.errors import RunError
     from bunryu.train.checkpoint import load_checkpoint
 
     if not ended.killed:

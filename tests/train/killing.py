@@ -221,7 +221,7 @@ def tell_rows(loop: Any, experiment: Any) -> None:
 def arm(point: str, at: int) -> None:
     """Let something happen when a training reaches a point for the `at`-th time."""
     from bunryu import experiment, recording, resuming
-    from bunryu.errors import TrainingError
+    from bunryu.core.errors import TrainingError
     from bunryu.evaluate import results as written
     from bunryu.train import feeding, loop, saving
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from bunryu import api, experiment
-from bunryu.errors import ConfigError, RunError
+from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed import open_sealed
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings

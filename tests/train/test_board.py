@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bunryu.storage import read_jsonl
+from bunryu.core.storage import read_jsonl
 from bunryu.train import board
 from conftest import Command, refused
 

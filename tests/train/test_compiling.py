@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import bunryu
-from bunryu.errors import ConfigError
-from bunryu.storage import read_jsonl
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import read_jsonl
 from bunryu.train.compiling import compiled
 
 SMALL = (

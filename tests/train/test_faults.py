@@ -15,10 +15,11 @@ import killing
 import pytest
 from killing import Nursery, history, results, state
 
-from bunryu import api, cli, experiment, storage
-from bunryu.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
+from bunryu import api, cli, experiment
+from bunryu.core import storage
+from bunryu.core.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
+from bunryu.core.storage import read_json, remove_leftovers, write_atomic
 from bunryu.inference import Model
-from bunryu.storage import read_json, remove_leftovers, write_atomic
 from bunryu.train import checkpoint, loop
 from bunryu.train.checkpoint import load_checkpoint
 from bunryu.train.device import memory_advice

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from bunryu import api, experiment
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import read_jsonl
 from bunryu.evaluate import results as written
 from bunryu.models.build import Classifier
-from bunryu.storage import read_jsonl
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=32", "train.threads=1", "train.precision=fp32"),

@@ -14,18 +14,19 @@ from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
-from bunryu import experiment, fold_planning, ranks, resuming
+from bunryu import experiment, fold_planning, resuming
+from bunryu.core import distributed
+from bunryu.core.errors import ConfigError, DataError, RunError
+from bunryu.core.storage import read_json
 from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.settings import SplitSettings
 from bunryu.data.table import Table, texts
-from bunryu.errors import ConfigError, DataError, RunError
 from bunryu.evaluate import results as written
 from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau
 from bunryu.planning import Plan
 from bunryu.predictions import read_predictions
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
-from bunryu.storage import read_json
 from bunryu.train.stage_settings import Stage
 
 SMALL = (
@@ -437,7 +438,7 @@ def test_a_resumed_cross_validation_knows_published_indices_and_all_label_column
 def test_soft_f1_is_not_resumed_by_several(trained: product.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings([*SMALL, "loss.name=soft_f1", "loss.label_smoothing=0"])
     monkeypatch.setattr(RunFolder, "settings", lambda _: settings)
-    monkeypatch.setattr(ranks, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(ConfigError, match="figure of the whole batch"):
         resuming.resume(trained.path / "fold-1")
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bunryu.core.errors import ConfigError
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import ConfigError
 from bunryu.inference import probabilities
 from bunryu.models.build import Classifier
 from bunryu.models.record import Architecture, Attribute, Decision, Head, Sealed

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bunryu.core.cache import cache_folder
 from bunryu.data.settings import NO_AUGMENT
 from bunryu.inference import Model
-from bunryu.kept import cache_folder
 from bunryu.models.build import Classifier, build
 from bunryu.planning import absolute, make_plan
 from bunryu.settings import load_settings

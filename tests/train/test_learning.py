@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bunryu import api, experiment
-from bunryu.errors import ConfigError, DeviceError
+from bunryu.core.errors import ConfigError, DeviceError
+from bunryu.core.storage import read_json, read_jsonl
 from bunryu.inference import Model
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import Architecture
-from bunryu.storage import read_json, read_jsonl
 from bunryu.train import device, loop
 from bunryu.train.feeding import Pictures
 from bunryu.train.losses import Loss, class_weights

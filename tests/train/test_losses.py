@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.train.losses import Loss, class_weights, cross_entropy, focal, smoothed, soft_f1
 from bunryu.train.settings import LossSettings
 

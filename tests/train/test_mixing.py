@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.settings import load_settings
 from bunryu.train.mixing import blend, cutmix_box, mix, paste, remix_share
 from bunryu.train.settings import MixSettings

@@ -16,8 +16,8 @@ import pytest
 import torch
 from killing import Ended, Nursery, history, results
 
-from bunryu import ranks
-from bunryu.errors import DeviceError
+from bunryu.core import distributed
+from bunryu.core.errors import DeviceError
 from bunryu.train.parallel import block, part
 from conftest import refused
 
@@ -207,12 +207,12 @@ def test_torchrun_starts_it(photos, tmp_path):
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 7])
 def test_parts_and_blocks_leave_nothing_out(monkeypatch, world):
-    monkeypatch.setattr(ranks, "world", lambda: world)
+    monkeypatch.setattr(distributed, "world", lambda: world)
 
     def each(make) -> list[np.ndarray]:
         found = []
         for rank in range(world):
-            monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             found.append(make())
         return found
 
@@ -235,11 +235,11 @@ def test_other_commands_are_not_for_several(bunryu, monkeypatch):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setattr(ranks, "_inside", True)
+    monkeypatch.setattr(distributed, "_inside", True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
-    ranks.require_devices("cpu")
+    distributed.require_devices("cpu")
     with pytest.raises(DeviceError, match="2 processes on this machine, which has 1 cuda device"):
-        ranks.require_devices("cuda")
+        distributed.require_devices("cuda")

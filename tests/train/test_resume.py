@@ -15,7 +15,7 @@ import killing
 import pytest
 from killing import ONE_THREAD, TIMES, Nursery, history, results, state
 
-from bunryu.storage import read_jsonl
+from bunryu.core.storage import read_jsonl
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -273,7 +273,7 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
     import pandas as pd
 
     from bunryu import api, experiment
-    from bunryu.errors import Interrupted
+    from bunryu.core.errors import Interrupted
     from bunryu.evaluate import results as written
     from bunryu.train import loop
 

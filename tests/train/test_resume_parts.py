@@ -8,8 +8,8 @@ import killing
 import pytest
 from killing import Nursery, history, results, state
 
+from bunryu.core.storage import read_jsonl
 from bunryu.run import RunFolder
-from bunryu.storage import read_jsonl
 
 EVERYTHING = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "model.dropout=0.3", "input.size=32", "train.batch_size=4"),

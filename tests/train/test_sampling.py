@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.pipelines import pipeline
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.transforms import draw
-from bunryu.randomness import comings, key_of, plain
 from bunryu.train.sampling import balanced, class_aware, epoch_counts, epoch_rows
 from bunryu.train.settings import TrainSettings
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bunryu import api
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.settings import load_settings
 from bunryu.train import loop
 from bunryu.train.sharpness import nearby_worst

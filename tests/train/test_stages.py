@@ -14,10 +14,10 @@ from killing import history, results, state, tensors
 from safetensors.torch import load_file
 
 from bunryu import api, experiment
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import read_json
 from bunryu.run import RunFolder
 from bunryu.settings import load_settings
-from bunryu.storage import read_json
 from bunryu.train import loop
 from bunryu.train.checkpoint import Progress
 from bunryu.train.remembering import remember

@@ -11,9 +11,9 @@ import os
 from typing import Any
 
 from bunryu import operations as ops
+from bunryu.core.errors import ConfigError, nearest
 from bunryu.data.by_torchvision import made_of
 from bunryu.data.settings import InputSpec
-from bunryu.errors import ConfigError, nearest
 from bunryu.operations import Operation
 
 

@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import InterpolationMode, v2
 
 from bunryu import operations as ops
+from bunryu.core.errors import ConfigError, nearest, some
 from bunryu.data.settings import InputSpec
-from bunryu.errors import ConfigError, nearest, some
 from bunryu.operations import Operation
 
 _LINEAR = InterpolationMode.BILINEAR

@@ -20,15 +20,15 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.cache import cache_folder
+from bunryu.core.errors import DataError, some
 from bunryu.data.loading import cores
 from bunryu.data.looking import Level, Stamp, Verdict, digest_of, look, stamp_of
 from bunryu.data.memory import Memory
 from bunryu.data.multi_label import check_labels
 from bunryu.data.settings import DataSettings, DecodeSpec
 from bunryu.data.table import Table, texts
-from bunryu.errors import DataError, some
-from bunryu.kept import cache_folder
 
 A = TypeVar("A")
 B = TypeVar("B")

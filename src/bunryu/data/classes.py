@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.data import folders
 from bunryu.data.multi_label import check_labels
 from bunryu.data.table import SPLITS, Table
-from bunryu.errors import DataError, count, nearest, some
 
 
 def check_classes(table: Table) -> None:

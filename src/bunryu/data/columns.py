@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bunryu.core.errors import DataError, count, some
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.errors import DataError, count, some
 
 if TYPE_CHECKING:
     from _csv import Reader

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
+from bunryu.core.errors import ImageError
 from bunryu.data.opening import check_size, frames, opened
 from bunryu.data.settings import Colour, DecodeSpec, InputSpec
-from bunryu.errors import ImageError
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Pixels: TypeAlias = NDArray[np.uint8]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bunryu.core.errors import DataError, count, some, typed
+from bunryu.core.storage import absolute
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.errors import DataError, count, some, typed
-from bunryu.storage import absolute
 
 SPLIT_FOLDERS = {
     "train": "train",

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.core.errors import DataError
+from bunryu.core.storage import write_atomic
 from bunryu.data.settings import SplitSettings
 from bunryu.data.splits import canonical_order, folds, stratum_column
 from bunryu.data.table import Table
-from bunryu.errors import DataError
-from bunryu.storage import write_atomic
 
 
 def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.int64]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bunryu.core.errors import DataError
 from bunryu.data.decode import Source
-from bunryu.errors import DataError
 
 _EXPECTED = (
     "a path, the bytes of an image file, a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), or a list of these"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+from bunryu.core.errors import ConfigError, DataError, nearest, some
 from bunryu.data.columns import Columns
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import joined
-from bunryu.errors import ConfigError, DataError, nearest, some
 
 _LABEL_NAMES = (
     "label",

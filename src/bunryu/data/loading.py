@@ -16,12 +16,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import ranks
+from bunryu.core import distributed
+from bunryu.core.errors import DataError, ImageError, count, some
+from bunryu.core.randomness import plain
 from bunryu.data.decode import Source, load
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import DataError, ImageError, count, some
-from bunryu.randomness import plain
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,7 +107,7 @@ def load_batches(
         return pixels if change is None else change(pixels, key)
 
     tasks = ((plain(keys), [int(key) for key in keys]) for keys in batches)
-    for rows, results in _ahead(read, tasks, workers or max(1, cores() // ranks.neighbours()), ahead):
+    for rows, results in _ahead(read, tasks, workers or max(1, cores() // distributed.neighbours()), ahead):
         failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]
         good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)

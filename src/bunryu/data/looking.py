@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from bunryu.core.errors import ImageError
 from bunryu.data.decode import Header, decode, read_header
 from bunryu.data.settings import DecodeSpec
-from bunryu.errors import ImageError
 
 Level = Literal["full", "header", "none"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import PIL
 
-from bunryu import console
+from bunryu.core import console
 from bunryu.data.looking import Level, Stamp, Verdict
 
 CHECK_VERSION = 1

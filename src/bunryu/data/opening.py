@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from bunryu.errors import ImageError
+from bunryu.core.errors import ImageError
 
 # Only these are tried: other readers of Pillow start programs (EPS) or are never meant here (fonts, FITS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "DIB")

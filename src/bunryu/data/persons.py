@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bunryu.core.errors import DataError, count, some
 from bunryu.data.columns import Columns, ends_like_an_image
 from bunryu.data.folders import Listing, class_folders, entries
-from bunryu.errors import DataError, count, some
 
 PUBLISHED = {
     "mask": {"worn": 0, "incorrect": 1, "none": 2},

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from bunryu.core.errors import ConfigError
 from bunryu.data import by_albumentations, by_torchvision
 from bunryu.data.decode import Pixels, fit
 from bunryu.data.settings import AugmentSettings, InputSpec
-from bunryu.errors import ConfigError
 from bunryu.operations import OPERATIONS, operation
 
 Change: TypeAlias = Callable[[Pixels, int], Pixels]

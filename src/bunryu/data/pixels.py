@@ -23,14 +23,14 @@ import PIL
 from numpy.typing import NDArray
 from PIL import features
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.cache import cache_folder, key_of_facts, make_room
+from bunryu.core.errors import TrainingError
+from bunryu.core.storage import write_atomic
 from bunryu.data.decode import Pixels, Source, load
 from bunryu.data.looking import content_digest
 from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
 from bunryu.data.table import Table, Texts
-from bunryu.errors import TrainingError
-from bunryu.kept import cache_folder, key_of_facts, make_room
-from bunryu.storage import write_atomic
 
 VERSION = 1
 """Bump it when decoding or fitting changes its pixels: everything kept before is then decoded again."""

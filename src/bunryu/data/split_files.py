@@ -8,11 +8,11 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bunryu.core.errors import DataError, count, nearest, some
+from bunryu.core.storage import write_atomic
 from bunryu.data.columns import Columns
 from bunryu.data.splits import require_groups_apart
 from bunryu.data.table import DRO_GROUP, SPLITS, Table, nfc, texts
-from bunryu.errors import DataError, count, nearest, some
-from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:
     from _csv import Reader

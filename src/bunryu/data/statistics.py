@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
+from bunryu.core import console
+from bunryu.core.randomness import generator
 from bunryu.data.loading import load_batches
 from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.table import Table
-from bunryu.randomness import generator
 
 _ROWS = 2000
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bunryu.core.errors import DataError, nearest, some
+from bunryu.core.storage import absolute
 from bunryu.data.columns import Columns, ends_like_an_image
 from bunryu.data.folders import SPLIT_FOLDERS
 from bunryu.data.labelling import (
@@ -24,8 +26,6 @@ from bunryu.data.labelling import (
 from bunryu.data.multi_label import label_sets, set_columns
 from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, joined
-from bunryu.errors import DataError, nearest, some
-from bunryu.storage import absolute
 
 _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from bunryu.core.randomness import uniforms
 from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.operations import cuts
-from bunryu.randomness import uniforms
 
 Parameters = dict[str, NDArray[np.float32]]
 _DRAWS = 16  # fixed, so that switching one operation on does not move another's draws

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bunryu.core.errors import ConfigError, nearest
 from bunryu.data.settings import InputSpec
-from bunryu.errors import ConfigError, nearest
 
 if TYPE_CHECKING:  # so that a wrong --tta is told before torch is imported
     import torch

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bunryu.cells import shorten
+from bunryu.core.text_width import shorten
 from bunryu.evaluate.metrics import FIGURES, measure
 from bunryu.predictions import Predictions
 

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from bunryu.cells import shorten
+from bunryu.core.text_width import shorten
 from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, inches, legend_below, save, sheet, style
 from bunryu.evaluate.fonts import drawable
 

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
-from bunryu.cells import shorten, width
+from bunryu.core.storage import write_atomic
+from bunryu.core.text_width import shorten, width
 from bunryu.evaluate.fonts import characters_of, drawable, fonts_for
-from bunryu.storage import write_atomic
 
 BLUE, GREEN, ORANGE = "#0072B2", "#009E73", "#D55E00"
 GREY, PALE, INK = "#767676", "#EDEDED", "#333333"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from matplotlib import font_manager
 
-from bunryu.cells import shorten
-from bunryu.errors import some
+from bunryu.core.errors import some
+from bunryu.core.text_width import shorten
 
 NAME_CELLS = 24
 _OWN_FONT = "DejaVu Sans"  # comes with matplotlib

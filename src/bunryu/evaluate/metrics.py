@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import ConfigError, DataError, count, nearest
+from bunryu.core.errors import ConfigError, DataError, count, nearest
 from bunryu.evaluate.resampling import exact_interval, resampled, units_of
 
 _Ints = NDArray[np.integer[Any]]

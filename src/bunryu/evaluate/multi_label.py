@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import DataError, count
+from bunryu.core.csv_text import guard
+from bunryu.core.errors import DataError, count
+from bunryu.core.randomness import generator
 from bunryu.evaluate.metrics import FEW, few_told, roc_auc
 from bunryu.evaluate.resampling import draw, exact_interval, units_of
 from bunryu.label_predictions import USUAL, LabelPredictions
-from bunryu.predictions import guard
-from bunryu.randomness import generator
 
 _Bools = NDArray[np.bool_]
 _Floats = NDArray[np.floating[Any]]

@@ -18,7 +18,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bunryu.cells import shorten
+from bunryu.core.text_width import shorten
 from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, save, sheet, style
 from bunryu.evaluate.fonts import NAME_CELLS, short_names
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.cells import clean, pad, shorten, width
-from bunryu.errors import count, some
-from bunryu.predictions import guard
+from bunryu.core.csv_text import guard
+from bunryu.core.errors import count, some
+from bunryu.core.text_width import clean, pad, shorten, width
 
 _FAR_BELOW = 0.2
 """A class this much F1 under the median class is pointed out."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.randomness import generator
+from bunryu.core.randomness import generator
 
 _Counts = NDArray[np.float64]
 _FEW_GROUPS = 20

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.core.storage import write_atomic, write_json
 from bunryu.data.multi_label import joined_set
 from bunryu.data.table import DRO_GROUP
 from bunryu.evaluate import plots
@@ -25,7 +26,6 @@ from bunryu.evaluate.report import confusion_csv, text_report
 from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.label_predictions import LabelPredictions
 from bunryu.predictions import Predictions
-from bunryu.storage import write_atomic, write_json
 
 _EXAMPLES = 18
 

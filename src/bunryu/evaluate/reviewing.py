@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import count
+from bunryu.core.csv_text import guard
+from bunryu.core.errors import count
 from bunryu.evaluate.fonts import short_names
-from bunryu.predictions import Predictions, guard
+from bunryu.predictions import Predictions
 
 _Rows = NDArray[np.int64]
 _Floats = NDArray[np.float32]

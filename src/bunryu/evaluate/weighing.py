@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import ModelError
+from bunryu.core.errors import ModelError
 
 _TINY = float(np.finfo(np.float64).tiny)
 _NEGLIGIBLE = 1e-6

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError, nearest, some
+from bunryu.core.errors import ModelError, nearest, some
 from bunryu.models.hub import fetched, first_line
 from bunryu.models.libraries import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture

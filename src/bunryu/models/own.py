@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError, nearest, some
+from bunryu.core.errors import ModelError, nearest, some
 from bunryu.models.build import Classifier
 from bunryu.models.record import Architecture, Own
 from bunryu.models.trust import allow, source_of, split_name

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from bunryu.config import Settings
+from bunryu.core.errors import RunError, typed
 from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import RunError, typed
 
 SCHEMA = 1
 LATER = ("joint", "attributes")

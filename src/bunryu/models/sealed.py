@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bunryu.errors import RunError
+from bunryu.core.errors import RunError
+from bunryu.core.storage import write_atomic
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import LATER, SCHEMA, Member, Sealed, read_sealed
-from bunryu.storage import write_atomic
 
 
 def seal(path: Path, net: Classifier, sealed: Sealed) -> None:

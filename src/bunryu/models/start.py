@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError
+from bunryu.core.errors import ModelError
+from bunryu.core.randomness import key_of
 from bunryu.models.build import Classifier, build, expected_input, find, libraries_with, size_arguments
 from bunryu.models.hub import weights_name
 from bunryu.models.own import own_architecture
@@ -17,7 +18,6 @@ from bunryu.models.sealed import open_sealed
 from bunryu.models.settings import without_library
 from bunryu.models.trust import require_same, split_name
 from bunryu.models.weights import Loaded, choose_library, load_file_into
-from bunryu.randomness import key_of
 from bunryu.settings import RunSettings
 
 _WORDS = (None, "none", "imagenet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from bunryu.errors import ModelError, nearest, typed
+from bunryu.core.errors import ModelError, nearest, typed
 from bunryu.models.record import Own
 
 _allowed: dict[str, bytes] = {}

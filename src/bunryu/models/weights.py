@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError, some
+from bunryu.core.errors import ModelError, some
 from bunryu.models.build import Classifier, Library, build, classifier_prefixes, find, libraries_with, torchvision_names
 from bunryu.models.libraries import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture

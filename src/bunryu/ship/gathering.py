@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bunryu.core.errors import ConfigError, DataError, nearest
+from bunryu.core.storage import absolute
 from bunryu.data.columns import TABLE_SUFFIXES, read_csv
 from bunryu.data.decode import Source
 from bunryu.data.folders import Listing, require_utf8, walk_images
 from bunryu.data.given import source_name
 from bunryu.data.tabular import file_under, image_column, image_folder, require_files
-from bunryu.errors import ConfigError, DataError, nearest
-from bunryu.storage import absolute
 
 
 @dataclass(frozen=True)

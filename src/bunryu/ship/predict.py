@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
-from bunryu.cells import pad, shorten, width
+from bunryu.core import console
+from bunryu.core.csv_text import BYTE_ORDER_MARK, guard
+from bunryu.core.errors import ConfigError, DataError, count, some
+from bunryu.core.storage import write_atomic
+from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.decode import Source
 from bunryu.data.loading import Batch, load_batches
-from bunryu.errors import ConfigError, DataError, count, some
 from bunryu.label_predictions import LabelPredictions, answers_of
 from bunryu.models.record import Sealed, read_sealed
-from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
+from bunryu.predictions import Format, Predictions
 from bunryu.run import model_file
 from bunryu.ship.gathering import gather
 from bunryu.ship.submission import fill
-from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
     from bunryu.inference import Predictor

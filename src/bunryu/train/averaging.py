@@ -11,9 +11,9 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from bunryu import ranks
+from bunryu.core import distributed
+from bunryu.core.randomness import key_of
 from bunryu.models.build import Classifier
-from bunryu.randomness import key_of
 from bunryu.train.checkpoint import Progress
 from bunryu.train.feeding import Feed
 from bunryu.train.optim import lr_factor
@@ -117,4 +117,4 @@ def settle(job: Job, state: State, feed: Feed) -> dict[str, float]:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     same_as_first(net.buffers())
-    return ranks.from_first(sums)
+    return distributed.from_first(sums)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.train.settings import TrainSettings
 
 _NO_FIGURES = ("epoch", "best", "clean", "stage")

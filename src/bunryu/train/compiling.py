@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 
 
 def compiled(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

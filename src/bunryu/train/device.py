@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from bunryu.errors import DeviceError
+from bunryu.core.errors import DeviceError
 from bunryu.inference import is_out_of_memory
 from bunryu.models.build import has_depthwise
 from bunryu.models.record import Precision

@@ -18,17 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu import console, ranks
+from bunryu.core import console, distributed
+from bunryu.core.cache import kept, key_of_facts
+from bunryu.core.environment import versions
+from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.loading import load_batches, require_read
 from bunryu.data.pipelines import pipeline
 from bunryu.data.pixels import PixelCache
 from bunryu.data.settings import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
-from bunryu.environment import versions
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
-from bunryu.kept import kept, key_of_facts
-from bunryu.randomness import comings, key_of, plain
 from bunryu.settings import RunSettings
 from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
@@ -112,7 +112,7 @@ class Pictures:
             self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
         )
         require_read(failed, self.table.file)
-        parts = ranks.gathered((rows, probs))
+        parts = distributed.gathered((rows, probs))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -214,9 +214,9 @@ def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Te
     Of several processes each makes a part, and all get the whole.
     """
     mine = _kept_features(pictures, block(rows, BATCH), epoch, label)
-    if ranks.world() == 1:
+    if distributed.world() == 1:
         return mine
-    return torch.cat([torch.from_numpy(part) for part in ranks.gathered(mine.cpu().numpy())]).to(mine.device)
+    return torch.cat([torch.from_numpy(part) for part in distributed.gathered(mine.cpu().numpy())]).to(mine.device)
 
 
 def _kept_features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import TrainingError, some
-from bunryu.storage import write_atomic
+from bunryu.core.errors import TrainingError, some
+from bunryu.core.storage import write_atomic
 
 _NOT_FINITE = "is not finite (NaN or infinity), so training stopped"
 _CAUSES = (

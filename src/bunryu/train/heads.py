@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.models.record import Attribute, Head
 from bunryu.train.label_loss import LabelLoss
 from bunryu.train.losses import Loss

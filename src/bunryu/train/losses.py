@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from bunryu.errors import ConfigError, nearest, some
+from bunryu.core.errors import ConfigError, nearest, some
 from bunryu.train.settings import LossSettings
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bunryu.randomness import generator
+from bunryu.core.randomness import generator
 from bunryu.train.settings import MixSettings
 
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu import ranks
+from bunryu.core import distributed
 
 Rows = NDArray[np.int64]
 
@@ -25,17 +25,17 @@ def part(batch: Rows) -> Rows:
 
     BatchNorm cannot train on one row. Of a batch too short to go round, the last processes get nothing.
     """
-    if ranks.world() == 1:
+    if distributed.world() == 1:
         return batch
-    parts = np.array_split(batch, min(ranks.world(), max(1, len(batch) // 2)))
-    return parts[ranks.rank()] if ranks.rank() < len(parts) else batch[:0]
+    parts = np.array_split(batch, min(distributed.world(), max(1, len(batch) // 2)))
+    return parts[distributed.rank()] if distributed.rank() < len(parts) else batch[:0]
 
 
 def block(rows: Rows, size: int) -> Rows:
     """Return this process's rows of many to look at, in order: whole batches of `size`, as one process makes them."""
-    if ranks.world() == 1:
+    if distributed.world() == 1:
         return rows
-    starts = np.array_split(np.arange(0, len(rows), size), ranks.world())[ranks.rank()]
+    starts = np.array_split(np.arange(0, len(rows), size), distributed.world())[distributed.rank()]
     return rows[starts[0] : starts[-1] + size] if len(starts) else rows[:0]
 
 
@@ -46,7 +46,7 @@ def sum_gradients(net: nn.Module) -> None:
     A parameter without a gradient on all processes keeps none, since an optimiser skips it; one that has none
     on this process alone (it had no rows) gets that of the others.
     """
-    if ranks.world() == 1:
+    if distributed.world() == 1:
         return
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     there = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
@@ -59,7 +59,7 @@ def sum_gradients(net: nn.Module) -> None:
 @torch.no_grad()
 def same_as_first(tensors: Iterable[torch.Tensor]) -> None:
     """Give every process the values that the tensors have on the first one."""
-    if ranks.world() == 1:
+    if distributed.world() == 1:
         return
     tensors = list(tensors)
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
@@ -71,7 +71,7 @@ def same_as_first(tensors: Iterable[torch.Tensor]) -> None:
 def _exchanged(tensors: list[torch.Tensor], *, from_first: bool = False) -> list[torch.Tensor]:
     """Return the tensors summed over all processes, or those of the first, all in one exchange."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    with ranks.heard():
+    with distributed.heard():
         if from_first:
             dist.broadcast(flat, src=0)
         else:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bunryu.core.randomness import generator
 from bunryu.models.build import Classifier
-from bunryu.randomness import generator
 from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
 

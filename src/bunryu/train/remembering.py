@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bunryu import console
+from bunryu.core import console
 from bunryu.inference import Model
 from bunryu.train.settings import LOWER_IS_BETTER
 from bunryu.train.stage_settings import AverageStage, Stage, size_at, with_given

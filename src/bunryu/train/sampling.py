@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.randomness import coming, generator
+from bunryu.core.randomness import coming, generator
 from bunryu.train.settings import TrainSettings
 
 Rows = NDArray[np.int64]

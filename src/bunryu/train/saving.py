@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from bunryu import ranks
-from bunryu.errors import Interrupted, typed
+from bunryu.core import distributed
+from bunryu.core.errors import Interrupted, typed
+from bunryu.core.storage import write_jsonl
 from bunryu.models.sealed import seal_state
-from bunryu.storage import write_jsonl
 from bunryu.train.checkpoint import save_checkpoint
 from bunryu.train.state import Job, State
 
@@ -26,7 +26,7 @@ def save(job: Job, state: State) -> None:
 
     The first of several processes writes; all have the same state.
     """
-    if not ranks.first():
+    if not distributed.first():
         state.written, state.saved = len(state.history), time.monotonic()
         state.unsaved.clear()
         return
@@ -47,5 +47,5 @@ def save(job: Job, state: State) -> None:
 
 def stop_if_asked(job: Job) -> None:
     """Leave after a save, if the person asked to stop."""
-    if ranks.agreed(job.stop()):
+    if distributed.agreed(job.stop()):
         raise Interrupted(f"Stopped; the state is saved. Go on with: bunryu train --resume {typed(job.folder)}")

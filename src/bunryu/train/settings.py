@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from bunryu.config import Settings
-from bunryu.errors import count
+from bunryu.core.errors import count
 from bunryu.train.stage_settings import AverageStage, Count, NotNegative, Positive, trains_on_own
 from bunryu.train.stage_settings import OptimSettings as OptimSettings
 from bunryu.train.stage_settings import ScheduleSettings as ScheduleSettings

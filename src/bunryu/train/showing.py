@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bunryu.console import duration
+from bunryu.core.console import duration
 from bunryu.data.settings import NO_AUGMENT
 from bunryu.settings import RunSettings
 from bunryu.train.checkpoint import Progress

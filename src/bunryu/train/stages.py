@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu.errors import ConfigError, count, some
+from bunryu.core.errors import ConfigError, count, some
+from bunryu.core.randomness import generator
 from bunryu.inference import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
-from bunryu.randomness import generator
 from bunryu.settings import RunSettings
 from bunryu.train.heads import HeadLosses
 from bunryu.train.sampling import epoch_counts

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bunryu import console
-from bunryu.errors import DeviceError, TrainingError, count
+from bunryu.core import console
+from bunryu.core.errors import DeviceError, TrainingError, count
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store

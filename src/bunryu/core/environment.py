@@ -9,8 +9,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bunryu import process, ranks
-from bunryu.storage import write_json
+from bunryu.core import distributed, process
+from bunryu.core.storage import write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors", "pandas")
 _EXTRAS = ("albumentations", "opencv-python-headless")
@@ -29,7 +29,7 @@ def write_environment(
             "system": platform.platform(),
             "processor": processor_name(),
             "cores": os.cpu_count(),
-            "processes": ranks.world(),
+            "processes": distributed.world(),
             "device": device,
             "precision": precision,
             "threads": threads,

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from bunryu.errors import TrainingError
-from bunryu.storage import write_atomic
+from bunryu.core.errors import TrainingError
+from bunryu.core.storage import write_atomic
 
 _DIGEST = 32
 """Bytes before the array: the SHA-256 of what follows."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.errors import TrainingError
+from bunryu.core.errors import TrainingError
 
 
 def absolute(path: str | Path) -> Path:
