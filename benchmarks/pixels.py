@@ -25,8 +25,8 @@ import PIL
 from bunryu.data.loading import load_batches
 from bunryu.data.looking import content_digest
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.table import texts
+from bunryu.settings.data import DecodeSpec, InputSpec
 from decode import FULL, SCALED, copy
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import bunryu as package
-from bunryu.data.settings import SplitSettings
 from bunryu.data.splits import assign
 from bunryu.preparing import check_data, find_data
-from bunryu.settings import load_settings
+from bunryu.settings.data import SplitSettings
+from bunryu.settings.load import load_settings
 from conftest import Command, refused
 
 

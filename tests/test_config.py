@@ -17,10 +17,14 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from bunryu.config import Layer, Settings, build, dump_yaml, keys, load_yaml, parse_overrides, type_text
 from bunryu.core.errors import ConfigError, typed
-from bunryu.settings import RunSettings, evaluation_settings, load_settings, recipe_names
-from bunryu.train.stage_settings import Stage
+from bunryu.settings.config import Layer, Settings, dump_yaml, load_yaml, parse_overrides
+from bunryu.settings.fields import keys, type_text
+from bunryu.settings.load import evaluation_settings, load_settings
+from bunryu.settings.recipes import recipe_names
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
+from bunryu.settings.validate import build
 
 
 def told(*pairs: str, **options: Any) -> str:

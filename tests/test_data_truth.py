@@ -11,8 +11,9 @@ import pytest
 
 from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.split_files import read_digests
-from bunryu.planning import Plan, absolute, make_plan
-from bunryu.settings import load_settings
+from bunryu.planning import Plan, make_plan
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import absolute
 from conftest import TINY, Command, Tiny
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")

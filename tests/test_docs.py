@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import bunryu
-from bunryu.config import keys
-from bunryu.settings import RunSettings, load_settings, recipe_names
+from bunryu.settings.fields import keys
+from bunryu.settings.load import load_settings
+from bunryu.settings.recipes import recipe_names
+from bunryu.settings.run import RunSettings
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {

@@ -16,7 +16,6 @@ from scipy.optimize import minimize_scalar
 import bunryu as product
 from bunryu import experiment
 from bunryu.core.errors import ConfigError, DataError, RunError
-from bunryu.data.settings import InputSpec
 from bunryu.data.tta import parse_tta, views
 from bunryu.ensembling import Ensemble, combined, open_predictor, with_tta
 from bunryu.evaluate import results as written
@@ -24,6 +23,7 @@ from bunryu.evaluate.weighing import fit_weights, log_loss
 from bunryu.inference import Model
 from bunryu.models.record import Decision
 from bunryu.predictions import Predictions, read_predictions
+from bunryu.settings.data import InputSpec
 from conftest import TINY, Tiny, refused
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

@@ -16,11 +16,11 @@ from torch import nn
 from bunryu import inference
 from bunryu.core.errors import DeviceError, ImageError, RunError
 from bunryu.data.given import as_sources
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
 from bunryu.models.sealed import seal
+from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.train.device import memory_advice
 
 CPU = torch.device("cpu")

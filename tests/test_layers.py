@@ -143,7 +143,7 @@ def test_no_dumping_ground() -> None:
 
 _FREE = """
 import sys
-import bunryu, bunryu.cli, bunryu.settings, bunryu.config_errors, bunryu.predictions, bunryu.run
+import bunryu, bunryu.cli, bunryu.settings.load, bunryu.settings.messages, bunryu.predictions, bunryu.run
 import bunryu.data.sources, bunryu.data.checks, bunryu.data.decode, bunryu.data.splits, bunryu.ship.predict
 import bunryu.evaluate.metrics
 print(sorted({"torch", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"} & set(sys.modules)))
@@ -172,7 +172,7 @@ def test_public_names_are_sorted_and_there() -> None:
 
 def test_verbs_stay_verbs_after_their_rooms_are_imported() -> None:
     import bunryu.evaluate.metrics
-    import bunryu.train.settings
+    import bunryu.settings.train
 
     for name in ("train", "evaluate", "predict"):
         assert callable(getattr(bunryu, name)), name

@@ -197,7 +197,7 @@ def test_without_validation_the_thresholds_are_one_half(listed: Path, tmp_path: 
     ],
 )
 def test_what_has_no_meaning_is_refused_before_anything_is_read(pair: str, told: str) -> None:
-    from bunryu.settings import load_settings
+    from bunryu.settings.load import load_settings
 
     with pytest.raises(ConfigError, match="can hold together") as error:
         load_settings(

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bunryu.config import build, dump_yaml, load_yaml, value_text
 from bunryu.core.errors import ConfigError
-from bunryu.data.settings import NO_AUGMENT, AugmentSettings
-from bunryu.operations import OPERATIONS
-from bunryu.settings import RunSettings, load_settings
+from bunryu.settings.augment_ops import OPERATIONS
+from bunryu.settings.config import dump_yaml, load_yaml
+from bunryu.settings.data import NO_AUGMENT, AugmentSettings
+from bunryu.settings.fields import value_text
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import build
 
 OPS = "augment.ops=[hflip, {rotate: {degrees: 5}}, {GaussianBlur: {kernel_size: 3, sigma: [1e-1, 2]}}]"
 

@@ -19,10 +19,11 @@ from bunryu.core.storage import read_jsonl
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
-from bunryu.planning import Plan, absolute, make_plan
-from bunryu.settings import RunSettings, load_settings
+from bunryu.planning import Plan, make_plan
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import RunSettings, absolute
+from bunryu.settings.stages import size_at
 from bunryu.train import device
-from bunryu.train.stage_settings import size_at
 
 SMALL = (
     *("train.device=cpu", "train.threads=1", "train.precision=fp32", "train.batch_size=8", "evaluate.bootstrap=0"),

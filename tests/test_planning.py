@@ -13,21 +13,22 @@ from PIL import Image
 from torch import nn
 
 from bunryu import experiment
-from bunryu.config import build as build_settings
-from bunryu.config import load_yaml
 from bunryu.core import console
 from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.statistics import mean_and_std
 from bunryu.data.table import Table, texts
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
 from bunryu.models.record import Architecture, Sealed
 from bunryu.models.sealed import seal
-from bunryu.planning import Plan, absolute, make_plan, whole_stages
+from bunryu.planning import Plan, make_plan
 from bunryu.recording import write_config
 from bunryu.run import RunFolder
-from bunryu.settings import RunSettings, load_settings
+from bunryu.settings.config import load_yaml
+from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import RunSettings, absolute, whole_stages
+from bunryu.settings.validate import build as build_settings
 from bunryu.train.device import choose_precision
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")

@@ -16,17 +16,18 @@ from PIL import Image
 from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
 
 import bunryu
-from bunryu.config import build, load_yaml
 from bunryu.core.csv_text import guard, unguard
 from bunryu.data.decode import load
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.evaluate import results as written
 from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
 from bunryu.run import create_run
-from bunryu.settings import RunSettings
+from bunryu.settings.config import load_yaml
+from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import build
 
 KEYS = {
     "n", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "loss",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu import evaluation, experiment, folding, splitting, uniting
 from bunryu.augmenting import augment
-from bunryu.config import keys
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.decode import Source
@@ -23,7 +22,9 @@ from bunryu.inference import BATCH, Model, Predictor
 from bunryu.predictions import Format
 from bunryu.run import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
-from bunryu.settings import RunSettings, load_settings, require_of_splits
+from bunryu.settings.fields import keys
+from bunryu.settings.load import load_settings, require_of_splits
+from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
 from bunryu.trusting import Trust, trust_model
 

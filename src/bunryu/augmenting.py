@@ -28,15 +28,15 @@ from bunryu.data.checks import Skipped
 from bunryu.data.decode import Pixels, decode, fit
 from bunryu.data.loading import cores
 from bunryu.data.pipelines import pipeline, require_working
-from bunryu.data.settings import NO_AUGMENT, Colour, InputSpec
 from bunryu.data.sources import require_there
 from bunryu.data.split_files import write_split
 from bunryu.data.table import Table, texts
 from bunryu.data.transforms import apply, draw
-from bunryu.planning import absolute
-from bunryu.preparing import check_data, decode_spec, find_data, require_exclusive
+from bunryu.preparing import check_data, find_data, require_exclusive
 from bunryu.recording import write_skipped
-from bunryu.settings import RunSettings, augment_settings
+from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec
+from bunryu.settings.load import augment_settings
+from bunryu.settings.run import RunSettings, absolute, decode_spec
 from bunryu.train.sampling import Rows, balanced
 
 if TYPE_CHECKING:

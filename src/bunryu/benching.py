@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bunryu.config import value_text
 from bunryu.core import console
 from bunryu.core.storage import write_atomic
 from bunryu.data.loading import cores
 from bunryu.inference import Model, forward
 from bunryu.models.record import Precision
-from bunryu.planning import Plan, absolute, make_plan
-from bunryu.settings import RunSettings
+from bunryu.planning import Plan, make_plan
+from bunryu.settings.fields import value_text
+from bunryu.settings.run import RunSettings, absolute
 from bunryu.train.device import memory_advice
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.stages import epoch_batches

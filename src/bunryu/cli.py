@@ -166,7 +166,7 @@ def evaluate(
     from bunryu.data.sources import require_path
     from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
-    from bunryu.settings import evaluation_settings
+    from bunryu.settings.load import evaluation_settings
     from bunryu.trusting import trust_model
 
     console.set_quiet(quiet)

@@ -19,7 +19,7 @@ from bunryu.core.errors import ConfigError, Interrupted, some
 from bunryu.usage import told_plainly
 
 if TYPE_CHECKING:
-    from bunryu.settings import RunSettings
+    from bunryu.settings.run import RunSettings
 
 DATA, RUNS, INPUTS = "SM_CHANNEL_TRAIN", "SM_MODEL_DIR", "SM_CHANNEL_EVAL"
 RUN, ANSWERS, TRUTH = "SM_CHANNEL_MODEL", "SM_OUTPUT_DATA_DIR", "SM_GROUND_TRUTH_DIR"
@@ -111,8 +111,9 @@ class TrainCommand(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
         """Write the settings below the options."""
-        from bunryu.config import keys
-        from bunryu.settings import RunSettings, defaults
+        from bunryu.settings.fields import keys
+        from bunryu.settings.recipes import defaults
+        from bunryu.settings.run import RunSettings
 
         told = [(key.name, f"{' '.join(key.help.split())} [{key.type}; {defaults(key)}]") for key in keys(RunSettings)]
         with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
@@ -199,7 +200,7 @@ def settings_and_data(
         BunryuError: wrong settings, or data that are not there.
     """
     from bunryu.data.sources import require_there
-    from bunryu.settings import load_settings
+    from bunryu.settings.load import load_settings
 
     load = load or load_settings
     settings = load(pairs, values=values, origin=ORIGIN, **options)

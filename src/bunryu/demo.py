@@ -12,7 +12,7 @@ from bunryu import experiment
 from bunryu.core import console
 from bunryu.core.errors import DataError, typed
 from bunryu.run import RunFolder
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
 
 SETTINGS = (
     "name=digits",

@@ -15,13 +15,13 @@ from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.decode import Source
 from bunryu.data.loading import load_batches
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.tta import View, views
 from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
 from bunryu.members import Mean, read_ensemble
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision
 from bunryu.run import model_file
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
 

@@ -31,7 +31,8 @@ from bunryu.members import records_of
 from bunryu.models.record import read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.run import RunFolder
-from bunryu.settings import RunSettings, evaluation_settings
+from bunryu.settings.load import evaluation_settings
+from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
 from bunryu.train.showing import loss_note
 

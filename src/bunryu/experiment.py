@@ -36,10 +36,10 @@ from bunryu.models.sealed import seal
 from bunryu.models.trust import allow_source, source_of
 from bunryu.pacing import paced
 from bunryu.picturing import write_augmented
-from bunryu.planning import Plan, absolute, make_plan, whole_stages
+from bunryu.planning import Plan, make_plan
 from bunryu.recording import write_setup
 from bunryu.run import RunFolder, create_run
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings, absolute, whole_stages
 from bunryu.stopping import resumable, stop_signals
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, Progress

@@ -16,18 +16,18 @@ from bunryu.core import distributed
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import absolute
 from bunryu.data.folds import assign_folds, fold_table
-from bunryu.data.settings import FoldSettings
 from bunryu.data.table import Table
 from bunryu.experiment import ready, said
 from bunryu.heads import choose_heads
 from bunryu.models.start import choose_architecture, network
 from bunryu.pacing import paced
-from bunryu.planning import Plan, make_plan, whole_stages
+from bunryu.planning import Plan, make_plan
 from bunryu.preparing import find_data, read_data
 from bunryu.requirements import require_measurable
 from bunryu.run import RunFolder
-from bunryu.settings import RunSettings
-from bunryu.train.stage_settings import AverageStage
+from bunryu.settings.data import FoldSettings
+from bunryu.settings.run import RunSettings, whole_stages
+from bunryu.settings.stages import AverageStage
 
 _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
 

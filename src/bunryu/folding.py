@@ -27,13 +27,13 @@ from bunryu.fold_planning import plan_folds, refit_stages, require_one_process, 
 from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.members import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.planning import make_plan, whole_stages
+from bunryu.planning import make_plan
 from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
 from bunryu.recording import write_setup
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.run import RunFolder, new_folder, open_folder
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.stopping import resumable
 from bunryu.trusting import Trust, trust_run
 

@@ -22,12 +22,12 @@ from bunryu.data.decode import Source
 from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import InputSpec
 from bunryu.label_predictions import answers_of
 from bunryu.models.build import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed import open_sealed
 from bunryu.run import model_file
+from bunryu.settings.data import InputSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,14 +6,13 @@ import numpy as np
 
 from bunryu.core.errors import ConfigError
 from bunryu.data.checks import Checked
-from bunryu.data.settings import InputSpec
 from bunryu.data.statistics import mean_and_std, size_from_data
 from bunryu.data.table import Table
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Expected, expected_input
 from bunryu.models.record import Architecture, Sealed
-from bunryu.models.settings import without_library
-from bunryu.preparing import decode_spec
-from bunryu.settings import RunSettings
+from bunryu.settings.data import InputSpec
+from bunryu.settings.model import without_library
+from bunryu.settings.run import RunSettings, decode_spec
 
 
 def choose_input(

@@ -13,19 +13,19 @@ from bunryu.core.errors import DataError, some
 from bunryu.data.decode import load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DataSettings
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.by_group import WORST, measure_groups
 from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.multi_label import best_thresholds, measure_labels
 from bunryu.evaluate.results import Measured, measured
-from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.inference import Predictor
 from bunryu.label_predictions import USUAL, LabelPredictions, answers_of
-from bunryu.label_settings import OF_LABELS
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
+from bunryu.settings.data import DataSettings
+from bunryu.settings.evaluate import EvaluateSettings
+from bunryu.settings.multilabel_rules import OF_LABELS
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.targets import Targets, class_indices
 

@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from bunryu.config import Size
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
 from bunryu.models.build import Classifier, require_fit
 from bunryu.planning import Plan
-from bunryu.settings import require_whole
+from bunryu.settings.config import Size
+from bunryu.settings.load import require_whole
+from bunryu.settings.stages import Stage, size_at
 from bunryu.train.device import bf16_is_open
 from bunryu.train.feeding import Pictures, pictures
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.stage_settings import Stage, size_at
 from bunryu.train.stages import epoch_batches
 
 _SPARE = 0.92

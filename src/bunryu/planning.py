@@ -13,31 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from bunryu.core import storage
 from bunryu.core.environment import versions
 from bunryu.core.errors import count
 from bunryu.data.checks import Checked
 from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.pipelines import described, require_working
 from bunryu.data.pixels import worth_keeping
-from bunryu.data.settings import InputSpec
 from bunryu.data.table import SPLITS, Table
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.input_choice import choose_input, likely_input, middle_told
 from bunryu.models.build import Classifier, require_fit
 from bunryu.models.record import Architecture, Sealed
-from bunryu.models.settings import without_library
 from bunryu.models.start import choose_architecture, network, new_head, require_head, told_of
-from bunryu.models.trust import split_name
 from bunryu.models.weights import Loaded
-from bunryu.preparing import decode_spec, find_data, known_to_donor, read_data, require_one_run, say_poor_splits
+from bunryu.preparing import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation
-from bunryu.settings import RunSettings
+from bunryu.settings.data import InputSpec
+from bunryu.settings.model import without_library
+from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.train.device import choose_precision
-from bunryu.train.settings import stage_epochs, with_average
 from bunryu.train.showing import learning_told
-from bunryu.train.stage_settings import Stage
 
 
 @dataclass(frozen=True)
@@ -188,31 +184,3 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
             "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
         }
     )
-
-
-def absolute(settings: RunSettings) -> RunSettings:
-    """Return the settings with every path absolute, so that the run can be resumed from anywhere."""
-
-    def there(path: str | None) -> str | None:
-        return str(storage.absolute(path)) if path else path
-
-    data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
-    weights = settings.model.weights
-    model = {} if weights in (None, "none", "imagenet") else {"weights": there(weights)}
-    if settings.model.file:
-        path, name = split_name(settings.model.file)
-        model["file"] = f"{there(str(path))}:{name}"
-    return settings.model_copy(
-        update={
-            "data": settings.data.model_copy(update=data),
-            "split": settings.split.model_copy(update={"file": there(settings.split.file)}),
-            "model": settings.model.model_copy(update=model),
-        }
-    )
-
-
-def whole_stages(settings: RunSettings) -> list[Stage]:
-    """Return the stages with whole numbers of epochs, and that of train.swa; those with none are left out."""
-    pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
-    stages = [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
-    return with_average(stages, settings.train)

@@ -15,11 +15,11 @@ from bunryu.ensembling import Device, open_predictor
 from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.results import Measured, measured
-from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.measuring import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
 from bunryu.run import RunFolder
+from bunryu.settings.evaluate import EvaluateSettings
 
 NAME = "oof"
 """What the out-of-fold rows are called in the results."""

@@ -13,13 +13,12 @@ from bunryu.data.classes import check_classes
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.folds import without_validation
 from bunryu.data.multi_label import poor_splits
-from bunryu.data.settings import DecodeSpec
 from bunryu.data.sources import read_source
 from bunryu.data.split_files import read_digests, read_split
 from bunryu.data.splits import assign, few_groups
 from bunryu.data.table import Table
 from bunryu.run import RunFolder
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings, decode_spec
 
 
 def require_one_run(settings: RunSettings) -> None:
@@ -134,11 +133,6 @@ def say_poor_splits(table: Table) -> None:
                 console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
         if warning := few_groups(table, split):
             console.say(f"data: {warning}", style="yellow")
-
-
-def decode_spec(settings: RunSettings) -> DecodeSpec:
-    """Return the sealed decode record of the settings."""
-    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
 
 
 def known_to_donor(weights: str | None, table: Table) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bunryu.config import dump_yaml, value_text
 from bunryu.core.errors import count, some
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
@@ -14,7 +13,9 @@ from bunryu.evaluate.comparing import Difference
 from bunryu.evaluate.report import attributes_told, figure
 from bunryu.planning import Plan
 from bunryu.predictions import Predictions
-from bunryu.train.settings import LossSettings
+from bunryu.settings.config import dump_yaml
+from bunryu.settings.fields import value_text
+from bunryu.settings.train import LossSettings
 
 FOLDS = 5
 LOSSES = {

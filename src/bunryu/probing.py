@@ -26,13 +26,14 @@ from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
 from bunryu.inference import Model
-from bunryu.models.settings import without_library
-from bunryu.planning import Plan, absolute, make_plan
+from bunryu.planning import Plan, make_plan
 from bunryu.predictions import Predictions
 from bunryu.preparing import require_exclusive
 from bunryu.probed import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
 from bunryu.run import new_folder
-from bunryu.settings import RunSettings, load_settings
+from bunryu.settings.load import load_settings
+from bunryu.settings.model import without_library
+from bunryu.settings.run import RunSettings, absolute
 from bunryu.train.feeding import plain_features
 from bunryu.train.heads import HeadLosses
 from bunryu.train.probe import out_of_fold

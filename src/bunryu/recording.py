@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.config import dump_yaml
 from bunryu.core import console
 from bunryu.core.csv_text import guard
 from bunryu.core.environment import write_environment
@@ -19,7 +18,8 @@ from bunryu.data.split_files import write_split
 from bunryu.models.trust import source_of
 from bunryu.planning import Plan
 from bunryu.run import RunFolder
-from bunryu.settings import RunSettings
+from bunryu.settings.config import dump_yaml
+from bunryu.settings.run import RunSettings
 
 
 def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:

@@ -12,7 +12,7 @@ from bunryu.core import console
 from bunryu.core.errors import ConfigError, typed
 
 if TYPE_CHECKING:
-    from bunryu.config import Key
+    from bunryu.settings.fields import Key
 
 
 def settings(
@@ -21,10 +21,11 @@ def settings(
     ] = None,
 ) -> None:
     """Explain every setting of a run: key, type, default, meaning."""
-    from bunryu.config import keys
     from bunryu.core.errors import nearest
-    from bunryu.settings import RunSettings, defaults
-    from bunryu.train.stage_settings import Stage
+    from bunryu.settings.fields import keys
+    from bunryu.settings.recipes import defaults
+    from bunryu.settings.run import RunSettings
+    from bunryu.settings.stages import Stage
 
     every = [*keys(RunSettings), *keys(Stage, "train.stages[].")]
     asked = " ".join(words or [])
@@ -48,7 +49,7 @@ def recipes(
     out: Annotated[Path | None, typer.Option(help="Copy it to this file, to change it.")] = None,
 ) -> None:
     """List the recipes that come with bunryu, show one, or copy it."""
-    from bunryu.settings import recipe_names, recipe_text
+    from bunryu.settings.recipes import recipe_names, recipe_text
 
     if out is not None:
         if name is None:

@@ -11,9 +11,9 @@ from bunryu.data.table import Table
 from bunryu.evaluate.metrics import positive_class
 from bunryu.heads import Heads
 from bunryu.models.record import Precision
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import with_given
 from bunryu.train.heads import HeadLosses
-from bunryu.train.stage_settings import with_given
 from bunryu.train.stages import require_other_rows
 
 

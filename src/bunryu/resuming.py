@@ -19,16 +19,15 @@ from bunryu.data.table import Table, Texts, texts
 from bunryu.experiment import follow, require_shareable, run_to_end
 from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
-from bunryu.models.trust import split_name
-from bunryu.planning import make_plan, whole_stages
-from bunryu.preparing import decode_spec
+from bunryu.planning import make_plan
 from bunryu.recording import write_config
 from bunryu.run import RunFolder, open_folder
-from bunryu.settings import RunSettings
+from bunryu.settings.model import split_name
+from bunryu.settings.run import RunSettings, decode_spec, whole_stages
+from bunryu.settings.stages import Stage
 from bunryu.stopping import resumable
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
-from bunryu.train.stage_settings import Stage
 from bunryu.train.stages import stages_told
 from bunryu.trusting import Trust, trust_run
 

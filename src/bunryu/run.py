@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bunryu.config import build, load_yaml
 from bunryu.core.errors import RunError, nearest, typed
 from bunryu.core.storage import read_json, read_jsonl
-from bunryu.settings import RunSettings
+from bunryu.settings.config import load_yaml
+from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import build
 
 _OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
 """Files of which a run has one at least, and which stand for it."""

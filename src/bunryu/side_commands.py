@@ -135,7 +135,7 @@ def split(
     """Lay the split out as folders: OUT/train/CLASS/FILE, and so on."""
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
-    from bunryu.settings import require_of_splits
+    from bunryu.settings.load import require_of_splits
 
     require_of_splits(pairs)
     settings, _ = settings_and_data(pairs, of_source(data))
@@ -180,7 +180,7 @@ def augment(
     """
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
-    from bunryu.settings import augment_settings
+    from bunryu.settings.load import augment_settings
 
     file = None if ops is None else str(ops)
     balances = balance_to is not None

@@ -12,10 +12,9 @@ from bunryu.core import console
 from bunryu.core.errors import DataError, count, some
 from bunryu.data.split_files import write_split
 from bunryu.data.table import SPLITS, Table
-from bunryu.planning import absolute
 from bunryu.preparing import find_data, read_data, require_exclusive, require_one_run
 from bunryu.run import require_new
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings, absolute
 
 Link = Literal["copy", "hard", "symlink"]
 _UNSAFE = set('/\\:*?"<>|\0')

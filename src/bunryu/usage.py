@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bunryu.config_errors import ALSO
 from bunryu.core.errors import nearest
+from bunryu.settings.messages import ALSO
 
 _TAKING: dict[str, str | tuple[str, ...]] = {
     "train": "",
@@ -53,8 +53,8 @@ def told_plainly(error: Exception, command: str, arguments: Sequence[str]) -> st
 
 def _as_setting(option: str, command: str, arguments: Sequence[str]) -> str | None:
     """Return what to type for an option that is the last part of a setting's key."""
-    from bunryu.config import keys
-    from bunryu.settings import RunSettings
+    from bunryu.settings.fields import keys
+    from bunryu.settings.run import RunSettings
 
     word = option.lstrip("-").replace("-", "_").lower()
     every = [key.name for key in keys(RunSettings) if command in _TAKING and key.name.startswith(_TAKING[command])]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from bunryu.core.errors import ImageError
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 SPEC = DecodeSpec()
 SMALL = DecodeSpec(max_pixels=10**5)

@@ -9,9 +9,9 @@ import pytest
 
 from bunryu.core.errors import BunryuError
 from bunryu.data.classes import check_classes
-from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.table import Table
+from bunryu.settings.data import DataSettings
 
 
 def touch(root: Path, *names: str) -> Path:

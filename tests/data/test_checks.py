@@ -18,8 +18,8 @@ from PIL import Image
 from bunryu.core.errors import DataError, ImageError
 from bunryu.data import checks, looking, memory
 from bunryu.data.checks import Checked, cache_file, check_images, require_no_leaks, require_usable
-from bunryu.data.settings import DataSettings, DecodeSpec
 from bunryu.data.table import Table, texts
+from bunryu.settings.data import DataSettings, DecodeSpec
 
 SPEC = DecodeSpec()
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin, features
 from bunryu.core.errors import ImageError
 from bunryu.data.decode import Header, decode, read_header
 from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.data.settings import DecodeSpec
+from bunryu.settings.data import DecodeSpec
 
 OPEN_FILES = Path("/proc/self/fd")
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import CenterCrop
 
 from bunryu.core.errors import ImageError
 from bunryu.data.decode import decode, fit, load
-from bunryu.data.settings import DecodeSpec
+from bunryu.settings.data import DecodeSpec
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
 

@@ -13,9 +13,9 @@ import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
 from bunryu.core.errors import DataError
-from bunryu.data.settings import DataSettings
 from bunryu.data.sources import read_source
 from bunryu.data.table import class_names
+from bunryu.settings.data import DataSettings
 from bunryu.ship.gathering import gather
 
 

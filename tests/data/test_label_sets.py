@@ -12,10 +12,10 @@ from sourcing import one_message, read, touch, write_csv
 from bunryu.core.errors import ConfigError
 from bunryu.data.dividing import divide_sets
 from bunryu.data.multi_label import held_labels
-from bunryu.data.settings import SplitSettings
 from bunryu.data.split_files import read_run_rows, write_split
 from bunryu.data.splits import assign
 from bunryu.data.table import Table, texts
+from bunryu.settings.data import SplitSettings
 
 COLUMNS = ["웃음", "glasses", "hat"]
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_learned(folder: Path, rows: tuple[str, ...], given: list
 
 
 def test_settings_that_contradict_each_other() -> None:
-    from bunryu.settings import load_settings
+    from bunryu.settings.load import load_settings
 
     for pairs, told in (
         (["data.multi_label=[a, b]", "data.label_columns=[a, b]"], "came both"),

@@ -19,7 +19,7 @@ from bunryu.core.errors import ImageError
 from bunryu.data import loading
 from bunryu.data.decode import load
 from bunryu.data.loading import cores, load_batches
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 DECODE = DecodeSpec()
 INPUT = InputSpec(height=6, width=8, fit="stretch", mean=[0.0] * 3, std=[1.0] * 3)

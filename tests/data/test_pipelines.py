@@ -16,9 +16,9 @@ from torchvision.transforms import InterpolationMode, v2
 from bunryu.core.errors import ConfigError
 from bunryu.data.by_torchvision import own_draws, shift_hsv
 from bunryu.data.pipelines import described, pipeline, require_working
-from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.transforms import canvas
-from bunryu.operations import OPERATIONS, TORCHVISION_ONLY
+from bunryu.settings.augment_ops import OPERATIONS, TORCHVISION_ONLY
+from bunryu.settings.data import AugmentSettings, InputSpec
 
 LINEAR = InterpolationMode.BILINEAR
 SPEC = InputSpec(height=24, width=32, mean=[0.5] * 3, std=[0.5] * 3, pad_colour=(200, 30, 10))

@@ -27,10 +27,10 @@ from bunryu.data.decode import load
 from bunryu.data.loading import load_batches
 from bunryu.data.looking import content_digest
 from bunryu.data.pixels import PixelCache, worth_keeping
-from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
 from bunryu.data.table import texts
 from bunryu.evaluate import results as written
 from bunryu.run import open_folder
+from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 
 INPUT = InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
 DECODE = DecodeSpec(scaling="jpeg")

@@ -12,7 +12,7 @@ from PIL import Image
 from bunryu.core.errors import ImageError
 from bunryu.data.decode import decode, load, reduction
 from bunryu.data.loading import load_batches
-from bunryu.data.settings import DecodeSettings, DecodeSpec, InputSpec
+from bunryu.settings.data import DecodeSettings, DecodeSpec, InputSpec
 
 FULL = DecodeSpec()
 SCALED = DecodeSpec(scaling="jpeg")

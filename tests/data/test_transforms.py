@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bunryu.data.decode import fit
-from bunryu.data.settings import AugmentSettings, InputSpec
 from bunryu.data.transforms import Parameters, apply, canvas, draw
+from bunryu.settings.data import AugmentSettings, InputSpec
 
 OFF = AugmentSettings(crop_scale=None, hflip=0)
 quick = settings(max_examples=25, deadline=None)

@@ -27,8 +27,8 @@ from bunryu.evaluate.plots import (
     plot_probabilities,
 )
 from bunryu.evaluate.results import measured, write_results
-from bunryu.evaluate.settings import EvaluateSettings
 from bunryu.predictions import Predictions
+from bunryu.settings.evaluate import EvaluateSettings
 
 KOREAN = ["기쁨", "분노", "슬픔", "놀람 $x^2$"]
 LONG = "Golden_retriever_and_other_dogs_with_a_very_long_name"

@@ -22,7 +22,6 @@ from torchvision import models
 
 from bunryu.core import console
 from bunryu.core.errors import ModelError
-from bunryu.data.settings import InputSpec
 from bunryu.models import hub
 from bunryu.models.build import (
     build,
@@ -35,6 +34,7 @@ from bunryu.models.build import (
     torchvision_names,
 )
 from bunryu.models.record import Architecture
+from bunryu.settings.data import InputSpec
 
 NOT_ON_META = {"regnet_x_400mf", "regnet_y_400mf"}  # they compute their widths with tensors; larger ones are left out
 TORCHVISION = [name for name in torchvision_names() if not name.startswith("regnet_") or name in NOT_ON_META]

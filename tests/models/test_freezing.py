@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth
 from bunryu.core.errors import ConfigError
 from bunryu.models.blocks import whole_blocks
 from bunryu.models.build import Classifier, build
-from bunryu.train.stage_settings import Stage
+from bunryu.settings.stages import Stage
 from bunryu.train.stages import freeze, stages_told, training_mode
 
 FAMILIES = {

@@ -17,7 +17,7 @@ from bunryu.models import trust
 from bunryu.models.build import build
 from bunryu.models.own import own_architecture
 from bunryu.models.record import read_sealed
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
 from conftest import Command, refused, table
 
 NET = '''

@@ -17,11 +17,11 @@ import bunryu as package
 from bunryu import picturing
 from bunryu.inference import Model, normalize
 from bunryu.planning import Plan, make_plan
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
+from bunryu.settings.stages import Stage
 from bunryu.train import feeding
 from bunryu.train.feeding import choose_feed, pictures
 from bunryu.train.sampling import balanced
-from bunryu.train.stage_settings import Stage
 from conftest import TINY, Command, refused
 
 OPS = "augment.ops=[random_resized_crop, hflip, {rotate: {degrees: 20}}, gaussian_noise]"

@@ -16,7 +16,7 @@ from bunryu import api, experiment
 from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed import open_sealed
 from bunryu.run import RunFolder
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
 from bunryu.train import averaging, loop
 
 SMALL = (
@@ -147,9 +147,9 @@ def test_the_mean_has_one_memory_format() -> None:
     """Else what a checkpoint brings back is rounded differently."""
     from types import SimpleNamespace
 
+    from bunryu.settings.stages import Stage
+    from bunryu.settings.train import with_average
     from bunryu.train.checkpoint import Progress
-    from bunryu.train.settings import with_average
-    from bunryu.train.stage_settings import Stage
 
     settings = load_settings(["train.swa=0.5", "train.epochs=4", "train.ema=null"])
     net = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)

@@ -320,9 +320,9 @@ class TestDamage:
         ],
     )
     def test_a_damaged_checkpoint_is_one_clear_message(self, damage: Callable[[bytes], bytes], tmp_path: Path):
-        from bunryu.data.settings import DecodeSpec, InputSpec
         from bunryu.models.build import build
         from bunryu.models.record import Architecture, Head, Sealed
+        from bunryu.settings.data import DecodeSpec, InputSpec
 
         architecture = Architecture(name="scratch_cnn")
         spec = InputSpec(height=8, width=8, mean=[0, 0, 0], std=[1, 1, 1])

@@ -19,15 +19,15 @@ from bunryu.core import distributed
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.core.storage import read_json
 from bunryu.data.folds import assign_folds, fold_table
-from bunryu.data.settings import SplitSettings
 from bunryu.data.table import Table, texts
 from bunryu.evaluate import results as written
 from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau
 from bunryu.planning import Plan
 from bunryu.predictions import read_predictions
 from bunryu.run import RunFolder
-from bunryu.settings import load_settings
-from bunryu.train.stage_settings import Stage
+from bunryu.settings.data import SplitSettings
+from bunryu.settings.load import load_settings
+from bunryu.settings.stages import Stage
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.batch_size=8", "train.threads=1"),

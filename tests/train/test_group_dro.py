@@ -17,9 +17,9 @@ from bunryu import api
 from bunryu.core.errors import BunryuError, ConfigError
 from bunryu.core.storage import read_json, read_jsonl
 from bunryu.data.table import texts
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
+from bunryu.settings.train import LossSettings
 from bunryu.train.robust import GroupDRO
-from bunryu.train.settings import LossSettings
 from conftest import Command, table
 
 SMALL = (

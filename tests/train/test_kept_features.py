@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 from bunryu.core.cache import cache_folder
-from bunryu.data.settings import NO_AUGMENT
 from bunryu.inference import Model
 from bunryu.models.build import Classifier, build
-from bunryu.planning import absolute, make_plan
-from bunryu.settings import load_settings
+from bunryu.planning import make_plan
+from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import absolute
 from bunryu.train import feeding
 from bunryu.train.feeding import Pictures, features, pictures
 

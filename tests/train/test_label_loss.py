@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from torchvision.ops import sigmoid_focal_loss
 
 from bunryu.models.record import Head
+from bunryu.settings.train import LossSettings, MixSettings
 from bunryu.train.heads import HeadLosses
 from bunryu.train.label_loss import LabelLoss, label_losses
 from bunryu.train.mixing import mix
 from bunryu.train.probe import solve
-from bunryu.train.settings import LossSettings, MixSettings
 
 HELD_JL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
 COUNTS = [4, 3, 2, 1]

@@ -21,12 +21,12 @@ from bunryu.core.storage import read_json, read_jsonl
 from bunryu.inference import Model
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import Architecture
+from bunryu.settings.stages import OptimSettings, Stage
+from bunryu.settings.train import LossSettings
 from bunryu.train import device, loop
 from bunryu.train.feeding import Pictures
 from bunryu.train.losses import Loss, class_weights
 from bunryu.train.optim import create_optimizer
-from bunryu.train.settings import LossSettings
-from bunryu.train.stage_settings import OptimSettings, Stage
 from bunryu.train.stages import epoch_batches, freeze, training_mode
 
 FP32 = ("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32")

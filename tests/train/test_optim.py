@@ -16,8 +16,8 @@ from torch import nn, optim
 from bunryu.models.blocks import blocks
 from bunryu.models.build import Classifier, build
 from bunryu.models.record import Architecture
+from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
-from bunryu.train.stage_settings import OptimSettings, ScheduleSettings, Stage
 from bunryu.train.stages import freeze
 
 NAMES = get_args(OptimSettings.model_fields["name"].annotation)

@@ -228,12 +228,12 @@ def test_an_optimizer_comes_back_in_the_memory_format_of_its_parameters(name: st
     """Else kernels round differently at the ends of rows, which shows on some processors and sizes alone."""
     import torch
 
-    from bunryu.data.settings import DecodeSpec, InputSpec
     from bunryu.models.build import build
     from bunryu.models.record import Architecture, Head, Sealed
+    from bunryu.settings.data import DecodeSpec, InputSpec
+    from bunryu.settings.stages import OptimSettings, Stage
     from bunryu.train.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
     from bunryu.train.optim import create_optimizer
-    from bunryu.train.stage_settings import OptimSettings, Stage
 
     def made() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         net = build(architecture, 2).to(memory_format=torch.channels_last)

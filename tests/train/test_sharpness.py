@@ -15,7 +15,7 @@ from torch import nn
 
 from bunryu import api
 from bunryu.core.errors import ConfigError
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
 from bunryu.train import loop
 from bunryu.train.sharpness import nearby_worst
 

@@ -17,11 +17,11 @@ from bunryu import api, experiment
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
 from bunryu.run import RunFolder
-from bunryu.settings import load_settings
+from bunryu.settings.load import load_settings
+from bunryu.settings.stages import Stage
 from bunryu.train import loop
 from bunryu.train.checkpoint import Progress
 from bunryu.train.remembering import remember
-from bunryu.train.stage_settings import Stage
 from conftest import Command, refused
 
 SMALL = (

@@ -10,11 +10,11 @@ import inspect
 import os
 from typing import Any
 
-from bunryu import operations as ops
 from bunryu.core.errors import ConfigError, nearest
 from bunryu.data.by_torchvision import made_of
-from bunryu.data.settings import InputSpec
-from bunryu.operations import Operation
+from bunryu.settings import augment_ops as ops
+from bunryu.settings.augment_ops import Operation
+from bunryu.settings.data import InputSpec
 
 
 def library() -> Any:

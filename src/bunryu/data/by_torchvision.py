@@ -15,10 +15,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import InterpolationMode, v2
 
-from bunryu import operations as ops
 from bunryu.core.errors import ConfigError, nearest, some
-from bunryu.data.settings import InputSpec
-from bunryu.operations import Operation
+from bunryu.settings import augment_ops as ops
+from bunryu.settings.augment_ops import Operation
+from bunryu.settings.data import InputSpec
 
 _LINEAR = InterpolationMode.BILINEAR
 

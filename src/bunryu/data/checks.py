@@ -27,8 +27,8 @@ from bunryu.data.loading import cores
 from bunryu.data.looking import Level, Stamp, Verdict, digest_of, look, stamp_of
 from bunryu.data.memory import Memory
 from bunryu.data.multi_label import check_labels
-from bunryu.data.settings import DataSettings, DecodeSpec
 from bunryu.data.table import Table, texts
+from bunryu.settings.data import DataSettings, DecodeSpec
 
 A = TypeVar("A")
 B = TypeVar("B")

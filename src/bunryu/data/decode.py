@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bunryu.core.errors import ImageError
 from bunryu.data.opening import check_size, frames, opened
-from bunryu.data.settings import Colour, DecodeSpec, InputSpec
+from bunryu.settings.data import Colour, DecodeSpec, InputSpec
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Pixels: TypeAlias = NDArray[np.uint8]

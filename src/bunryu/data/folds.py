@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError
 from bunryu.core.storage import write_atomic
-from bunryu.data.settings import SplitSettings
 from bunryu.data.splits import canonical_order, folds, stratum_column
 from bunryu.data.table import Table
+from bunryu.settings.data import SplitSettings
 
 
 def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.int64]:

@@ -7,8 +7,8 @@ from itertools import product
 
 from bunryu.core.errors import ConfigError, DataError, nearest, some
 from bunryu.data.columns import Columns
-from bunryu.data.settings import DataSettings
 from bunryu.data.table import joined
+from bunryu.settings.data import DataSettings
 
 _LABEL_NAMES = (
     "label",

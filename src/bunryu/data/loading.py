@@ -21,7 +21,7 @@ from bunryu.core.errors import DataError, ImageError, count, some
 from bunryu.core.randomness import plain
 from bunryu.data.decode import Source, load
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from bunryu.core.errors import ImageError
 from bunryu.data.decode import Header, decode, read_header
-from bunryu.data.settings import DecodeSpec
+from bunryu.settings.data import DecodeSpec
 
 Level = Literal["full", "header", "none"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bunryu.core.errors import ConfigError, DataError, some
 from bunryu.data.columns import Columns
 from bunryu.data.labelling import named, require_labels
-from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, Texts
+from bunryu.settings.data import DataSettings
 
 JOIN = "|"
 """Between the labels that hold for one row."""

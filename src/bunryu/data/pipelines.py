@@ -15,8 +15,8 @@ import torch
 from bunryu.core.errors import ConfigError
 from bunryu.data import by_albumentations, by_torchvision
 from bunryu.data.decode import Pixels, fit
-from bunryu.data.settings import AugmentSettings, InputSpec
-from bunryu.operations import OPERATIONS, operation
+from bunryu.settings.augment_ops import OPERATIONS, operation
+from bunryu.settings.data import AugmentSettings, InputSpec
 
 Change: TypeAlias = Callable[[Pixels, int], Pixels]
 """Pixels (H, W, C) and a seed -> pixels of the input's size."""

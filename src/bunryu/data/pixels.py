@@ -29,8 +29,8 @@ from bunryu.core.errors import TrainingError
 from bunryu.core.storage import write_atomic
 from bunryu.data.decode import Pixels, Source, load
 from bunryu.data.looking import content_digest
-from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
 from bunryu.data.table import Table, Texts
+from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 
 VERSION = 1
 """Bump it when decoding or fitting changes its pixels: everything kept before is then decoded again."""

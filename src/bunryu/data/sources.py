@@ -12,8 +12,8 @@ from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typ
 from bunryu.core.storage import absolute
 from bunryu.data import folders, persons, tabular
 from bunryu.data.columns import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
-from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, Table, texts
+from bunryu.settings.data import DataSettings
 
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",

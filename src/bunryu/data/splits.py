@@ -13,8 +13,8 @@ from bunryu.core.errors import ConfigError, DataError, count, nearest, some
 from bunryu.core.randomness import generator
 from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, divide_sets, give_each, join
 from bunryu.data.multi_label import held_labels
-from bunryu.data.settings import SplitSettings
 from bunryu.data.table import SPLITS, Table, Texts, nfc, texts
+from bunryu.settings.data import SplitSettings
 
 
 def assign(table: Table, settings: SplitSettings) -> Table:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.randomness import generator
 from bunryu.data.loading import load_batches
-from bunryu.data.settings import DecodeSpec, InputSpec
 from bunryu.data.table import Table
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 _ROWS = 2000
 

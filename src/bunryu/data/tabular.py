@@ -24,8 +24,8 @@ from bunryu.data.labelling import (
     require_own_name,
 )
 from bunryu.data.multi_label import label_sets, set_columns
-from bunryu.data.settings import DataSettings
 from bunryu.data.table import SPLITS, joined
+from bunryu.settings.data import DataSettings
 
 _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu.core.randomness import uniforms
-from bunryu.data.settings import AugmentSettings, InputSpec
-from bunryu.operations import cuts
+from bunryu.settings.augment_ops import cuts
+from bunryu.settings.data import AugmentSettings, InputSpec
 
 Parameters = dict[str, NDArray[np.float32]]
 _DRAWS = 16  # fixed, so that switching one operation on does not move another's draws

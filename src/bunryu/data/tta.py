@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bunryu.core.errors import ConfigError, nearest
-from bunryu.data.settings import InputSpec
+from bunryu.settings.data import InputSpec
 
 if TYPE_CHECKING:  # so that a wrong --tta is told before torch is imported
     import torch

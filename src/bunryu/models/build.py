@@ -18,7 +18,7 @@ from bunryu.models.hub import fetched, first_line
 from bunryu.models.libraries import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
 from bunryu.models.scratch import scratch_net
-from bunryu.models.settings import SCRATCH, without_library
+from bunryu.settings.model import SCRATCH, without_library
 
 Library = Literal["scratch", "timm", "torchvision", "own"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]

@@ -16,7 +16,8 @@ from torch import nn
 from bunryu.core.errors import ModelError, nearest, some
 from bunryu.models.build import Classifier
 from bunryu.models.record import Architecture, Own
-from bunryu.models.trust import allow, source_of, split_name
+from bunryu.models.trust import allow, source_of
+from bunryu.settings.model import split_name
 
 _CANNOT = "it cannot take"
 _SIZES = ((224, 224), (64, 64), (32, 32))

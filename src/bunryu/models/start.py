@@ -15,10 +15,10 @@ from bunryu.models.hub import weights_name
 from bunryu.models.own import own_architecture
 from bunryu.models.record import Architecture, Sealed, read_sealed
 from bunryu.models.sealed import open_sealed
-from bunryu.models.settings import without_library
-from bunryu.models.trust import require_same, split_name
+from bunryu.models.trust import require_same
 from bunryu.models.weights import Loaded, choose_library, load_file_into
-from bunryu.settings import RunSettings
+from bunryu.settings.model import split_name, without_library
+from bunryu.settings.run import RunSettings
 
 _WORDS = (None, "none", "imagenet")
 

@@ -15,12 +15,6 @@ _allowed: dict[str, bytes] = {}
 """SHA-256 -> source, of what may be run in this process."""
 
 
-def split_name(file: str) -> tuple[Path, str]:
-    """Return the file and the name in it of ``FILE.py:NAME``."""
-    path, _, name = file.rpartition(":")
-    return Path(path).expanduser(), name
-
-
 def allow(file: Path) -> str:
     """Allow a file to be run in this process; return its SHA-256.
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bunryu.core.errors import ConfigError
-from bunryu.train.settings import TrainSettings
+from bunryu.settings.train import TrainSettings
 
 _NO_FIGURES = ("epoch", "best", "clean", "stage")
 

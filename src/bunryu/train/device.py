@@ -13,7 +13,7 @@ from bunryu.core.errors import DeviceError
 from bunryu.inference import is_out_of_memory
 from bunryu.models.build import has_depthwise
 from bunryu.models.record import Precision
-from bunryu.train.settings import TrainSettings
+from bunryu.settings.train import TrainSettings
 
 _LEAST_SIDE = 32
 

@@ -25,15 +25,15 @@ from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.loading import load_batches, require_read
 from bunryu.data.pipelines import pipeline
 from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.data.table import Table
 from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
-from bunryu.settings import RunSettings
+from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage, size_at
 from bunryu.train.compiling import compiled
 from bunryu.train.parallel import block
 from bunryu.train.prefetch import prefetched
-from bunryu.train.stage_settings import Stage, size_at
 
 Rows = NDArray[np.int64]
 Batches = list[Rows]

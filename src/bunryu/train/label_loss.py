@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from bunryu.settings.train import LossSettings
 from bunryu.train.losses import Loss, class_weights
-from bunryu.train.settings import LossSettings
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import nn
 from bunryu.core import console, distributed
 from bunryu.core.randomness import key_of, plain
 from bunryu.core.storage import read_jsonl
+from bunryu.settings.stages import AverageStage, with_given
 from bunryu.train.averaging import collect, factor, follow, settle
 from bunryu.train.board import board_of
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
@@ -28,7 +29,6 @@ from bunryu.train.sampling import epoch_rows
 from bunryu.train.saving import pause, save, stop_if_asked
 from bunryu.train.sharpness import nearby_worst
 from bunryu.train.showing import epoch_line, header_line, loss_note
-from bunryu.train.stage_settings import AverageStage, with_given
 from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
 from bunryu.train.state import Job, State
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from bunryu.core.errors import ConfigError, nearest, some
-from bunryu.train.settings import LossSettings
+from bunryu.settings.train import LossSettings
 
 
 @dataclass(frozen=True)

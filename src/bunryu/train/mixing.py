@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from bunryu.core.randomness import generator
-from bunryu.train.settings import MixSettings
+from bunryu.settings.train import MixSettings
 
 
 def mix(

@@ -15,7 +15,7 @@ from torch import nn, optim
 
 from bunryu.models.blocks import blocks
 from bunryu.models.build import Classifier
-from bunryu.train.stage_settings import OptimSettings, ScheduleSettings, Stage
+from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 
 _FUSED = ("adamw", "adam", "sgd")
 _LEAST_WARMUP = 4

@@ -9,8 +9,8 @@ from torch import nn
 
 from bunryu.core import console
 from bunryu.inference import Model
-from bunryu.train.settings import LOWER_IS_BETTER
-from bunryu.train.stage_settings import AverageStage, Stage, size_at, with_given
+from bunryu.settings.stages import AverageStage, Stage, size_at, with_given
+from bunryu.settings.train import LOWER_IS_BETTER
 from bunryu.train.state import Job, State
 
 

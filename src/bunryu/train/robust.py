@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from bunryu.data.table import Texts
-from bunryu.train.settings import LossSettings
+from bunryu.settings.train import LossSettings
 
 
 @dataclass(frozen=True)

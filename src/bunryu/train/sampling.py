@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.randomness import coming, generator
-from bunryu.train.settings import TrainSettings
+from bunryu.settings.train import TrainSettings
 
 Rows = NDArray[np.int64]
 

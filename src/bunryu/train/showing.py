@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bunryu.core.console import duration
-from bunryu.data.settings import NO_AUGMENT
-from bunryu.settings import RunSettings
+from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Progress
-from bunryu.train.stage_settings import Stage
 
 
 def loss_note(settings: RunSettings) -> str:

@@ -13,10 +13,10 @@ from bunryu.core.randomness import generator
 from bunryu.inference import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.build import Classifier
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import AverageStage, Stage
 from bunryu.train.heads import HeadLosses
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.stage_settings import AverageStage, Stage
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 

@@ -16,12 +16,12 @@ from torch import optim
 from bunryu.data.pixels import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference import Model
-from bunryu.settings import RunSettings
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
 from bunryu.train.board import Board
 from bunryu.train.checkpoint import Progress
 from bunryu.train.heads import HeadLosses
 from bunryu.train.robust import GroupDRO
-from bunryu.train.stage_settings import Stage
 from bunryu.train.targets import Targets
 
 

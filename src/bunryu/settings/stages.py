@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from bunryu.config import Settings, Size, parse_size
+from bunryu.settings.config import Settings, Size, parse_size
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]

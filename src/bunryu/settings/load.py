@@ -1,75 +1,16 @@
-"""All settings of a run: each room's own `settings.py`, joined. Free of torch, so that errors are quick."""
+"""Settings read: a recipe, a file and `key=value` pairs joined into those of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
-
-from bunryu.config import REQUIRED, Key, Layer, Settings, build, load_yaml, parse_overrides, value_text
-from bunryu.conflicting_settings import conflicts
 from bunryu.core.errors import ConfigError, nearest, some, typed
-from bunryu.data.settings import (
-    AugmentSettings,
-    DataSettings,
-    DecodeSettings,
-    FoldSettings,
-    InputSettings,
-    SplitSettings,
-)
-from bunryu.evaluate.settings import DecisionSettings, EvaluateSettings
-from bunryu.models.settings import SCRATCH, ModelSettings
-from bunryu.train.settings import LossSettings, MixSettings, TrainSettings
-from bunryu.train.stage_settings import OptimSettings, ScheduleSettings
-
-
-class RunSettings(Settings):
-    """Everything that decides a run; `config.yaml` in the run folder holds it whole."""
-
-    name: str | None = None
-    """The run folder is runs/NAME-N; the name of the data when null."""
-    recipe: str = "default"
-    """The recipe these settings started from."""
-    data: DataSettings = DataSettings()
-    split: SplitSettings = SplitSettings()
-    folds: FoldSettings = FoldSettings()
-    decode: DecodeSettings = DecodeSettings()
-    input: InputSettings = InputSettings()
-    model: ModelSettings = ModelSettings()
-    train: TrainSettings = TrainSettings()
-    optim: OptimSettings = OptimSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    loss: LossSettings = LossSettings()
-    mix: MixSettings = MixSettings()
-    augment: AugmentSettings = AugmentSettings()
-    decision: DecisionSettings = DecisionSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
-
-    @model_validator(mode="after")
-    def _combinations(self) -> RunSettings:
-        if why := next(conflicts(self), None):
-            raise ValueError(why)
-        return self
-
-    @property
-    def label(self) -> str:
-        """What the run's folder is called: `name`, or the name of the data."""
-        source = self.data.source or self.data.train
-        if self.name or not source:
-            return self.name or "data"
-        return Path(source).name if Path(source).is_dir() else Path(source).stem
-
-
-_SUITABLE = ("default", "scratch")
-"""The recipes that are chosen where none is named."""
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with bunryu."""
-    return sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir() if path.name.endswith(".yaml"))
+from bunryu.settings.config import Layer, load_yaml, parse_overrides
+from bunryu.settings.recipes import recipe_file, suitable_recipe, recipe_names
+from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import build
 
 
 def load_settings(
@@ -107,13 +48,13 @@ def load_settings(
     if minutes is not None:
         _require_undecided(top)
     asked = [layer.values["recipe"] for layer in top if layer.values.get("recipe") is not None]
-    named = str(asked[-1]) if asked else _suitable_recipe(top)
+    named = str(asked[-1]) if asked else suitable_recipe(top)
     if named not in recipe_names():
         raise ConfigError(
             f"recipe: there is no recipe {named!r}.{nearest(named, recipe_names())} "
             f"Recipes: {some(recipe_names(), 12)}."
         )
-    base = load_yaml(_recipe_file(named))
+    base = load_yaml(recipe_file(named))
     if any(_says_all(layer.values.get("augment")) for layer in top):
         base.values.pop("augment", None)
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
@@ -225,48 +166,3 @@ def augment_settings(
     if file is not None and not isinstance(load_yaml(Path(file)).values.get("augment"), dict):
         raise ConfigError(f"--ops {file}: expected settings with augment in them, such as augment: {{ops: [hflip]}}.")
     return load_settings(overrides, recipe=file, values=values, origin=origin)
-
-
-def recipe_text(name: str) -> str:
-    """Return a recipe as it is written.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    return _recipe_file(name).read_text(encoding="utf-8")
-
-
-def defaults(key: Key) -> str:
-    """Say what a key is where nobody sets it: ``3e-4 in recipe default, 2e-3 in scratch``, ``default null``."""
-    found: dict[str, str] = {}
-    for name in _SUITABLE:
-        value: Any = load_yaml(_recipe_file(name)).values
-        for part in key.name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            found[name] = value_text(value)
-    if not found:
-        return key.default if key.default == REQUIRED else f"default {key.default}"
-    rest = [] if len(found) == len(_SUITABLE) else [f"else {key.default}"]
-    return ", ".join([*(f"{value} in recipe '{name}'" for name, value in found.items()), *rest])
-
-
-def _recipe_file(name: str) -> Path:
-    if name not in recipe_names():
-        raise ConfigError(
-            f"There is no recipe {name!r}.{nearest(name, recipe_names())} Recipes: {some(recipe_names(), 12)}."
-        )
-    return Path(str(_recipes().joinpath(f"{name}.yaml")))
-
-
-def _recipes() -> Any:
-    return files("bunryu").joinpath("recipes")
-
-
-def _suitable_recipe(layers: Sequence[Layer]) -> str:
-    model: dict[str, Any] = {}
-    for layer in layers:
-        section = layer.values.get("model")
-        model |= section if isinstance(section, dict) else {}
-    scratch = (model.get("name") in SCRATCH or model.get("file")) and model.get("weights") in (None, "none")
-    return "scratch" if scratch or model.get("weights") == "none" else "default"

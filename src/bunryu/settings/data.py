@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bunryu.config import Settings, Size, parse_size
-from bunryu.operations import TORCHVISION_ONLY, Ops, read_ops
+from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
+from bunryu.settings.config import Settings, Size, parse_size
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]

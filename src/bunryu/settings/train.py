@@ -1,4 +1,4 @@
-"""Settings of the train room: the loop and the loss; `stage_settings` has those of a stage."""
+"""Settings of training: the loop, the loss and mixing; `stages` has those of a stage."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from bunryu.config import Settings
 from bunryu.core.errors import count
-from bunryu.train.stage_settings import AverageStage, Count, NotNegative, Positive, trains_on_own
-from bunryu.train.stage_settings import OptimSettings as OptimSettings
-from bunryu.train.stage_settings import ScheduleSettings as ScheduleSettings
-from bunryu.train.stage_settings import Stage as Stage
+from bunryu.settings.config import Settings
+from bunryu.settings.stages import (
+    AverageStage,
+    Count,
+    NotNegative,
+    Positive,
+    Stage,
+    trains_on_own,
+)
 
 Range = tuple[float, float]
 

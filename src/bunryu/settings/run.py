@@ -1,22 +1,102 @@
-"""Settings that cannot be given together. Each function yields what is wrong, in words that say how to mend it."""
+"""All settings of a run: every section, joined. Free of torch, so that errors are quick."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from bunryu.data.settings import SplitSettings
-from bunryu.label_settings import why_not_labels
-from bunryu.models.settings import without_library
-from bunryu.train.stage_settings import trains_on_own, with_given
+from pydantic import model_validator
 
-if TYPE_CHECKING:
-    from bunryu.settings import RunSettings
-    from bunryu.train.stage_settings import Stage
+from bunryu.core import storage
+from bunryu.settings.config import Settings
+from bunryu.settings.data import (
+    AugmentSettings,
+    DataSettings,
+    DecodeSettings,
+    DecodeSpec,
+    FoldSettings,
+    InputSettings,
+    SplitSettings,
+)
+from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
+from bunryu.settings.model import ModelSettings, split_name, without_library
+from bunryu.settings.multilabel_rules import why_not_labels
+from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given
+from bunryu.settings.train import LossSettings, MixSettings, TrainSettings, stage_epochs, with_average
+
+
+class RunSettings(Settings):
+    """Everything that decides a run; `config.yaml` in the run folder holds it whole."""
+
+    name: str | None = None
+    """The run folder is runs/NAME-N; the name of the data when null."""
+    recipe: str = "default"
+    """The recipe these settings started from."""
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    folds: FoldSettings = FoldSettings()
+    decode: DecodeSettings = DecodeSettings()
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    optim: OptimSettings = OptimSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    loss: LossSettings = LossSettings()
+    mix: MixSettings = MixSettings()
+    augment: AugmentSettings = AugmentSettings()
+    decision: DecisionSettings = DecisionSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _combinations(self) -> RunSettings:
+        if why := next(conflicts(self), None):
+            raise ValueError(why)
+        return self
+
+    @property
+    def label(self) -> str:
+        """What the run's folder is called: `name`, or the name of the data."""
+        source = self.data.source or self.data.train
+        if self.name or not source:
+            return self.name or "data"
+        return Path(source).name if Path(source).is_dir() else Path(source).stem
+
+
+def decode_spec(settings: RunSettings) -> DecodeSpec:
+    """Return the sealed decode record of the settings."""
+    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+
+
+def absolute(settings: RunSettings) -> RunSettings:
+    """Return the settings with every path absolute, so that the run can be resumed from anywhere."""
+
+    def there(path: str | None) -> str | None:
+        return str(storage.absolute(path)) if path else path
+
+    data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
+    weights = settings.model.weights
+    model = {} if weights in (None, "none", "imagenet") else {"weights": there(weights)}
+    if settings.model.file:
+        path, name = split_name(settings.model.file)
+        model["file"] = f"{there(str(path))}:{name}"
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update=data),
+            "split": settings.split.model_copy(update={"file": there(settings.split.file)}),
+            "model": settings.model.model_copy(update=model),
+        }
+    )
+
+
+def whole_stages(settings: RunSettings) -> list[Stage]:
+    """Return the stages with whole numbers of epochs, and that of train.swa; those with none are left out."""
+    pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
+    stages = [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
+    return with_average(stages, settings.train)
 
 
 def conflicts(run: RunSettings) -> Iterator[str]:
-    """Yield every conflict among the settings of a run."""
+    """Yield what is wrong with settings that cannot be given together, in words that say how to mend it."""
     yield from _of_data(run)
     yield from _of_model(run)
     yield from _of_stages(run)

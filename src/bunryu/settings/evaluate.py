@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bunryu.config import Settings
+from bunryu.settings.config import Settings
 
 
 class EvaluateSettings(Settings):

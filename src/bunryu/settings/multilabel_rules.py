@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bunryu.config import value_text
+from bunryu.settings.fields import value_text
 
 _INSTEAD = {
     "loss.name": " (cross_entropy and focal are there)",

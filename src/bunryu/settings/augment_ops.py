@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bunryu.config import Settings, as_it_looks, parse_size
 from bunryu.core.errors import nearest, some
+from bunryu.settings.config import Settings, parse_size
+from bunryu.settings.fields import as_it_looks
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Factor = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -218,7 +219,7 @@ def operation(name: str, given: Mapping[str, Any]) -> Operation:
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        from bunryu.config_errors import explain
+        from bunryu.settings.messages import explain
 
         raise ValueError(f"{name}: {' '.join(explain(kind, error.errors(), [])).rstrip('.')}") from None
 

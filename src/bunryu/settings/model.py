@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bunryu.config import Settings, as_it_looks
+from bunryu.settings.config import Settings
+from bunryu.settings.fields import as_it_looks
 
 SCRATCH = ("scratch_cnn", "base_cnn", "mlp")
 """Networks of our own, without pretrained weights; see `scratch`."""
@@ -61,3 +63,9 @@ class ModelSettings(Settings):
             what = "model.arguments" if self.arguments else f"model.name={self.name}"
             raise ValueError(f"{what} needs model.file=FILE.py:NAME")
         return self
+
+
+def split_name(file: str) -> tuple[Path, str]:
+    """Return the file and the name in it of ``FILE.py:NAME``."""
+    path, _, name = file.rpartition(":")
+    return Path(path).expanduser(), name

@@ -10,8 +10,9 @@ from typing import Any, Literal, Union
 
 from pydantic import BaseModel
 
-from bunryu.config import Layer, keys, type_text
 from bunryu.core.errors import nearest, some
+from bunryu.settings.config import Layer
+from bunryu.settings.fields import keys, type_text
 
 Location = tuple[str, ...]
 _LIMITS = {
