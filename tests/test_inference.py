@@ -19,7 +19,7 @@ from bunryu.data.given import as_sources
 from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
-from bunryu.models.sealed import seal
+from bunryu.models.sealed_file import seal
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.train.device import memory_advice
 

@@ -20,7 +20,7 @@ from bunryu.data.table import Table, texts
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
 from bunryu.models.record import Architecture, Sealed
-from bunryu.models.sealed import seal
+from bunryu.models.sealed_file import seal
 from bunryu.planning import Plan, make_plan
 from bunryu.recording import write_config
 from bunryu.run import RunFolder
@@ -203,9 +203,9 @@ def test_a_net_made_for_one_size_is_made_for_the_size_asked(photos: Path) -> Non
 def test_a_net_whose_weights_want_another_size_than_its_default_is_made_for_theirs(
     monkeypatch: pytest.MonkeyPatch, photos: Path
 ) -> None:
-    from bunryu.models.start import choose_architecture
+    from bunryu.models.initial import choose_architecture
 
-    monkeypatch.setattr("bunryu.models.start.size_arguments", seen := Seen(size_arguments))
+    monkeypatch.setattr("bunryu.models.initial.size_arguments", seen := Seen(size_arguments))
     made, _ = choose_architecture(settings_of(photos, "model.name=torchvision/vit_h_14"))
     assert made.arguments == {"image_size": 518}
     assert seen.calls == [("torchvision/vit_h_14", (518, 518))]
@@ -330,7 +330,7 @@ def test_a_run_gives_its_network_and_input(photos: Path, tmp_path: Path) -> None
 )
 def test_a_run_started_from_a_run_seals_a_file_that_opens(pairs: tuple[str, ...], photos: Path, tmp_path: Path) -> None:
     """The record must describe the net that there is, not the one that settings would make."""
-    from bunryu.models.sealed import open_sealed
+    from bunryu.models.sealed_file import open_sealed
 
     donor = donate(photos, tmp_path / "run", *pairs)
     plan = plan_of(photos, f"model.weights={tmp_path / 'run'}")

@@ -30,10 +30,10 @@ from bunryu.measuring import (
     note_learned,
     scorer,
 )
+from bunryu.models.allowed_code import allow_source, source_of
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
-from bunryu.models.sealed import seal
-from bunryu.models.trust import allow_source, source_of
+from bunryu.models.sealed_file import seal
 from bunryu.pacing import paced
 from bunryu.picturing import write_augmented
 from bunryu.planning import Plan, make_plan

@@ -19,7 +19,7 @@ from bunryu.data.folds import assign_folds, fold_table
 from bunryu.data.table import Table
 from bunryu.experiment import ready, said
 from bunryu.heads import choose_heads
-from bunryu.models.start import choose_architecture, network
+from bunryu.models.initial import choose_architecture, network
 from bunryu.pacing import paced
 from bunryu.planning import Plan, make_plan
 from bunryu.preparing import find_data, read_data

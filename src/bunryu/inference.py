@@ -23,9 +23,9 @@ from bunryu.data.given import as_sources, source_name
 from bunryu.data.loading import Batch, load_batches
 from bunryu.data.pixels import PixelCache
 from bunryu.label_predictions import answers_of
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
-from bunryu.models.sealed import open_sealed
+from bunryu.models.sealed_file import open_sealed
 from bunryu.run import model_file
 from bunryu.settings.data import InputSpec
 

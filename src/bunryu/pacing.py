@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, count
 from bunryu.inference import BATCH, Model
-from bunryu.models.build import Classifier, require_fit
+from bunryu.models.build import require_fit
+from bunryu.models.classifier import Classifier
 from bunryu.planning import Plan
 from bunryu.settings.config import Size
 from bunryu.settings.load import require_whole

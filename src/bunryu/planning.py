@@ -23,9 +23,10 @@ from bunryu.data.table import SPLITS, Table
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device
 from bunryu.input_choice import choose_input, likely_input, middle_told
-from bunryu.models.build import Classifier, require_fit
+from bunryu.models.build import require_fit
+from bunryu.models.classifier import Classifier
+from bunryu.models.initial import choose_architecture, network, new_head, require_head, told_of
 from bunryu.models.record import Architecture, Sealed
-from bunryu.models.start import choose_architecture, network, new_head, require_head, told_of
 from bunryu.models.weights import Loaded
 from bunryu.preparing import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation

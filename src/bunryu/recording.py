@@ -15,7 +15,7 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.checks import Skipped
 from bunryu.data.sources import with_absolute_paths
 from bunryu.data.split_files import write_split
-from bunryu.models.trust import source_of
+from bunryu.models.allowed_code import source_of
 from bunryu.planning import Plan
 from bunryu.run import RunFolder
 from bunryu.settings.config import dump_yaml

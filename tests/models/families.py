@@ -7,7 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from bunryu.models.build import Classifier, build, size_arguments
+from bunryu.models.build import build, size_arguments
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.settings.data import DecodeSpec, InputSpec
 

@@ -9,7 +9,7 @@ import pytest
 
 LIGHT = (
     "import sys, torch\n"
-    "from bunryu.models.libraries import import_timm, import_torchvision_models\n"
+    "from bunryu.models.lazy_imports import import_timm, import_torchvision_models\n"
     "timm, models = import_timm(), import_torchvision_models()\n"
     "held = [name for name, module in sys.modules.items() if type(module).__name__ == '_Later']\n"
     "assert not held, held\n"

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 import bunryu as verbs
 from bunryu.core.errors import ConfigError, ModelError
-from bunryu.models import trust
+from bunryu.models import allowed_code
 from bunryu.models.build import build
-from bunryu.models.own import own_architecture
 from bunryu.models.record import read_sealed
+from bunryu.models.user_code import own_architecture
 from bunryu.settings.load import load_settings
 from conftest import Command, refused, table
 
@@ -65,7 +65,7 @@ FROZEN = (
 @pytest.fixture(autouse=True)
 def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin as a new process does, which has allowed nothing."""
-    monkeypatch.setattr(trust, "_allowed", {})
+    monkeypatch.setattr(allowed_code, "_allowed", {})
     for name in [name for name in sys.modules if name.startswith("bunryu_own_")]:
         monkeypatch.delitem(sys.modules, name)
 
@@ -82,7 +82,7 @@ def photos(make_images: Any, tmp_path: Path) -> Path:
 
 
 def forget() -> None:
-    trust._allowed.clear()
+    allowed_code._allowed.clear()
     for name in [name for name in sys.modules if name.startswith("bunryu_own_")]:
         del sys.modules[name]
 
@@ -96,7 +96,12 @@ def test_from_training_to_prediction(bunryu: Command, here: Path, net: Path, pho
     assert "bunryu evaluate run --data LABELLED_IMAGES/ --trust-code" in ended.err
     own = read_sealed(here / "run/model.safetensors").architecture.own
     assert own is not None
-    assert (own.file, own.name, own.sha256, own.head) == (str(net), "MyModel", trust.sha256(net.read_bytes()), "마지막")
+    assert (own.file, own.name, own.sha256, own.head) == (
+        str(net),
+        "MyModel",
+        allowed_code.sha256(net.read_bytes()),
+        "마지막",
+    )
     assert (here / "run/code/net.py").read_bytes() == net.read_bytes()
     history = [json.loads(line) for line in (here / "run/history.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["stage"] for row in history] == ["probe", "head", "all", "all"]
@@ -136,7 +141,7 @@ def test_from_training_to_prediction(bunryu: Command, here: Path, net: Path, pho
 
 def test_other_code_than_it_was_trained_as_is_refused(bunryu: Command, here: Path, net: Path, photos: Path) -> None:
     assert bunryu("train", photos, "model.file=net.py:MyModel", *SMALL, "train.epochs=1", "--out", "run").code == 0
-    was = trust.sha256(net.read_bytes())
+    was = allowed_code.sha256(net.read_bytes())
     forget()
     changed = NET + "\nprint('never run')\n"
     (here / "run/code/net.py").write_text(changed, encoding="utf-8")
@@ -146,7 +151,7 @@ def test_other_code_than_it_was_trained_as_is_refused(bunryu: Command, here: Pat
         assert "never run" not in ended.out
         said = refused(ended)
         assert was in said
-        assert trust.sha256(changed.encode()) in said
+        assert allowed_code.sha256(changed.encode()) in said
     both = bunryu("predict", "run", photos / "b", "--trust-code", "--model-file", "net.py")
     assert "give one of them" in refused(both)
     assert "There is no file nat.py. Did you mean" in refused(

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bunryu.core.errors import RunError
-from bunryu.models.build import Classifier, build
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import LATER, SCHEMA, Architecture, Decision, Member, Sealed, read_sealed
-from bunryu.models.sealed import open_sealed, seal
+from bunryu.models.sealed_file import open_sealed, seal
 
 SIZE = (48, 80)
 
@@ -72,7 +73,7 @@ def test_grey_nets_too(name: str, tmp_path: Path) -> None:
 def test_another_process_gets_the_same_bits(sealed_file: Path) -> None:
     code = (
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
-        "from bunryu.models.sealed import open_sealed\n"
+        "from bunryu.models.sealed_file import open_sealed\n"
         "net, _ = open_sealed(Path(sys.argv[1]))\n"
         "torch.manual_seed(3); torch.save(net(torch.rand(2, 3, 48, 80)).detach(), sys.argv[2])\n"
     )

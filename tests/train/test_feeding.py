@@ -15,7 +15,7 @@ from bunryu import api, experiment
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_jsonl
 from bunryu.evaluate import results as written
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=32", "train.threads=1", "train.precision=fp32"),

@@ -14,7 +14,7 @@ from torch import nn
 
 from bunryu.core.errors import ConfigError
 from bunryu.inference import probabilities
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Attribute, Decision, Head, Sealed
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.settings.train import LossSettings

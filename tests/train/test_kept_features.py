@@ -15,7 +15,8 @@ from PIL import Image
 
 from bunryu.core.cache import cache_folder
 from bunryu.inference import Model
-from bunryu.models.build import Classifier, build
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.planning import make_plan
 from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.load import load_settings

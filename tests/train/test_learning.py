@@ -19,7 +19,8 @@ from bunryu import api, experiment
 from bunryu.core.errors import ConfigError, DeviceError
 from bunryu.core.storage import read_json, read_jsonl
 from bunryu.inference import Model
-from bunryu.models.build import Classifier, build
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture
 from bunryu.settings.stages import OptimSettings, Stage
 from bunryu.settings.train import LossSettings

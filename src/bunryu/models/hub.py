@@ -17,7 +17,7 @@ from torch import nn
 
 from bunryu.core import console
 from bunryu.core.errors import ModelError, some
-from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 
 N = TypeVar("N", bound=nn.Module)
 _SECONDS = 5.0

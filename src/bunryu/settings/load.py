@@ -8,7 +8,7 @@ from typing import Any
 
 from bunryu.core.errors import ConfigError, nearest, some, typed
 from bunryu.settings.config import Layer, load_yaml, parse_overrides
-from bunryu.settings.recipes import recipe_file, suitable_recipe, recipe_names
+from bunryu.settings.recipes import recipe_file, recipe_names, suitable_recipe
 from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import build
 

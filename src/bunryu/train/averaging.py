@@ -13,7 +13,7 @@ from torch import nn
 
 from bunryu.core import distributed
 from bunryu.core.randomness import key_of
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.settings.stages import AverageStage, Stage, with_given
 from bunryu.settings.train import averaged_epochs
 from bunryu.train.checkpoint import Progress

@@ -14,7 +14,7 @@ from torch import nn, optim
 from bunryu.core.errors import RunError
 from bunryu.core.storage import write_atomic
 from bunryu.models.record import Sealed
-from bunryu.models.sealed import separate
+from bunryu.models.sealed_file import separate
 
 SCHEMA = 1
 

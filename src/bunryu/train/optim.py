@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn, optim
 
 from bunryu.models.blocks import blocks
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 
 _FUSED = ("adamw", "adam", "sgd")

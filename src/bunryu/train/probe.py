@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bunryu.core.randomness import generator
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.train.heads import HeadLosses
 from bunryu.train.losses import Loss
 

@@ -7,7 +7,7 @@ import time
 from bunryu.core import distributed
 from bunryu.core.errors import Interrupted, typed
 from bunryu.core.storage import write_jsonl
-from bunryu.models.sealed import seal_state
+from bunryu.models.sealed_file import seal_state
 from bunryu.train.checkpoint import save_checkpoint
 from bunryu.train.state import Job, State
 

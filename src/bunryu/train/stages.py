@@ -12,7 +12,7 @@ from bunryu.core.errors import ConfigError, count, some
 from bunryu.core.randomness import generator
 from bunryu.inference import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
-from bunryu.models.build import Classifier
+from bunryu.models.classifier import Classifier
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import AverageStage, Stage
 from bunryu.train.heads import HeadLosses

@@ -10,7 +10,8 @@ import torch
 
 from bunryu.core.errors import RunError
 from bunryu.core.storage import write_atomic
-from bunryu.models.build import Classifier, build
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import LATER, SCHEMA, Member, Sealed, read_sealed
 
 

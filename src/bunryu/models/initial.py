@@ -10,12 +10,13 @@ from torch import nn
 
 from bunryu.core.errors import ModelError
 from bunryu.core.randomness import key_of
-from bunryu.models.build import Classifier, build, expected_input, find, libraries_with, size_arguments
+from bunryu.models.allowed_code import require_same
+from bunryu.models.build import build, expected_input, find, libraries_with, size_arguments
+from bunryu.models.classifier import Classifier
 from bunryu.models.hub import weights_name
-from bunryu.models.own import own_architecture
 from bunryu.models.record import Architecture, Sealed, read_sealed
-from bunryu.models.sealed import open_sealed
-from bunryu.models.trust import require_same
+from bunryu.models.sealed_file import open_sealed
+from bunryu.models.user_code import own_architecture
 from bunryu.models.weights import Loaded, choose_library, load_file_into
 from bunryu.settings.model import split_name, without_library
 from bunryu.settings.run import RunSettings

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from bunryu.core.errors import ModelError, nearest, some
-from bunryu.models.build import Classifier
+from bunryu.models.allowed_code import allow, source_of
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Own
-from bunryu.models.trust import allow, source_of
 from bunryu.settings.model import split_name
 
 _CANNOT = "it cannot take"
