@@ -44,8 +44,8 @@ def memory_mb() -> float:
 
 def check(folder: Path) -> dict[str, float]:
     """Check the images of a folder, as training does first; return seconds, and memory before and after."""
-    from bunryu.data.checks import check_images
-    from bunryu.data.sources import read_source
+    from bunryu.data.checks.check import check_images
+    from bunryu.data.sources.read import read_source
     from bunryu.settings.data import DataSettings, DecodeSpec
 
     start = time.perf_counter()
@@ -63,8 +63,8 @@ def check(folder: Path) -> dict[str, float]:
 
 def decode(folder: Path, images: int) -> dict[str, list[float]]:
     """Decode so many images in threads; return the memory held after each tenth of them."""
-    from bunryu.data.loading import load_batches
-    from bunryu.data.sources import read_source
+    from bunryu.data.images.load import load_batches
+    from bunryu.data.sources.read import read_source
     from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 
     table = read_source(DataSettings(source=str(folder)))

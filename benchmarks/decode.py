@@ -27,8 +27,8 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from bunryu.data.decode import load
-from bunryu.data.loading import load_batches
+from bunryu.data.images.decode import load
+from bunryu.data.images.load import load_batches
 from bunryu.settings.data import DecodeSpec, InputSpec
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from bunryu.data.loading import load_batches
-from bunryu.data.looking import content_digest
-from bunryu.data.pixels import PixelCache
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import texts
 from bunryu.settings.data import DecodeSpec, InputSpec
 from decode import FULL, SCALED, copy

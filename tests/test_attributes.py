@@ -213,7 +213,7 @@ def test_what_cannot_be(listed: Path, tmp_path: Path, make_images: Callable[...,
 
 
 def test_labels_that_would_run_together(tmp_path: Path) -> None:
-    from bunryu.data.sources import read_source
+    from bunryu.data.sources.read import read_source
     from bunryu.settings.data import DataSettings
 
     (tmp_path / "a.csv").write_text("path,x,y\n1.png,a+b,c\n2.png,a,b+c\n", encoding="utf-8")

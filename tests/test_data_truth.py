@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.data.split_files import read_digests
+from bunryu.data.splits.split_csv import read_digests
 from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import absolute

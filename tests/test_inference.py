@@ -15,7 +15,7 @@ from torch import nn
 
 from bunryu import inference
 from bunryu.core.errors import DeviceError, ImageError, RunError
-from bunryu.data.given import as_sources
+from bunryu.data.images.sources import as_sources
 from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
@@ -148,7 +148,7 @@ def test_the_same_files_give_the_same_bits(pictures: list[np.ndarray]) -> None:
 
 def test_probabilities_by_hand(pictures: list[np.ndarray]) -> None:
     """Decode, fit, scale, shift, net, softmax: nothing else."""
-    from bunryu.data.decode import load
+    from bunryu.data.images.decode import load
 
     ours = model()
     pixels = np.stack([load(picture, ours.sealed.decode, ours.sealed.input) for picture in pictures[:4]])

@@ -15,7 +15,7 @@ from torch import nn
 from bunryu import experiment
 from bunryu.core import console
 from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
-from bunryu.data.statistics import mean_and_std
+from bunryu.data.images.statistics import mean_and_std
 from bunryu.data.table import Table, texts
 from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
@@ -289,7 +289,7 @@ def test_of_many_rows_a_named_draw_is_measured(photos: Path, monkeypatch: pytest
     table = plan_of(photos, *SCRATCH).table
     spec = InputSpec(height=24, width=24, mean=[0.0] * 3, std=[1.0] * 3)
     whole = measured(0)
-    monkeypatch.setattr("bunryu.data.statistics._ROWS", 6)
+    monkeypatch.setattr("bunryu.data.images.statistics._ROWS", 6)
     assert measured(0) == measured(0) != measured(1)
     assert measured(0) == pytest.approx(whole, abs=0.1)
     assert measured(0) != whole

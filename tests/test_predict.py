@@ -26,7 +26,7 @@ from bunryu import cli, experiment
 from bunryu.core import storage
 from bunryu.core.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
 from bunryu.core.text_width import width
-from bunryu.data.given import as_sources
+from bunryu.data.images.sources import as_sources
 from bunryu.predictions import Predictions
 from bunryu.ship import predict as ship
 from conftest import Command, refused, table

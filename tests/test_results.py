@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_s
 
 import bunryu
 from bunryu.core.csv_text import guard, unguard
-from bunryu.data.decode import load
+from bunryu.data.images.decode import load
 from bunryu.evaluate import results as written
 from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks

@@ -11,9 +11,9 @@ from bunryu import evaluation, experiment, folding, splitting, uniting
 from bunryu.augmenting import augment
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ImageError, nearest
-from bunryu.data.decode import Source
-from bunryu.data.given import as_sources
-from bunryu.data.sources import require_there
+from bunryu.data.images.decode import Source
+from bunryu.data.images.sources import as_sources
+from bunryu.data.sources.read import require_there
 from bunryu.data.tta import parse_tta
 from bunryu.ensembling import Device, Ensemble, open_predictor
 from bunryu.evaluate.report import headline

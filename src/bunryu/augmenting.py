@@ -24,14 +24,14 @@ from bunryu.core import console
 from bunryu.core.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some
 from bunryu.core.randomness import coming, comings, key_of, plain
 from bunryu.core.storage import absolute as absolute_path
-from bunryu.data.checks import Skipped
-from bunryu.data.decode import Pixels, decode, fit
-from bunryu.data.loading import cores
-from bunryu.data.pipelines import pipeline, require_working
-from bunryu.data.sources import require_there
-from bunryu.data.split_files import write_split
+from bunryu.data.augment.batch import apply, draw
+from bunryu.data.augment.per_image import pipeline, require_working
+from bunryu.data.checks.check import Skipped
+from bunryu.data.images.decode import Pixels, decode, fit
+from bunryu.data.images.load import cores
+from bunryu.data.sources.read import require_there
+from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
-from bunryu.data.transforms import apply, draw
 from bunryu.preparing import check_data, find_data, require_exclusive
 from bunryu.recording import write_skipped
 from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec

@@ -18,7 +18,7 @@ import torch
 
 from bunryu.core import console
 from bunryu.core.storage import write_atomic
-from bunryu.data.loading import cores
+from bunryu.data.images.load import cores
 from bunryu.inference import Model, forward
 from bunryu.models.record import Precision
 from bunryu.planning import Plan, make_plan

@@ -163,7 +163,7 @@ def evaluate(
 
     Without --data: its validation and test rows.
     """
-    from bunryu.data.sources import require_path
+    from bunryu.data.sources.read import require_path
     from bunryu.data.tta import parse_tta
     from bunryu.run import open_folder
     from bunryu.settings.load import evaluation_settings

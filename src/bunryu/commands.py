@@ -199,7 +199,7 @@ def settings_and_data(
     Raises:
         BunryuError: wrong settings, or data that are not there.
     """
-    from bunryu.data.sources import require_there
+    from bunryu.data.sources.read import require_there
     from bunryu.settings.load import load_settings
 
     load = load or load_settings

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, some
-from bunryu.data.decode import Source
-from bunryu.data.loading import load_batches
-from bunryu.data.pixels import PixelCache
+from bunryu.data.images.decode import Source
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.tta import View, views
 from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
 from bunryu.members import Mean, read_ensemble

@@ -14,9 +14,9 @@ import numpy as np
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks import check_images
-from bunryu.data.folds import read_folds
-from bunryu.data.split_files import read_digests, read_run_rows
+from bunryu.data.checks.check import check_images
+from bunryu.data.splits.folds import read_folds
+from bunryu.data.splits.split_csv import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.evaluate.comparing import macro_f1_difference

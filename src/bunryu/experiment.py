@@ -14,7 +14,7 @@ import torch
 
 from bunryu.core import console, distributed
 from bunryu.core.errors import ConfigError, Interrupted, count, typed
-from bunryu.data.pixels import PixelCache, pixel_cache
+from bunryu.data.images.pixel_cache import PixelCache, pixel_cache
 from bunryu.data.table import Table
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bunryu.core import distributed
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import absolute
-from bunryu.data.folds import assign_folds, fold_table
+from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table
 from bunryu.experiment import ready, said
 from bunryu.heads import choose_heads

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import Interrupted, RunError, count, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks import Checked, find_copies
-from bunryu.data.folds import fold_table, read_folds, write_folds
+from bunryu.data.checks.check import Checked, find_copies
+from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
 from bunryu.ensembling import open_predictor
 from bunryu.evaluate.report import headline, warnings_of

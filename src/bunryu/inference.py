@@ -18,10 +18,10 @@ from torch import nn
 
 from bunryu.core import console
 from bunryu.core.errors import DeviceError, ImageError, RunError, some
-from bunryu.data.decode import Source
-from bunryu.data.given import as_sources, source_name
-from bunryu.data.loading import Batch, load_batches
-from bunryu.data.pixels import PixelCache
+from bunryu.data.images.decode import Source
+from bunryu.data.images.load import Batch, load_batches
+from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.data.images.sources import as_sources, source_name
 from bunryu.label_predictions import answers_of
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed

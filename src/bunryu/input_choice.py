@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bunryu.core.errors import ConfigError
-from bunryu.data.checks import Checked
-from bunryu.data.statistics import mean_and_std, size_from_data
+from bunryu.data.checks.check import Checked
+from bunryu.data.images.statistics import mean_and_std, size_from_data
 from bunryu.data.table import Table
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, Expected, expected_input
 from bunryu.models.record import Architecture, Sealed

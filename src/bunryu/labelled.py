@@ -11,8 +11,8 @@ from bunryu.core.errors import ConfigError, DataError, LabelError, count, neares
 from bunryu.core.storage import read_json
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.multi_label import JOIN
-from bunryu.data.sources import read_source
-from bunryu.data.split_files import read_run_rows
+from bunryu.data.sources.read import read_source
+from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table
 from bunryu.inference import Predictor
 from bunryu.models.record import Sealed

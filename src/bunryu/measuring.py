@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError, some
-from bunryu.data.decode import load
+from bunryu.data.images.decode import load
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.multi_label import absent_labels, held_labels
-from bunryu.data.pixels import PixelCache
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.by_group import WORST, measure_groups
 from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior

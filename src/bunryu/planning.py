@@ -15,10 +15,10 @@ import torch
 
 from bunryu.core.environment import versions
 from bunryu.core.errors import count
-from bunryu.data.checks import Checked
+from bunryu.data.augment.per_image import described, require_working
+from bunryu.data.checks.check import Checked
 from bunryu.data.dro_groups import dro_groups_told
-from bunryu.data.pipelines import described, require_working
-from bunryu.data.pixels import worth_keeping
+from bunryu.data.images.pixel_cache import worth_keeping
 from bunryu.data.table import SPLITS, Table
 from bunryu.heads import Heads, choose_heads
 from bunryu.inference import choose_device

@@ -8,14 +8,15 @@ from typing import Any
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, count, some, typed
-from bunryu.data.checks import Checked, check_images, find_copies, require_no_leaks, require_usable
+from bunryu.data.checks.check import Checked, check_images, find_copies, require_no_leaks, require_usable
 from bunryu.data.classes import check_classes
 from bunryu.data.dro_groups import with_dro_groups
-from bunryu.data.folds import without_validation
 from bunryu.data.multi_label import poor_splits
-from bunryu.data.sources import read_source
-from bunryu.data.split_files import read_digests, read_split
-from bunryu.data.splits import assign, few_groups
+from bunryu.data.sources.read import read_source
+from bunryu.data.splits import assign
+from bunryu.data.splits.assign import few_groups
+from bunryu.data.splits.folds import without_validation
+from bunryu.data.splits.split_csv import read_digests, read_split
 from bunryu.data.table import Table
 from bunryu.run import RunFolder
 from bunryu.settings.run import RunSettings, decode_spec

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
-from bunryu.data.decode import load
+from bunryu.data.images.decode import load
 from bunryu.data.splits import folds
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import macro_f1_difference

@@ -12,9 +12,9 @@ from bunryu.core import console
 from bunryu.core.csv_text import guard
 from bunryu.core.environment import write_environment
 from bunryu.core.storage import write_atomic
-from bunryu.data.checks import Skipped
-from bunryu.data.sources import with_absolute_paths
-from bunryu.data.split_files import write_split
+from bunryu.data.checks.check import Skipped
+from bunryu.data.sources.read import with_absolute_paths
+from bunryu.data.splits.split_csv import write_split
 from bunryu.models.allowed_code import source_of
 from bunryu.planning import Plan
 from bunryu.run import RunFolder

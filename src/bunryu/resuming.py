@@ -12,9 +12,9 @@ from bunryu.core import console, distributed
 from bunryu.core.environment import versions
 from bunryu.core.errors import DeviceError, RunError, count, some, typed
 from bunryu.core.storage import read_json, remove_leftovers, write_atomic
-from bunryu.data.checks import Checked, check_images
-from bunryu.data.sources import read_source
-from bunryu.data.split_files import read_run_rows
+from bunryu.data.checks.check import Checked, check_images
+from bunryu.data.sources.read import read_source
+from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.experiment import follow, require_shareable, run_to_end
 from bunryu.inference import Model, choose_device

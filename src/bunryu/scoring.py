@@ -11,7 +11,7 @@ import numpy as np
 from bunryu.core.csv_text import unguard
 from bunryu.core.errors import DataError, count, nearest, some, typed
 from bunryu.core.storage import write_json
-from bunryu.data.columns import Columns, read_csv
+from bunryu.data.sources.csv_files import Columns, read_csv
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report import headline, text_report
 from bunryu.ship.submission import image_column_of

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bunryu.core import console
 from bunryu.core.errors import DataError, count, some
-from bunryu.data.split_files import write_split
+from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import SPLITS, Table
 from bunryu.preparing import find_data, read_data, require_exclusive, require_one_run
 from bunryu.run import require_new

@@ -9,7 +9,7 @@ import pytest
 
 from bunryu.core.errors import BunryuError
 from bunryu.data.classes import check_classes
-from bunryu.data.sources import read_source
+from bunryu.data.sources.read import read_source
 from bunryu.data.table import Table
 from bunryu.settings.data import DataSettings
 

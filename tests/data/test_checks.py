@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from bunryu.core.errors import DataError, ImageError
-from bunryu.data import checks, looking, memory
-from bunryu.data.checks import Checked, cache_file, check_images, require_no_leaks, require_usable
+from bunryu.data.checks import check as checks
+from bunryu.data.checks import memory, verdict
+from bunryu.data.checks.check import Checked, cache_file, check_images, require_no_leaks, require_usable
 from bunryu.data.table import Table, texts
 from bunryu.settings.data import DataSettings, DecodeSpec
 
@@ -58,7 +59,7 @@ def make(root: Path, files: dict[str, bytes | None], labels: Sequence[str] = (),
     )
 
 
-def check(table: Table, level: looking.Level = "full", cap: int = SPEC.max_pixels) -> Checked:
+def check(table: Table, level: verdict.Level = "full", cap: int = SPEC.max_pixels) -> Checked:
     checked = check_images(table, DecodeSpec(max_pixels=cap), level=level, workers=2)
     assert len(checked.table) + len(checked.skipped) == len(table)
     assert all(row.reason for row in checked.skipped)
@@ -127,7 +128,7 @@ def test_levels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("caps", [(50, 5000, 50), (5000, 50, 5000)])
 @pytest.mark.parametrize("level", ["full", "header"])
-def test_another_pixel_cap_gets_its_own_verdict(tmp_path: Path, caps: tuple[int, ...], level: looking.Level) -> None:
+def test_another_pixel_cap_gets_its_own_verdict(tmp_path: Path, caps: tuple[int, ...], level: verdict.Level) -> None:
     table = make(tmp_path, {"small.png": picture(1, (5, 5)), "large.png": picture(2, (30, 30))})
     for cap in caps:
         assert len(check(table, level, cap).table) == (2 if cap == 5000 else 1)
@@ -137,8 +138,8 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch, *, hashing: bool = False) ->
     def no(*args: Any) -> Any:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(looking, "read_header", no)
-    monkeypatch.setattr(looking, "decode", no)
+    monkeypatch.setattr(verdict, "read_header", no)
+    monkeypatch.setattr(verdict, "decode", no)
     if hashing:
         monkeypatch.setattr(checks, "digest_of", no)
 
@@ -153,7 +154,7 @@ def same(one: Checked, other: Checked) -> bool:
 
 
 @pytest.mark.parametrize("second", ["full", "header"])
-def test_a_second_check_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: looking.Level) -> None:
+def test_a_second_check_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: verdict.Level) -> None:
     table = make(
         tmp_path,
         {f"{i}.png": picture(i) for i in range(9)} | {"x.png": b"x", "y.gif": picture(1, kind="GIF")},
@@ -206,14 +207,14 @@ def test_a_new_version_of_the_check_forgets(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_disk_error_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 3)
-    decode = looking.decode
+    decode = verdict.decode
 
     def flaky(source: Any, spec: DecodeSpec) -> Any:
         if not isinstance(source, bytes):
             raise ImageError("cannot be read: Input/output error")
         return decode(source, spec)
 
-    monkeypatch.setattr(looking, "decode", flaky)
+    monkeypatch.setattr(verdict, "decode", flaky)
     assert len(check(table).table) == 3
 
 
@@ -231,7 +232,7 @@ def test_a_file_that_changes_meanwhile_is_skipped_and_not_remembered(
         raise ImageError("damaged")
 
     with monkeypatch.context() as patch:
-        patch.setattr(looking, "decode", meanwhile)
+        patch.setattr(verdict, "decode", meanwhile)
         assert check(table).skipped[0].reason in ("no such file", "changed while it was being checked")
     (tmp_path / "one.png").write_bytes(picture(1))
     assert len(check(table).table) == 1
@@ -244,7 +245,7 @@ def test_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.Mo
         raise ImageError("needs more memory than there is") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(looking, "decode", tight)
+        patch.setattr(verdict, "decode", tight)
         assert len(check(table).skipped) == 2
     assert len(check(table).table) == 2
 
@@ -252,7 +253,7 @@ def test_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_was_learned_before_ctrl_c_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 20)
     monkeypatch.setattr(checks, "_ROWS_AT_ONCE", 8)
-    decode = looking.decode
+    decode = verdict.decode
 
     def interrupted(source: Any, spec: DecodeSpec) -> Any:
         if Path(source).name == "사진 17.png":
@@ -260,7 +261,7 @@ def test_what_was_learned_before_ctrl_c_is_kept(tmp_path: Path, monkeypatch: pyt
         return decode(source, spec)
 
     with monkeypatch.context() as patch:
-        patch.setattr(looking, "decode", interrupted)
+        patch.setattr(verdict, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             check(table)
     assert check(table).remembered >= 16

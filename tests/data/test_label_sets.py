@@ -10,10 +10,10 @@ import pytest
 from sourcing import one_message, read, touch, write_csv
 
 from bunryu.core.errors import ConfigError
-from bunryu.data.dividing import divide_sets
 from bunryu.data.multi_label import held_labels
-from bunryu.data.split_files import read_run_rows, write_split
 from bunryu.data.splits import assign
+from bunryu.data.splits.split_csv import read_run_rows, write_split
+from bunryu.data.splits.stratify import divide_sets
 from bunryu.data.table import Table, texts
 from bunryu.settings.data import SplitSettings
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from bunryu.core.errors import ImageError
-from bunryu.data import loading
-from bunryu.data.decode import load
-from bunryu.data.loading import cores, load_batches
+from bunryu.data.images import load as loading
+from bunryu.data.images.decode import load
+from bunryu.data.images.load import cores, load_batches
 from bunryu.settings.data import DecodeSpec, InputSpec
 
 DECODE = DecodeSpec()

@@ -14,9 +14,9 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from bunryu.core.errors import ConfigError
-from bunryu.data.by_torchvision import own_draws, shift_hsv
-from bunryu.data.pipelines import described, pipeline, require_working
-from bunryu.data.transforms import canvas
+from bunryu.data.augment.batch import canvas
+from bunryu.data.augment.per_image import described, pipeline, require_working
+from bunryu.data.augment.torchvision_ops import own_draws, shift_hsv
 from bunryu.settings.augment_ops import OPERATIONS, TORCHVISION_ONLY
 from bunryu.settings.data import AugmentSettings, InputSpec
 

@@ -22,11 +22,11 @@ from safetensors.torch import load_file
 from bunryu import api, experiment
 from bunryu.core.cache import cache_folder, kept, key_of_facts
 from bunryu.core.storage import read_jsonl
-from bunryu.data import pixels
-from bunryu.data.decode import load
-from bunryu.data.loading import load_batches
-from bunryu.data.looking import content_digest
-from bunryu.data.pixels import PixelCache, worth_keeping
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images import pixel_cache
+from bunryu.data.images.decode import load
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache, worth_keeping
 from bunryu.data.table import texts
 from bunryu.evaluate import results as written
 from bunryu.run import open_folder
@@ -74,14 +74,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         calls.append(source)
         return load(source, decode, input)
 
-    monkeypatch.setattr(pixels, "load", counted)
+    monkeypatch.setattr(pixel_cache, "load", counted)
     return calls
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(pixels.console, "say", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(pixel_cache.console, "say", lambda text, **_: lines.append(text))
     return lines
 
 
@@ -181,7 +181,7 @@ def test_what_decides_the_pixels(
 def test_another_pillow_decodes_anew(photos: Photos, decoded: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     read(photos.files, photos.cache)
     decoded.clear()
-    monkeypatch.setattr(pixels.PIL, "__version__", "0.1")
+    monkeypatch.setattr(pixel_cache.PIL, "__version__", "0.1")
     read(photos.files, cache_of(photos.files))
     assert len(decoded) == len(photos.files)
 
@@ -383,7 +383,7 @@ def test_a_disk_that_fills_up(photos: Photos, said: list[str], monkeypatch: pyte
 
 def test_the_disk_is_never_filled_to_the_brim(photos: Photos, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")._replace(free=10**9)
-    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: usage)
     np.testing.assert_array_equal(read(photos.files, photos.cache), read(photos.files, None))
     assert "disk" in said[0]
     assert not list((cache_folder() / "pixels").iterdir())
@@ -463,7 +463,7 @@ def test_views_of_features_are_decoded_once(folder: Path, tmp_path: Path, decode
 
 def test_the_choice_is_recorded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(folder, tmp_path / "small")
-    monkeypatch.setattr(pixels, "WORTH_MEGAPIXELS", 0.0036)
+    monkeypatch.setattr(pixel_cache, "WORTH_MEGAPIXELS", 0.0036)
     trained(folder, tmp_path / "large")
     chosen = {name: open_folder(tmp_path / name).settings().data.pixel_cache for name in ("small", "large")}
     assert chosen == {"small": "off", "large": "on"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bunryu.core.errors import ImageError
-from bunryu.data.decode import decode, load, reduction
-from bunryu.data.loading import load_batches
+from bunryu.data.images.decode import decode, load, reduction
+from bunryu.data.images.load import load_batches
 from bunryu.settings.data import DecodeSettings, DecodeSpec, InputSpec
 
 FULL = DecodeSpec()

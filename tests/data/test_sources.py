@@ -14,7 +14,7 @@ import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.data.sources import read_source
+from bunryu.data.sources.read import read_source
 from bunryu.data.table import class_names
 from bunryu.settings.data import DataSettings
 

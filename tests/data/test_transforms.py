@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bunryu.data.decode import fit
-from bunryu.data.transforms import Parameters, apply, canvas, draw
+from bunryu.data.augment.batch import Parameters, apply, canvas, draw
+from bunryu.data.images.decode import fit
 from bunryu.settings.data import AugmentSettings, InputSpec
 
 OFF = AugmentSettings(crop_scale=None, hflip=0)

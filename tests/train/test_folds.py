@@ -18,7 +18,7 @@ from bunryu import experiment, fold_planning, resuming
 from bunryu.core import distributed
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.core.storage import read_json
-from bunryu.data.folds import assign_folds, fold_table
+from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table, texts
 from bunryu.evaluate import results as written
 from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import ConfigError, DataError, some
-from bunryu.data.columns import Columns
-from bunryu.data.labelling import named, require_labels
+from bunryu.data.sources.csv_files import Columns
+from bunryu.data.sources.label_columns import named, require_labels
 from bunryu.data.table import SPLITS, Table, Texts
 from bunryu.settings.data import DataSettings
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from bunryu.core.errors import ConfigError, DataError, nearest
 from bunryu.core.storage import absolute
-from bunryu.data.columns import TABLE_SUFFIXES, read_csv
-from bunryu.data.decode import Source
-from bunryu.data.folders import Listing, require_utf8, walk_images
-from bunryu.data.given import source_name
-from bunryu.data.tabular import file_under, image_column, image_folder, require_files
+from bunryu.data.images.decode import Source
+from bunryu.data.images.sources import source_name
+from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
+from bunryu.data.sources.columns import file_under, image_column, image_folder, require_files
+from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
 
 
 @dataclass(frozen=True)

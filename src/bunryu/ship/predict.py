@@ -21,8 +21,8 @@ from bunryu.core.csv_text import BYTE_ORDER_MARK, guard
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
-from bunryu.data.decode import Source
-from bunryu.data.loading import Batch, load_batches
+from bunryu.data.images.decode import Source
+from bunryu.data.images.load import Batch, load_batches
 from bunryu.label_predictions import LabelPredictions, answers_of
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.predictions import Format, Predictions

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from bunryu.core import console
 from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.data.columns import Columns, ends_like_an_image, read_csv
+from bunryu.data.sources.csv_files import Columns, ends_like_an_image, read_csv
 from bunryu.models.record import Sealed
 from bunryu.predictions import Predictions
 

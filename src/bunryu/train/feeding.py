@@ -22,11 +22,11 @@ from bunryu.core import console, distributed
 from bunryu.core.cache import kept, key_of_facts
 from bunryu.core.environment import versions
 from bunryu.core.randomness import comings, key_of, plain
-from bunryu.data.loading import load_batches, require_read
-from bunryu.data.pipelines import pipeline
-from bunryu.data.pixels import PixelCache
+from bunryu.data.augment.batch import apply, canvas, draw
+from bunryu.data.augment.per_image import pipeline
+from bunryu.data.images.load import load_batches, require_read
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
-from bunryu.data.transforms import apply, canvas, draw
 from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
 from torch import optim
 
-from bunryu.data.pixels import PixelCache
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference import Model
 from bunryu.settings.run import RunSettings

@@ -10,8 +10,9 @@ from typing import Any
 
 from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typed
 from bunryu.core.storage import absolute
-from bunryu.data import folders, persons, tabular
-from bunryu.data.columns import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
+from bunryu.data.sources import class_folders, person_folders
+from bunryu.data.sources import columns as tabular
+from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 
@@ -78,7 +79,7 @@ def require_path(path: str) -> None:
     Raises:
         DataError: it is not there.
     """
-    folders.require_utf8(path)
+    class_folders.require_utf8(path)
     file = os.path.expanduser(path)  # noqa: PTH111
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
@@ -124,8 +125,8 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
     require_path(data)
     path = Path(data).expanduser()
     if path.is_dir() and _persons_in(path, settings):
-        trees = {split: path} if split else folders.split_folders(path) or {"": path}
-        columns, notes = persons.from_folders(trees)
+        trees = {split: path} if split else class_folders.split_folders(path) or {"": path}
+        columns, notes = person_folders.from_folders(trees)
         rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
         return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
     if path.is_dir():
@@ -147,8 +148,8 @@ def _interpreted(
     """Interpret a table of images, or of person folders."""
     notes: list[str] = []
     paths = tabular.path_column(columns, settings)
-    if settings.layout != "classes" and persons.are_person_paths(columns.values[paths]):
-        columns, notes = persons.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
+    if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
+        columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
         settings = settings.model_copy(update={"path_column": None})
     elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
         raise ConfigError(
@@ -161,18 +162,20 @@ def _interpreted(
 
 def _persons_in(path: Path, settings: DataSettings) -> bool:
     """Return whether a folder holds person folders, itself or in its split folders."""
-    trees = list(folders.split_folders(path).values()) or [path]
-    return settings.layout == "persons" or (settings.layout == "auto" and any(map(persons.are_person_folders, trees)))
+    trees = list(class_folders.split_folders(path).values()) or [path]
+    return settings.layout == "persons" or (
+        settings.layout == "auto" and any(map(person_folders.are_person_folders, trees))
+    )
 
 
 def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
     strict = label is None
     if split:
-        listing = folders.Listing()
-        folders.read_class_folders(path, split, listing, strict=strict)
+        listing = class_folders.Listing()
+        class_folders.read_class_folders(path, split, listing, strict=strict)
         kind = f"{split}: class folders"
     else:
-        listing, kind = folders.read_folder(path, strict=strict)
+        listing, kind = class_folders.read_folder(path, strict=strict)
     return tabular.Rows(
         files=[row[0] for row in listing.rows],
         labels={label or "label": [row[1] for row in listing.rows]},

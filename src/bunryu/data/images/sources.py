@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bunryu.core.errors import DataError
-from bunryu.data.decode import Source
+from bunryu.data.images.decode import Source
 
 _EXPECTED = (
     "a path, the bytes of an image file, a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), or a list of these"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunryu.core.errors import DataError, count, some
-from bunryu.data.columns import Columns, ends_like_an_image
-from bunryu.data.folders import Listing, class_folders, entries
+from bunryu.data.sources.class_folders import Listing, class_folders, entries
+from bunryu.data.sources.csv_files import Columns, ends_like_an_image
 
 PUBLISHED = {
     "mask": {"worn": 0, "incorrect": 1, "none": 2},

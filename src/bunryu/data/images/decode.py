@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bunryu.core.errors import ImageError
-from bunryu.data.opening import check_size, frames, opened
+from bunryu.data.images.open import check_size, frames, opened
 from bunryu.settings.data import Colour, DecodeSpec, InputSpec
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bunryu.core.errors import ImageError
-from bunryu.data.decode import Header, decode, read_header
+from bunryu.data.images.decode import Header, decode, read_header
 from bunryu.settings.data import DecodeSpec
 
 Level = Literal["full", "header", "none"]

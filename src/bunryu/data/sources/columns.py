@@ -10,9 +10,10 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, nearest, some
 from bunryu.core.storage import absolute
-from bunryu.data.columns import Columns, ends_like_an_image
-from bunryu.data.folders import SPLIT_FOLDERS
-from bunryu.data.labelling import (
+from bunryu.data.multi_label import label_sets, set_columns
+from bunryu.data.sources.class_folders import SPLIT_FOLDERS
+from bunryu.data.sources.csv_files import Columns, ends_like_an_image
+from bunryu.data.sources.label_columns import (
     GROUP_NAMES,
     SPLIT_NAMES,
     joint_labels,
@@ -23,7 +24,6 @@ from bunryu.data.labelling import (
     require_labels,
     require_own_name,
 )
-from bunryu.data.multi_label import label_sets, set_columns
 from bunryu.data.table import SPLITS, joined
 from bunryu.settings.data import DataSettings
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.core.storage import write_atomic
-from bunryu.data.columns import Columns
-from bunryu.data.splits import require_groups_apart
+from bunryu.data.sources.csv_files import Columns
+from bunryu.data.splits.assign import require_groups_apart
 from bunryu.data.table import DRO_GROUP, SPLITS, Table, nfc, texts
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from bunryu.core.errors import ConfigError, DataError, nearest, some
-from bunryu.data.columns import Columns
+from bunryu.data.sources.csv_files import Columns
 from bunryu.data.table import joined
 from bunryu.settings.data import DataSettings
 

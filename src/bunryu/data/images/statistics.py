@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.randomness import generator
-from bunryu.data.loading import load_batches
+from bunryu.data.images.load import load_batches
 from bunryu.data.table import Table
 from bunryu.settings.data import DecodeSpec, InputSpec
 

@@ -27,8 +27,8 @@ from bunryu.core import console
 from bunryu.core.cache import cache_folder, key_of_facts, make_room
 from bunryu.core.errors import TrainingError
 from bunryu.core.storage import write_atomic
-from bunryu.data.decode import Pixels, Source, load
-from bunryu.data.looking import content_digest
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images.decode import Pixels, Source, load
 from bunryu.data.table import Table, Texts
 from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from bunryu.core.errors import ConfigError, nearest
-from bunryu.data.by_torchvision import made_of
+from bunryu.data.augment.torchvision_ops import made_of
 from bunryu.settings import augment_ops as ops
 from bunryu.settings.augment_ops import Operation
 from bunryu.settings.data import InputSpec

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from bunryu.core import distributed
 from bunryu.core.errors import DataError, ImageError, count, some
 from bunryu.core.randomness import plain
-from bunryu.data.decode import Source, load
-from bunryu.data.pixels import PixelCache
+from bunryu.data.images.decode import Source, load
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.settings.data import DecodeSpec, InputSpec
 
 T = TypeVar("T")

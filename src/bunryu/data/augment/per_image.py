@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from bunryu.core.errors import ConfigError
-from bunryu.data import by_albumentations, by_torchvision
-from bunryu.data.decode import Pixels, fit
+from bunryu.data.augment import albumentations_ops, torchvision_ops
+from bunryu.data.images.decode import Pixels, fit
 from bunryu.settings.augment_ops import OPERATIONS, operation
 from bunryu.settings.data import AugmentSettings, InputSpec
 
@@ -35,7 +35,7 @@ def pipeline(augment: AugmentSettings, input: InputSpec) -> Change:
     """
     plain = input.model_copy(update={"center_crop": None, "crop_pct": 1.0})
     fill, mean = _whole(input.pad_colour, input), [round(255 * value) for value in input.mean]
-    backend = by_torchvision if augment.backend == "torchvision" else by_albumentations
+    backend = torchvision_ops if augment.backend == "torchvision" else albumentations_ops
 
     def made() -> list[tuple[str, Any]]:
         return [
@@ -58,7 +58,7 @@ def pipeline(augment: AugmentSettings, input: InputSpec) -> Change:
 def _torchvision(steps: list[tuple[str, Any]]) -> Change:
     def run(pixels: Pixels, seed: int) -> Pixels:
         x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        with torch.no_grad(), by_torchvision.own_draws(seed):
+        with torch.no_grad(), torchvision_ops.own_draws(seed):
             for name, step in steps:
                 x = _done(name, step, x, pixels.shape)
                 if not isinstance(x, torch.Tensor) or x.dtype != torch.uint8 or x.shape[:-2] != (pixels.shape[2],):

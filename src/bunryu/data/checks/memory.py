@@ -18,7 +18,7 @@ from typing import Any
 import PIL
 
 from bunryu.core import console
-from bunryu.data.looking import Level, Stamp, Verdict
+from bunryu.data.checks.verdict import Level, Stamp, Verdict
 
 CHECK_VERSION = 1
 """Bump it when decoding changes its verdicts: everything remembered before is then checked again."""

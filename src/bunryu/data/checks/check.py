@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.cache import cache_folder
 from bunryu.core.errors import DataError, some
-from bunryu.data.loading import cores
-from bunryu.data.looking import Level, Stamp, Verdict, digest_of, look, stamp_of
-from bunryu.data.memory import Memory
+from bunryu.data.checks.memory import Memory
+from bunryu.data.checks.verdict import Level, Stamp, Verdict, digest_of, look, stamp_of
+from bunryu.data.images.load import cores
 from bunryu.data.multi_label import check_labels
 from bunryu.data.table import Table, texts
 from bunryu.settings.data import DataSettings, DecodeSpec

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bunryu.core.errors import ConfigError, DataError, count, nearest, some
 from bunryu.core.randomness import generator
-from bunryu.data.dividing import Floats, Holdings, Ints, Sides, divide, divide_sets, give_each, join
 from bunryu.data.multi_label import held_labels
+from bunryu.data.splits.stratify import Floats, Holdings, Ints, Sides, divide, divide_sets, give_each, join
 from bunryu.data.table import SPLITS, Table, Texts, nfc, texts
 from bunryu.settings.data import SplitSettings
 
