@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import bunryu as package
-from bunryu.data.splits import assign
+from bunryu.data.splits.assign import assign
 from bunryu.preparing import check_data, find_data
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings

@@ -8,7 +8,7 @@ from bunryu import demo
 from bunryu.core.errors import DataError
 from bunryu.core.storage import read_json
 from bunryu.demo import run_demo
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 
 
 def test_the_demo_reaches_what_is_promised(tmp_path, capsys):

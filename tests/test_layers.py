@@ -143,8 +143,9 @@ def test_no_dumping_ground() -> None:
 
 _FREE = """
 import sys
-import bunryu, bunryu.cli, bunryu.settings.load, bunryu.settings.messages, bunryu.predictions, bunryu.run
-import bunryu.data.sources.read, bunryu.data.checks.check, bunryu.data.images.decode, bunryu.data.splits.assign, bunryu.ship.predict
+import bunryu, bunryu.cli, bunryu.settings.load, bunryu.settings.messages, bunryu.predictions, bunryu.runs.folder
+import bunryu.data.sources.read, bunryu.data.checks.check, bunryu.data.images.decode, bunryu.data.splits.assign
+import bunryu.ship.predict
 import bunryu.evaluate.metrics
 print(sorted({"torch", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"} & set(sys.modules)))
 """

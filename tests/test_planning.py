@@ -23,7 +23,7 @@ from bunryu.models.record import Architecture, Sealed
 from bunryu.models.sealed_file import seal
 from bunryu.planning import Plan, make_plan
 from bunryu.recording import write_config
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.config import load_yaml
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.settings.load import load_settings

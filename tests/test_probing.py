@@ -15,7 +15,7 @@ import torch
 
 from bunryu import probing
 from bunryu.core.storage import read_json
-from bunryu.data.splits import folds
+from bunryu.data.splits.assign import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.probed import Probed, Tried, advice, recipe, table_lines

@@ -23,7 +23,7 @@ from bunryu.inference import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
-from bunryu.run import create_run
+from bunryu.runs.folder import create_run
 from bunryu.settings.config import load_yaml
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.settings.run import RunSettings

@@ -20,7 +20,7 @@ from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
 from bunryu.inference import BATCH, Model, Predictor
 from bunryu.predictions import Format
-from bunryu.run import RunFolder, open_folder, require_new
+from bunryu.runs.folder import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
 from bunryu.settings.fields import keys
 from bunryu.settings.load import load_settings, require_of_splits

@@ -122,7 +122,7 @@ def train(
 
     with nothing_written():
         settings, _ = settings_and_data(pairs, values, recipe=recipe, minutes=minutes)
-        from bunryu.run import require_new
+        from bunryu.runs.folder import require_new
 
         require_new(out)
         root = runs_folder(out)
@@ -165,7 +165,7 @@ def evaluate(
     """
     from bunryu.data.sources.read import require_path
     from bunryu.data.tta import parse_tta
-    from bunryu.run import open_folder
+    from bunryu.runs.folder import open_folder
     from bunryu.settings.load import evaluation_settings
     from bunryu.trusting import trust_model
 

@@ -244,7 +244,7 @@ def run_and_inputs(arguments: list[str]) -> tuple[Path, list[str]]:
     Raises:
         ConfigError: one of the two is missing.
     """
-    from bunryu.run import is_run
+    from bunryu.runs.folder import is_run
 
     first = Path(arguments[0]) if arguments else None
     own = first is not None and (not os.environ.get(RUN) or first.suffix == ".safetensors" or is_run(first))

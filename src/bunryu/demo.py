@@ -11,7 +11,7 @@ from PIL import Image
 from bunryu import experiment
 from bunryu.core import console
 from bunryu.core.errors import DataError, typed
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
 
 SETTINGS = (

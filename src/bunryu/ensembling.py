@@ -20,7 +20,7 @@ from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, pr
 from bunryu.members import Mean, read_ensemble
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision
-from bunryu.run import model_file
+from bunryu.runs.folder import model_file
 from bunryu.settings.data import DecodeSpec, InputSpec
 
 Device = Literal["auto", "cuda", "mps", "cpu"]

@@ -30,7 +30,7 @@ from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_m
 from bunryu.members import records_of
 from bunryu.models.record import read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship

@@ -38,9 +38,9 @@ from bunryu.pacing import paced
 from bunryu.picturing import write_augmented
 from bunryu.planning import Plan, make_plan
 from bunryu.recording import write_setup
-from bunryu.run import RunFolder, create_run
+from bunryu.runs.folder import RunFolder, create_run
+from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, absolute, whole_stages
-from bunryu.stopping import resumable, stop_signals
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.device import memory_advice, set_threads

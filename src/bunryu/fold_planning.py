@@ -24,7 +24,7 @@ from bunryu.pacing import paced
 from bunryu.planning import Plan, make_plan
 from bunryu.preparing import find_data, read_data
 from bunryu.requirements import require_measurable
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage

@@ -32,9 +32,9 @@ from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.predictions import read_predictions
 from bunryu.recording import write_setup
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
-from bunryu.run import RunFolder, new_folder, open_folder
+from bunryu.runs.folder import RunFolder, new_folder, open_folder
+from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
-from bunryu.stopping import resumable
 from bunryu.trusting import Trust, trust_run
 
 

@@ -26,7 +26,7 @@ from bunryu.label_predictions import answers_of
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed_file import open_sealed
-from bunryu.run import model_file
+from bunryu.runs.folder import model_file
 from bunryu.settings.data import InputSpec
 
 if TYPE_CHECKING:

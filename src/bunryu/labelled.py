@@ -16,7 +16,7 @@ from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table
 from bunryu.inference import Predictor
 from bunryu.models.record import Sealed
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import DataSettings
 from bunryu.settings.run import RunSettings
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from bunryu.core.errors import RunError
 from bunryu.core.storage import read_json, write_json
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.run import RunFolder, model_file
+from bunryu.runs.folder import RunFolder, model_file
 from bunryu.settings.config import Settings
 
 SCHEMA = 1

@@ -12,7 +12,7 @@ from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.plots import plot_examples
 from bunryu.inference import Model
 from bunryu.planning import Plan
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage

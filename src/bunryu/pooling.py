@@ -18,7 +18,7 @@ from bunryu.evaluate.results import Measured, measured
 from bunryu.measuring import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.models.record import Decision, Sealed
 from bunryu.predictions import Predictions
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
 
 NAME = "oof"

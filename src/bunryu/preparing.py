@@ -13,12 +13,11 @@ from bunryu.data.classes import check_classes
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.multi_label import poor_splits
 from bunryu.data.sources.read import read_source
-from bunryu.data.splits import assign
-from bunryu.data.splits.assign import few_groups
+from bunryu.data.splits.assign import assign, few_groups
 from bunryu.data.splits.folds import without_validation
 from bunryu.data.splits.split_csv import read_digests, read_split
 from bunryu.data.table import Table
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings, decode_spec
 
 

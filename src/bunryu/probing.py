@@ -18,7 +18,7 @@ from bunryu.core import console
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
-from bunryu.data.splits import folds
+from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.deciding import adjusted_out_of_fold, prior
@@ -30,7 +30,7 @@ from bunryu.planning import Plan, make_plan
 from bunryu.predictions import Predictions
 from bunryu.preparing import require_exclusive
 from bunryu.probed import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
-from bunryu.run import new_folder
+from bunryu.runs.folder import new_folder
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute

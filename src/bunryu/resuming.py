@@ -21,11 +21,11 @@ from bunryu.inference import Model, choose_device
 from bunryu.models.build import build
 from bunryu.planning import make_plan
 from bunryu.recording import write_config
-from bunryu.run import RunFolder, open_folder
+from bunryu.runs.folder import RunFolder, open_folder
+from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
 from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
-from bunryu.stopping import resumable
 from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told

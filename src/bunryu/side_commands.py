@@ -48,7 +48,7 @@ def probe(
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args or [])
     _, values = settings_and_data(pairs, of_source(data))
-    from bunryu.run import require_new
+    from bunryu.runs.folder import require_new
 
     require_new(out)
     root = runs_folder(out)
@@ -107,7 +107,7 @@ def ensemble(
     Copies their models into a folder that predict and evaluate take.
     """
     console.set_quiet(quiet)
-    from bunryu.run import model_file, require_new
+    from bunryu.runs.folder import model_file, require_new
 
     require_new(out)
     for run in runs:

@@ -11,7 +11,7 @@ from bunryu.core.storage import write_atomic
 from bunryu.members import records_of
 from bunryu.models.allowed_code import read, require_same, sha256, source_of
 from bunryu.models.record import Own
-from bunryu.run import RunFolder, model_file
+from bunryu.runs.folder import RunFolder, model_file
 
 Trust = bool | str | os.PathLike[str]
 """False: run no code. True: that in the run folder. A path: that file, if it is the same."""

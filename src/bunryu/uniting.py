@@ -25,7 +25,7 @@ from bunryu.measuring import LEARNED_FROM_VAL, note_members
 from bunryu.members import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.predictions import Predictions, read_predictions
-from bunryu.run import RunFolder, model_file, open_folder, require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
 from bunryu.trusting import keep_code
 
 

@@ -11,7 +11,7 @@ from sourcing import one_message, read, touch, write_csv
 
 from bunryu.core.errors import ConfigError
 from bunryu.data.multi_label import held_labels
-from bunryu.data.splits import assign
+from bunryu.data.splits.assign import assign
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.splits.stratify import divide_sets
 from bunryu.data.table import Table, texts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sourcing import one_message, read, touch, write_csv
 
-from bunryu.data.splits import assign
+from bunryu.data.splits.assign import assign
 from bunryu.data.table import class_names
 from bunryu.settings.data import SplitSettings
 

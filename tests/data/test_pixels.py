@@ -29,7 +29,7 @@ from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache, worth_keeping
 from bunryu.data.table import texts
 from bunryu.evaluate import results as written
-from bunryu.run import open_folder
+from bunryu.runs.folder import open_folder
 from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 
 INPUT = InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)

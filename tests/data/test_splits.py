@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.data.splits import assign, folds
-from bunryu.data.splits.assign import few_groups, require_groups_apart
+from bunryu.data.splits.assign import assign, few_groups, folds, require_groups_apart
 from bunryu.data.splits.split_csv import read_run_rows, read_split, write_split
 from bunryu.data.splits.stratify import join, round_shares
 from bunryu.data.table import SPLITS, Table, texts

@@ -12,7 +12,7 @@ from sourcing import one_message, read, rows, touch, write_csv
 from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.sources.csv_files import read_csv
 from bunryu.data.sources.read import read_source
-from bunryu.data.splits import assign
+from bunryu.data.splits.assign import assign
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.table import class_names
 from bunryu.settings.data import DataSettings, SplitSettings

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from bunryu import api, experiment
 from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed_file import open_sealed
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
 from bunryu.train import averaging, loop
 

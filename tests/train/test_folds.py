@@ -24,7 +24,7 @@ from bunryu.evaluate import results as written
 from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau
 from bunryu.planning import Plan
 from bunryu.predictions import read_predictions
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage

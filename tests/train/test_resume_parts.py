@@ -9,7 +9,7 @@ import pytest
 from killing import Nursery, history, results, state
 
 from bunryu.core.storage import read_jsonl
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 
 EVERYTHING = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "model.dropout=0.3", "input.size=32", "train.batch_size=4"),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from bunryu import api, experiment
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
 from bunryu.train import loop

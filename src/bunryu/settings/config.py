@@ -172,6 +172,7 @@ def _construct(node: yaml.Node, at: tuple[str, ...], lines: dict[tuple[str, ...]
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `top` laid over it, section by section."""
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)

@@ -46,6 +46,11 @@ def defaults(key: Key) -> str:
 
 
 def recipe_file(name: str) -> Path:
+    """Return where a recipe that comes with bunryu lies.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
     if name not in recipe_names():
         raise ConfigError(
             f"There is no recipe {name!r}.{nearest(name, recipe_names())} Recipes: {some(recipe_names(), 12)}."
@@ -58,6 +63,7 @@ def _recipes() -> Any:
 
 
 def suitable_recipe(layers: Sequence[Layer]) -> str:
+    """Return the recipe for a model of which none is named: default, or scratch without pretrained weights."""
     model: dict[str, Any] = {}
     for layer in layers:
         section = layer.values.get("model")

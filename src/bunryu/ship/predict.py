@@ -26,7 +26,7 @@ from bunryu.data.images.load import Batch, load_batches
 from bunryu.label_predictions import LabelPredictions, answers_of
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.predictions import Format, Predictions
-from bunryu.run import model_file
+from bunryu.runs.folder import model_file
 from bunryu.ship.gathering import gather
 from bunryu.ship.submission import fill
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError
 from bunryu.core.storage import write_atomic
-from bunryu.data.splits import folds
-from bunryu.data.splits.assign import canonical_order, stratum_column
+from bunryu.data.splits.assign import canonical_order, folds, stratum_column
 from bunryu.data.table import Table
 from bunryu.settings.data import SplitSettings
 

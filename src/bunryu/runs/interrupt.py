@@ -10,7 +10,7 @@ from typing import Any
 
 from bunryu.core import console, distributed
 from bunryu.core.errors import Interrupted, typed
-from bunryu.run import RunFolder
+from bunryu.runs.folder import RunFolder
 
 
 @contextmanager
