@@ -16,13 +16,13 @@ from scipy.optimize import minimize_scalar
 import bunryu as product
 from bunryu import experiment
 from bunryu.core.errors import ConfigError, DataError, RunError
-from bunryu.data.tta import parse_tta, views
-from bunryu.ensembling import Ensemble, combined, open_predictor, with_tta
 from bunryu.evaluate import results as written
 from bunryu.evaluate.weighing import fit_weights, log_loss
-from bunryu.inference import Model
+from bunryu.inference.ensemble import Ensemble, combined, open_predictor, with_tta
+from bunryu.inference.model import Model
+from bunryu.inference.predictions import Predictions, read_predictions
+from bunryu.inference.tta import parse_tta, views
 from bunryu.models.record import Decision
-from bunryu.predictions import Predictions, read_predictions
 from bunryu.settings.data import InputSpec
 from conftest import TINY, Tiny, refused
 

@@ -13,15 +13,16 @@ import torchvision.transforms.v2.functional as tv
 from PIL import Image
 from torch import nn
 
-from bunryu import inference
 from bunryu.core.errors import DeviceError, ImageError, RunError
 from bunryu.data.images.sources import as_sources
-from bunryu.inference import BATCH, Model, autocast, choose_device, forward, normalize, probabilities
+from bunryu.inference import model as inference
+from bunryu.inference.device import autocast, choose_device
+from bunryu.inference.model import BATCH, Model, forward, normalize, probabilities
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
 from bunryu.models.sealed_file import seal
 from bunryu.settings.data import DecodeSpec, InputSpec
-from bunryu.train.device import memory_advice
+from bunryu.train.precision import memory_advice
 
 CPU = torch.device("cpu")
 CLASSES = ["개미", "bee", "cat"]

@@ -16,7 +16,7 @@ import bunryu
 from bunryu.core.errors import ConfigError, DataError, LabelError
 from bunryu.evaluate import results
 from bunryu.evaluate.multi_label import best_thresholds
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.models.record import read_sealed
 from conftest import TINY, refused
 

@@ -23,7 +23,7 @@ from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import RunSettings, absolute
 from bunryu.settings.stages import size_at
-from bunryu.train import device
+from bunryu.train import precision
 
 SMALL = (
     *("train.device=cpu", "train.threads=1", "train.precision=fp32", "train.batch_size=8", "evaluate.bootstrap=0"),
@@ -232,7 +232,7 @@ def test_the_plan_is_a_run_like_any_other(
 def test_bf16_is_taken_where_it_is_clearly_faster(
     bf16: float, chosen: str, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     timed = {"fp32": 0.2, "bf16": bf16}
     monkeypatch.setattr(
         pacing, "measure_pace", lambda plan, sizes: Pace(0.01, dict.fromkeys(sizes, timed[plan.sealed.precision]))

@@ -29,7 +29,7 @@ from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import RunSettings, absolute, whole_stages
 from bunryu.settings.validate import build as build_settings
-from bunryu.train.device import choose_precision
+from bunryu.train.precision import choose_precision
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")
 TINY = ("model.name=test_resnet", "model.weights=none", "train.device=cpu")

@@ -27,7 +27,7 @@ from bunryu.core import storage
 from bunryu.core.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
 from bunryu.core.text_width import width
 from bunryu.data.images.sources import as_sources
-from bunryu.predictions import Predictions
+from bunryu.inference.predictions import Predictions
 from bunryu.ship import predict as ship
 from conftest import Command, refused, table
 
@@ -395,7 +395,7 @@ _SIGNALLED = """
 import signal, sys
 from bunryu import cli, console
 from bunryu.inference import forward
-import bunryu.inference as inference
+import bunryu.inference.model as inference
 def told(*arguments):
     inference.forward = forward
     print("predicting", file=sys.stderr, flush=True)

@@ -195,7 +195,7 @@ def test_too_few_images_are_told(bunryu: Command, make_images: Callable[..., Pat
 
 def tried(backbone: str, loss: str, macro_f1: float, behind: tuple[float, float] | None) -> Tried:
     from bunryu.evaluate.comparing import Difference
-    from bunryu.predictions import Predictions
+    from bunryu.inference.predictions import Predictions
 
     metrics = {"macro_f1": macro_f1, "accuracy": 0.5, "n": 10, "per_class": {}}
     nothing = Predictions([], ["a", "b"], np.zeros((0, 2), np.float32), np.zeros(0, np.int64), None)

@@ -19,7 +19,7 @@ import bunryu
 from bunryu.core.csv_text import guard, unguard
 from bunryu.data.images.decode import load
 from bunryu.evaluate import results as written
-from bunryu.inference import BATCH, Model, forward
+from bunryu.inference.model import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into

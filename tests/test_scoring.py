@@ -14,8 +14,8 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 import bunryu as package
 from bunryu.core.errors import DataError
+from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Architecture, Head, Sealed
-from bunryu.predictions import Predictions
 from bunryu.scoring import score
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.ship.submission import fill

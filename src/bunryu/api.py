@@ -14,19 +14,19 @@ from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_there
-from bunryu.data.tta import parse_tta
-from bunryu.ensembling import Device, Ensemble, open_predictor
 from bunryu.evaluate.report import headline
 from bunryu.evaluation import Evaluation
-from bunryu.inference import BATCH, Model, Predictor
-from bunryu.predictions import Format
+from bunryu.inference.ensemble import Device, Ensemble, open_predictor
+from bunryu.inference.model import BATCH, Model, Predictor
+from bunryu.inference.predictions import Format
+from bunryu.inference.trust import Trust, trust_model
+from bunryu.inference.tta import parse_tta
 from bunryu.runs.folder import RunFolder, open_folder, require_new
 from bunryu.scoring import Scored, score
 from bunryu.settings.fields import keys
 from bunryu.settings.load import load_settings, require_of_splits
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
-from bunryu.trusting import Trust, trust_model
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,13 +19,13 @@ import torch
 from bunryu.core import console
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.load import cores
-from bunryu.inference import Model, forward
+from bunryu.inference.model import Model, forward
 from bunryu.models.record import Precision
 from bunryu.planning import Plan, make_plan
 from bunryu.settings.fields import value_text
 from bunryu.settings.run import RunSettings, absolute
-from bunryu.train.device import memory_advice
-from bunryu.train.feeding import Pictures, pictures
+from bunryu.train.feed import Pictures, pictures
+from bunryu.train.precision import memory_advice
 from bunryu.train.stages import epoch_batches
 
 _STEPS = 4

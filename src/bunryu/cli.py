@@ -164,10 +164,10 @@ def evaluate(
     Without --data: its validation and test rows.
     """
     from bunryu.data.sources.read import require_path
-    from bunryu.data.tta import parse_tta
+    from bunryu.inference.trust import trust_model
+    from bunryu.inference.tta import parse_tta
     from bunryu.runs.folder import open_folder
     from bunryu.settings.load import evaluation_settings
-    from bunryu.trusting import trust_model
 
     console.set_quiet(quiet)
     views = parse_tta(tta)
@@ -230,9 +230,9 @@ def predict(
     out = answers_file(out, submission, format)
     file = None if out == Path("-") else out
     with nothing_written():
-        from bunryu.data.tta import parse_tta
+        from bunryu.inference.trust import trust_model
+        from bunryu.inference.tta import parse_tta
         from bunryu.ship import predict as ship
-        from bunryu.trusting import trust_model
 
         views = parse_tta(tta)
         trust_model(run, trusted(trust_code, model_file))

@@ -18,23 +18,23 @@ from bunryu.data.checks.check import check_images
 from bunryu.data.splits.folds import read_folds
 from bunryu.data.splits.split_csv import read_digests, read_run_rows
 from bunryu.data.table import Table
-from bunryu.ensembling import Device, open_predictor, with_tta
 from bunryu.evaluate.comparing import macro_f1_difference
 from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.report import figure, headline, warnings_of
 from bunryu.evaluate.results import Measured, write_results
-from bunryu.inference import Predictor
-from bunryu.label_predictions import LabelPredictions
+from bunryu.inference.ensemble import Device, open_predictor, with_tta
+from bunryu.inference.ensemble_record import records_of
+from bunryu.inference.model import Predictor
+from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.labelled import by_group, labelled, own_splits, require_images
 from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
-from bunryu.members import records_of
 from bunryu.models.record import read_sealed
 from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
-from bunryu.train.showing import loss_note
+from bunryu.train.epoch_table import loss_note
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,8 @@ from bunryu.evaluate.curves import plot_curves
 from bunryu.evaluate.fonts import font_note
 from bunryu.evaluate.report import headline, warnings_of
 from bunryu.evaluate.results import write_results
-from bunryu.inference import Model, choose_device
+from bunryu.inference.device import choose_device
+from bunryu.inference.model import Model
 from bunryu.measuring import (
     LEARNED_FROM_VAL,
     decide,
@@ -41,18 +42,18 @@ from bunryu.recording import write_setup
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, absolute, whole_stages
-from bunryu.train.board import require_tensorboard
+from bunryu.train.best_epoch import kept_told
 from bunryu.train.checkpoint import Checkpoint, Progress
-from bunryu.train.device import memory_advice, set_threads
-from bunryu.train.feeding import pictures
+from bunryu.train.data_parallel import same_as_first
+from bunryu.train.epoch_table import loss_note
+from bunryu.train.feed import pictures
+from bunryu.train.group_dro import GroupDRO
 from bunryu.train.loop import fit
-from bunryu.train.parallel import same_as_first
-from bunryu.train.remembering import kept_told
-from bunryu.train.robust import GroupDRO
-from bunryu.train.showing import loss_note
+from bunryu.train.precision import memory_advice, set_threads
 from bunryu.train.stages import epoch_batches, losses_for, require_trainable_batch, stages_told
 from bunryu.train.state import Job
 from bunryu.train.targets import targets_of
+from bunryu.train.tensorboard import require_tensorboard
 
 
 def train(

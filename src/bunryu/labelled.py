@@ -14,7 +14,7 @@ from bunryu.data.multi_label import JOIN
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table
-from bunryu.inference import Predictor
+from bunryu.inference.model import Predictor
 from bunryu.models.record import Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import DataSettings

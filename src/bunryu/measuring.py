@@ -19,10 +19,10 @@ from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.multi_label import best_thresholds, measure_labels
 from bunryu.evaluate.results import Measured, measured
-from bunryu.inference import Predictor
-from bunryu.label_predictions import USUAL, LabelPredictions, answers_of
+from bunryu.inference.model import Predictor
+from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
+from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Decision, Sealed
-from bunryu.predictions import Predictions
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, count
-from bunryu.inference import BATCH, Model
+from bunryu.inference.model import BATCH, Model
 from bunryu.models.build import require_fit
 from bunryu.models.classifier import Classifier
 from bunryu.planning import Plan
 from bunryu.settings.config import Size
 from bunryu.settings.load import require_whole
 from bunryu.settings.stages import Stage, size_at
-from bunryu.train.device import bf16_is_open
-from bunryu.train.feeding import Pictures, pictures
+from bunryu.train.feed import Pictures, pictures
+from bunryu.train.precision import bf16_is_open
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.stages import epoch_batches
 

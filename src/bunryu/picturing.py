@@ -10,15 +10,15 @@ from bunryu.core.randomness import plain
 from bunryu.data.multi_label import JOIN
 from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.plots import plot_examples
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage
-from bunryu.train.feeding import at_epoch, pictures
-from bunryu.train.mixing import mix
-from bunryu.train.parallel import part
+from bunryu.train.data_parallel import part
+from bunryu.train.feed import at_epoch, pictures
+from bunryu.train.mixup import mix
 from bunryu.train.sampling import epoch_counts, epoch_rows
 from bunryu.train.stages import in_batches
 from bunryu.train.targets import targets_of

@@ -21,7 +21,7 @@ from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.images.pixel_cache import worth_keeping
 from bunryu.data.table import SPLITS, Table
 from bunryu.heads import Heads, choose_heads
-from bunryu.inference import choose_device
+from bunryu.inference.device import choose_device
 from bunryu.input_choice import choose_input, likely_input, middle_told
 from bunryu.models.build import require_fit
 from bunryu.models.classifier import Classifier
@@ -33,8 +33,8 @@ from bunryu.requirements import balanced_told, require_measurable, require_unsca
 from bunryu.settings.data import InputSpec
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, decode_spec, whole_stages
-from bunryu.train.device import choose_precision
-from bunryu.train.showing import learning_told
+from bunryu.train.epoch_table import learning_told
+from bunryu.train.precision import choose_precision
 
 
 @dataclass(frozen=True)

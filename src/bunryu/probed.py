@@ -11,8 +11,8 @@ from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
 from bunryu.evaluate.comparing import Difference
 from bunryu.evaluate.report import attributes_told, figure
+from bunryu.inference.predictions import Predictions
 from bunryu.planning import Plan
-from bunryu.predictions import Predictions
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.fields import value_text
 from bunryu.settings.train import LossSettings

@@ -25,18 +25,18 @@ from bunryu.evaluate.deciding import adjusted_out_of_fold, prior
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.plots import plot_examples
 from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
-from bunryu.inference import Model
+from bunryu.inference.model import Model
+from bunryu.inference.predictions import Predictions
 from bunryu.planning import Plan, make_plan
-from bunryu.predictions import Predictions
 from bunryu.preparing import require_exclusive
 from bunryu.probed import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
 from bunryu.runs.folder import new_folder
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute
-from bunryu.train.feeding import plain_features
-from bunryu.train.heads import HeadLosses
-from bunryu.train.probe import out_of_fold
+from bunryu.train.feed import plain_features
+from bunryu.train.head_losses import HeadLosses
+from bunryu.train.linear_probe import out_of_fold
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""

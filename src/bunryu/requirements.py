@@ -13,7 +13,7 @@ from bunryu.heads import Heads
 from bunryu.models.record import Precision
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import with_given
-from bunryu.train.heads import HeadLosses
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.stages import require_other_rows
 
 

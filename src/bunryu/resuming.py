@@ -17,7 +17,9 @@ from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table, Texts, texts
 from bunryu.experiment import follow, require_shareable, run_to_end
-from bunryu.inference import Model, choose_device
+from bunryu.inference.device import choose_device
+from bunryu.inference.model import Model
+from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.build import build
 from bunryu.planning import make_plan
 from bunryu.recording import write_config
@@ -26,10 +28,9 @@ from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
 from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
-from bunryu.train.board import require_tensorboard
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told
-from bunryu.trusting import Trust, trust_run
+from bunryu.train.tensorboard import require_tensorboard
 
 _TOLD = ("label changed", "group changed", "changed")
 

@@ -18,7 +18,7 @@ from bunryu.evaluate.deciding import (
     independent,
     offsets,
 )
-from bunryu.inference import probabilities
+from bunryu.inference.model import probabilities
 from bunryu.models.record import Attribute, Decision
 
 COUNTS = np.array([900, 90, 10])

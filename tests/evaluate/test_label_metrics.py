@@ -14,7 +14,7 @@ from bunryu.core.errors import DataError
 from bunryu.evaluate import label_plots
 from bunryu.evaluate.multi_label import average_precision, best_thresholds, label_counts, measure_labels
 from bunryu.evaluate.report import headline, text_report, warnings_of
-from bunryu.label_predictions import LabelPredictions
+from bunryu.inference.multilabel_predictions import LabelPredictions
 
 NAMES = ["웃음", "glasses", "hat", "rare"]
 

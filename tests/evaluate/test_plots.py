@@ -27,7 +27,7 @@ from bunryu.evaluate.plots import (
     plot_probabilities,
 )
 from bunryu.evaluate.results import measured, write_results
-from bunryu.predictions import Predictions
+from bunryu.inference.predictions import Predictions
 from bunryu.settings.evaluate import EvaluateSettings
 
 KOREAN = ["기쁨", "분노", "슬픔", "놀람 $x^2$"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bunryu.evaluate import reviewing
 from bunryu.evaluate.reviewing import label_errors, nearest, outliers, review, review_lines, review_told, unit_features
-from bunryu.predictions import Predictions
+from bunryu.inference.predictions import Predictions
 
 
 def features(n: int = 60, f: int = 16, seed: int = 0) -> np.ndarray:

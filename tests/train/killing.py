@@ -223,7 +223,9 @@ def arm(point: str, at: int) -> None:
     from bunryu import experiment, recording, resuming
     from bunryu.core.errors import TrainingError
     from bunryu.evaluate import results as written
-    from bunryu.train import feeding, loop, saving
+    from bunryu.train import feed as feeding
+    from bunryu.train import loop
+    from bunryu.train import save as saving
 
     def send(*numbers: signal.Signals) -> Callable[[], None]:
         return lambda: [os.kill(os.getpid(), number) for number in numbers] and None

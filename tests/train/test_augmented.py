@@ -15,12 +15,12 @@ from PIL import Image
 
 import bunryu as package
 from bunryu import picturing
-from bunryu.inference import Model, normalize
+from bunryu.inference.model import Model, normalize
 from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
-from bunryu.train import feeding
-from bunryu.train.feeding import choose_feed, pictures
+from bunryu.train import feed as feeding
+from bunryu.train.feed import choose_feed, pictures
 from bunryu.train.sampling import balanced
 from conftest import TINY, Command, refused
 

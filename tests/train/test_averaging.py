@@ -17,7 +17,7 @@ from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed_file import open_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
-from bunryu.train import averaging, loop
+from bunryu.train import loop, weight_averaging
 
 SMALL = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "train.device=cpu", "input.size=16", "train.threads=1"),
@@ -159,11 +159,11 @@ def test_the_mean_has_one_memory_format() -> None:
         stages=with_average([Stage(name="all", epochs=4)], settings.train),
     )
     at: Any = SimpleNamespace(progress=Progress(epoch=1), average=None)
-    averaging.collect(job, at)
+    weight_averaging.collect(job, at)
     assert at.average is None
     for epoch, value in ((2, 1.0), (3, 4.0)):
         at.progress.epoch = epoch
         torch.nn.init.constant_(net.weight, value)
-        averaging.collect(job, at)
+        weight_averaging.collect(job, at)
     assert at.average["weight"].is_contiguous()
     assert torch.equal(at.average["weight"], torch.full((4, 3, 3, 3), 2.5))

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bunryu.core.storage import read_jsonl
-from bunryu.train import board
+from bunryu.train import tensorboard
 from conftest import Command, refused
 
 PAIRS = (
@@ -71,6 +71,6 @@ def test_a_missing_package_is_told_before_training(
     bunryu: Command, here: Path, make_images: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_images(here / "photos", {"a": 6, "b": 6})
-    monkeypatch.setattr(board, "find_spec", lambda _: None)
+    monkeypatch.setattr(tensorboard, "find_spec", lambda _: None)
     assert "pip install 'bunryu[tensorboard]'" in refused(bunryu("train", "photos", *PAIRS))
     assert {path.name for path in here.iterdir()} == {"photos"}

@@ -14,7 +14,7 @@ from torch import nn
 import bunryu
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_jsonl
-from bunryu.train.compiling import compiled
+from bunryu.train.compile import compiled
 
 SMALL = (
     *("model.name=mlp", "input.size=8", "train.batch_size=4", "train.epochs=2", "evaluate.bootstrap=0"),

@@ -19,11 +19,11 @@ from bunryu import api, cli, experiment
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
 from bunryu.core.storage import read_json, remove_leftovers, write_atomic
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.train import checkpoint, loop
 from bunryu.train.checkpoint import load_checkpoint
-from bunryu.train.device import memory_advice
 from bunryu.train.losses import Loss
+from bunryu.train.precision import memory_advice
 
 SMALL = (
     "model.name=scratch_cnn",

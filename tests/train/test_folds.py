@@ -22,8 +22,8 @@ from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table, texts
 from bunryu.evaluate import results as written
 from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau
+from bunryu.inference.predictions import read_predictions
 from bunryu.planning import Plan
-from bunryu.predictions import read_predictions
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings

@@ -19,7 +19,7 @@ from bunryu.core.storage import read_json, read_jsonl
 from bunryu.data.table import texts
 from bunryu.settings.load import load_settings
 from bunryu.settings.train import LossSettings
-from bunryu.train.robust import GroupDRO
+from bunryu.train.group_dro import GroupDRO
 from conftest import Command, table
 
 SMALL = (

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bunryu.core.errors import ConfigError
-from bunryu.inference import probabilities
+from bunryu.inference.model import probabilities
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Attribute, Decision, Head, Sealed
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.settings.train import LossSettings
-from bunryu.train.heads import HeadLosses
+from bunryu.train.head_losses import HeadLosses
+from bunryu.train.linear_probe import judges, solve, solve_best, solve_into
 from bunryu.train.losses import Loss
-from bunryu.train.probe import judges, solve, solve_best, solve_into
 
 SIZES = (3, 2)
 PAIRS = list(product(range(3), range(2)))

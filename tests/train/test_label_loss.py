@@ -11,10 +11,10 @@ from torchvision.ops import sigmoid_focal_loss
 
 from bunryu.models.record import Head
 from bunryu.settings.train import LossSettings, MixSettings
-from bunryu.train.heads import HeadLosses
-from bunryu.train.label_loss import LabelLoss, label_losses
-from bunryu.train.mixing import mix
-from bunryu.train.probe import solve
+from bunryu.train.head_losses import HeadLosses
+from bunryu.train.linear_probe import solve
+from bunryu.train.mixup import mix
+from bunryu.train.multilabel_loss import LabelLoss, label_losses
 
 HELD_JL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
 COUNTS = [4, 3, 2, 1]

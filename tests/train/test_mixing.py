@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bunryu.core.errors import ConfigError
 from bunryu.settings.load import load_settings
 from bunryu.settings.train import MixSettings
-from bunryu.train.mixing import blend, cutmix_box, mix, paste, remix_share
+from bunryu.train.mixup import blend, cutmix_box, mix, paste, remix_share
 
 COUNTS = torch.tensor([100.0, 30.0, 5.0])
 

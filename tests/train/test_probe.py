@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.settings.train import LossSettings
-from bunryu.train.heads import HeadLosses
+from bunryu.train.head_losses import HeadLosses
+from bunryu.train.linear_probe import WEIGHT_DECAYS, judges, out_of_fold, solve, solve_best, solve_into
 from bunryu.train.losses import Loss
-from bunryu.train.probe import WEIGHT_DECAYS, judges, out_of_fold, solve, solve_best, solve_into
 
 N, F, K = 240, 16, 4
 PLAIN, BALANCED = LossSettings(), LossSettings(class_weights="balanced")

@@ -18,7 +18,7 @@ from killing import Ended, Nursery, history, results
 
 from bunryu.core import distributed
 from bunryu.core.errors import DeviceError
-from bunryu.train.parallel import block, part
+from bunryu.train.data_parallel import block, part
 from conftest import refused
 
 SMALL = (

@@ -17,7 +17,7 @@ from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.settings.load import load_settings
 from bunryu.train import loop
-from bunryu.train.sharpness import nearby_worst
+from bunryu.train.sam import nearby_worst
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bunryu.settings.load import load_settings
-from bunryu.train.showing import learning_told, loss_note
+from bunryu.train.epoch_table import learning_told, loss_note
 
 PLAIN = ("augment.crop_scale=null", "augment.hflip=0", "loss.label_smoothing=0", "train.stages=[{name: all}]")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bunryu.core.text_width import shorten
 from bunryu.evaluate.metrics import FIGURES, measure
-from bunryu.predictions import Predictions
+from bunryu.inference.predictions import Predictions
 
 
 def measure_attributes(predictions: Predictions, *, bootstrap: int) -> dict[str, dict[str, Any]]:

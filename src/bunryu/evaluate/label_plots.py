@@ -10,7 +10,7 @@ import numpy as np
 from bunryu.evaluate.drawing import BLUE, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
 from bunryu.evaluate.fonts import short_names
 from bunryu.evaluate.multi_label import precision_recall
-from bunryu.label_predictions import LabelPredictions
+from bunryu.inference.multilabel_predictions import LabelPredictions
 
 _MOST_BARS = 60
 _MOST_CURVES = 24

@@ -18,7 +18,7 @@ from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
 from bunryu.evaluate.metrics import FEW, few_told, roc_auc
 from bunryu.evaluate.resampling import draw, exact_interval, units_of
-from bunryu.label_predictions import USUAL, LabelPredictions
+from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions
 
 _Bools = NDArray[np.bool_]
 _Floats = NDArray[np.floating[Any]]

@@ -23,8 +23,8 @@ from bunryu.evaluate.label_plots import plot_labels, plot_precision_recall
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.multi_label import COUNTS, label_counts, labels_csv, measure_labels
 from bunryu.evaluate.report import confusion_csv, text_report
-from bunryu.label_predictions import LabelPredictions
-from bunryu.predictions import Predictions
+from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.predictions import Predictions
 from bunryu.settings.evaluate import EvaluateSettings
 
 _EXAMPLES = 18

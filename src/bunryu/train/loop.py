@@ -15,22 +15,22 @@ from bunryu.core import console, distributed
 from bunryu.core.randomness import key_of, plain
 from bunryu.core.storage import read_jsonl
 from bunryu.settings.stages import AverageStage, with_given
-from bunryu.train.averaging import collect, factor, follow, settle
-from bunryu.train.board import board_of
+from bunryu.train.best_epoch import answering, next_stage, remember
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
-from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
-from bunryu.train.finite import not_finite, require_finite
-from bunryu.train.mixing import mix
+from bunryu.train.data_parallel import part, same_as_first, sum_gradients
+from bunryu.train.epoch_table import epoch_line, header_line, loss_note
+from bunryu.train.feed import Features, Feed, at_epoch, choose_feed, pictures
+from bunryu.train.linear_probe import judges, solve_into
+from bunryu.train.mixup import mix
+from bunryu.train.nonfinite import not_finite, require_finite
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
-from bunryu.train.parallel import part, same_as_first, sum_gradients
-from bunryu.train.probe import judges, solve_into
-from bunryu.train.remembering import answering, next_stage, remember
+from bunryu.train.sam import nearby_worst
 from bunryu.train.sampling import epoch_rows
-from bunryu.train.saving import pause, save, stop_if_asked
-from bunryu.train.sharpness import nearby_worst
-from bunryu.train.showing import epoch_line, header_line, loss_note
+from bunryu.train.save import pause, save, stop_if_asked
 from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
 from bunryu.train.state import Job, State
+from bunryu.train.tensorboard import board_of
+from bunryu.train.weight_averaging import collect, factor, follow, settle
 
 
 def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:

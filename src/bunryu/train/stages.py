@@ -10,12 +10,12 @@ from torch import nn
 
 from bunryu.core.errors import ConfigError, count, some
 from bunryu.core.randomness import generator
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.classifier import Classifier
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import AverageStage, Stage
-from bunryu.train.heads import HeadLosses
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets

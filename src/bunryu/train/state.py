@@ -15,14 +15,14 @@ from torch import optim
 
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage
-from bunryu.train.board import Board
 from bunryu.train.checkpoint import Progress
-from bunryu.train.heads import HeadLosses
-from bunryu.train.robust import GroupDRO
+from bunryu.train.group_dro import GroupDRO
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.targets import Targets
+from bunryu.train.tensorboard import Board
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache
-from bunryu.data.tta import View, views
-from bunryu.inference import BATCH, Model, Predictor, forward, memory_advice, probabilities
-from bunryu.members import Mean, read_ensemble
+from bunryu.inference.device import memory_advice
+from bunryu.inference.ensemble_record import Mean, read_ensemble
+from bunryu.inference.model import BATCH, Model, Predictor, forward, probabilities
+from bunryu.inference.tta import View, views
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision
 from bunryu.runs.folder import model_file

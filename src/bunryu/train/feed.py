@@ -27,12 +27,13 @@ from bunryu.data.augment.per_image import pipeline
 from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
-from bunryu.inference import BATCH, Model, autocast, normalize, probabilities, to_device
+from bunryu.inference.device import autocast, to_device
+from bunryu.inference.model import BATCH, Model, normalize, probabilities
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at
-from bunryu.train.compiling import compiled
-from bunryu.train.parallel import block
+from bunryu.train.compile import compiled
+from bunryu.train.data_parallel import block
 from bunryu.train.prefetch import prefetched
 
 Rows = NDArray[np.int64]

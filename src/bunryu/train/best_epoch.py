@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bunryu.core import console
-from bunryu.inference import Model
+from bunryu.inference.model import Model
 from bunryu.settings.stages import AverageStage, Stage, size_at, with_given
 from bunryu.settings.train import LOWER_IS_BETTER
 from bunryu.train.state import Job, State

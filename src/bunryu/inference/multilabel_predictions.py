@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bunryu.data.multi_label import held_labels, joined_set
 from bunryu.data.table import Texts
-from bunryu.predictions import Predictions
+from bunryu.inference.predictions import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,9 +17,9 @@ from bunryu.models.classifier import Classifier
 from bunryu.settings.stages import AverageStage, Stage, with_given
 from bunryu.settings.train import averaged_epochs
 from bunryu.train.checkpoint import Progress
-from bunryu.train.feeding import Feed
+from bunryu.train.data_parallel import same_as_first
+from bunryu.train.feed import Feed
 from bunryu.train.optim import lr_factor
-from bunryu.train.parallel import same_as_first
 from bunryu.train.sampling import epoch_rows
 from bunryu.train.stages import in_batches, training_mode
 from bunryu.train.state import Job, State

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bunryu.core.errors import DeviceError
-from bunryu.inference import is_out_of_memory
+from bunryu.inference.device import is_out_of_memory
 from bunryu.models.build import has_depthwise
 from bunryu.models.record import Precision
 from bunryu.settings.train import TrainSettings

@@ -18,7 +18,7 @@ from torch import nn
 
 from bunryu.core.randomness import generator
 from bunryu.models.classifier import Classifier
-from bunryu.train.heads import HeadLosses
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.losses import Loss
 
 WEIGHT_DECAYS = (0.1, 0.01, 0.001)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bunryu.core.errors import ModelError, typed
 from bunryu.core.storage import write_atomic
-from bunryu.members import records_of
+from bunryu.inference.ensemble_record import records_of
 from bunryu.models.allowed_code import read, require_same, sha256, source_of
 from bunryu.models.record import Own
 from bunryu.runs.folder import RunFolder, model_file

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bunryu.core.errors import ConfigError
 from bunryu.models.record import Attribute, Head
 from bunryu.settings.train import LossSettings
-from bunryu.train.label_loss import LabelLoss
 from bunryu.train.losses import Loss
+from bunryu.train.multilabel_loss import LabelLoss
 
 
 @dataclass(frozen=True)

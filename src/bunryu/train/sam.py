@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from bunryu.train.parallel import sum_gradients
+from bunryu.train.data_parallel import sum_gradients
 
 _ETA = 0.01
 """Of ASAM: added to the weights' sizes, as in the paper's experiments."""
