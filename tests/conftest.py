@@ -35,9 +35,9 @@ def shared() -> Path:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no plots: for tests of what comes before them."""
     from bunryu import experiment
-    from bunryu.evaluate import results
+    from bunryu.evaluate.report import files
 
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
+    monkeypatch.setattr(files, "_write_plots", lambda *_: None)
     monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
 
 

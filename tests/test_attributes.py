@@ -15,7 +15,7 @@ from PIL import Image
 
 import bunryu
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.evaluate import results
+from bunryu.evaluate.report import files as results
 from bunryu.models.record import read_sealed
 from conftest import TINY, refused
 

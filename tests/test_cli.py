@@ -98,7 +98,7 @@ def test_few_groups_are_told_before_training(
 def test_fonts_are_told_of_only_where_plots_are_drawn(
     bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bunryu.evaluate import fonts
+    from bunryu.evaluate.report import fonts
 
     monkeypatch.setattr(fonts, "_installed", list)
     monkeypatch.setattr(fonts, "_installed_now", list)

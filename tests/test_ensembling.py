@@ -16,8 +16,8 @@ from scipy.optimize import minimize_scalar
 import bunryu as product
 from bunryu import experiment
 from bunryu.core.errors import ConfigError, DataError, RunError
-from bunryu.evaluate import results as written
-from bunryu.evaluate.weighing import fit_weights, log_loss
+from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
+from bunryu.evaluate.report import files as written
 from bunryu.inference.ensemble import Ensemble, combined, open_predictor, with_tta
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions, read_predictions

@@ -14,8 +14,8 @@ from PIL import Image
 
 import bunryu
 from bunryu.core.errors import ConfigError, DataError, LabelError
-from bunryu.evaluate import results
-from bunryu.evaluate.multi_label import best_thresholds
+from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.report import files as results
 from bunryu.inference.model import Model
 from bunryu.models.record import read_sealed
 from conftest import TINY, refused

@@ -194,7 +194,7 @@ def test_too_few_images_are_told(bunryu: Command, make_images: Callable[..., Pat
 
 
 def tried(backbone: str, loss: str, macro_f1: float, behind: tuple[float, float] | None) -> Tried:
-    from bunryu.evaluate.comparing import Difference
+    from bunryu.evaluate.compare import Difference
     from bunryu.inference.predictions import Predictions
 
     metrics = {"macro_f1": macro_f1, "accuracy": 0.5, "n": 10, "per_class": {}}

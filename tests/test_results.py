@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_s
 import bunryu
 from bunryu.core.csv_text import guard, unguard
 from bunryu.data.images.decode import load
-from bunryu.evaluate import results as written
+from bunryu.evaluate.report import files as written
 from bunryu.inference.model import BATCH, Model, forward
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed

@@ -14,7 +14,7 @@ from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_there
-from bunryu.evaluate.report import headline
+from bunryu.evaluate.report.text import headline
 from bunryu.evaluation import Evaluation
 from bunryu.inference.ensemble import Device, Ensemble, open_predictor
 from bunryu.inference.model import BATCH, Model, Predictor

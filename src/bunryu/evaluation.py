@@ -18,18 +18,19 @@ from bunryu.data.checks.check import check_images
 from bunryu.data.splits.folds import read_folds
 from bunryu.data.splits.split_csv import read_digests, read_run_rows
 from bunryu.data.table import Table
-from bunryu.evaluate.comparing import macro_f1_difference
-from bunryu.evaluate.curves import plot_curves
-from bunryu.evaluate.report import figure, headline, warnings_of
-from bunryu.evaluate.results import Measured, write_results
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
+from bunryu.evaluate.measured import Measured
+from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
+from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.text import figure, headline, warnings_of
+from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.rows import by_group, labelled, own_splits, require_images
 from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import LabelPredictions
-from bunryu.labelled import by_group, labelled, own_splits, require_images
-from bunryu.measuring import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
 from bunryu.models.record import read_sealed
-from bunryu.pooling import NAME, decided, measure_pooled, predict_folds
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings

@@ -16,13 +16,7 @@ from bunryu.core import console, distributed
 from bunryu.core.errors import ConfigError, Interrupted, count, typed
 from bunryu.data.images.pixel_cache import PixelCache, pixel_cache
 from bunryu.data.table import Table
-from bunryu.evaluate.curves import plot_curves
-from bunryu.evaluate.fonts import font_note
-from bunryu.evaluate.report import headline, warnings_of
-from bunryu.evaluate.results import write_results
-from bunryu.inference.device import choose_device
-from bunryu.inference.model import Model
-from bunryu.measuring import (
+from bunryu.evaluate.measure import (
     LEARNED_FROM_VAL,
     decide,
     learned_from_val,
@@ -31,6 +25,12 @@ from bunryu.measuring import (
     note_learned,
     scorer,
 )
+from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.fonts import font_note
+from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.inference.device import choose_device
+from bunryu.inference.model import Model
 from bunryu.models.allowed_code import allow_source, source_of
 from bunryu.models.build import build
 from bunryu.models.record import Sealed

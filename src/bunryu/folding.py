@@ -19,18 +19,18 @@ from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks.check import Checked, find_copies
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
-from bunryu.evaluate.report import headline, warnings_of
-from bunryu.evaluate.results import write_results
+from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
+from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
+from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.experiment import carry_out, next_steps, try_first_batch
 from bunryu.fold_planning import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
 from bunryu.inference.trust import Trust, trust_run
-from bunryu.measuring import Predicted, groups_of, measure_rows
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.planning import make_plan
-from bunryu.pooling import decided, decision_of, measure_pooled, pooled
 from bunryu.recording import write_setup
 from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.runs.folder import RunFolder, new_folder, open_folder

@@ -8,8 +8,8 @@ import torch
 from bunryu.core import distributed
 from bunryu.core.randomness import plain
 from bunryu.data.multi_label import JOIN
-from bunryu.evaluate.fonts import short_names
-from bunryu.evaluate.plots import plot_examples
+from bunryu.evaluate.report.fonts import short_names
+from bunryu.evaluate.report.plots import plot_examples
 from bunryu.inference.model import Model
 from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder

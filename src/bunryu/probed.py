@@ -9,8 +9,8 @@ from typing import Any
 from bunryu.core.errors import count, some
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
-from bunryu.evaluate.comparing import Difference
-from bunryu.evaluate.report import attributes_told, figure
+from bunryu.evaluate.compare import Difference
+from bunryu.evaluate.report.text import attributes_told, figure
 from bunryu.inference.predictions import Predictions
 from bunryu.planning import Plan
 from bunryu.settings.config import dump_yaml

@@ -20,11 +20,11 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
-from bunryu.evaluate.comparing import macro_f1_difference
-from bunryu.evaluate.deciding import adjusted_out_of_fold, prior
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.plots import plot_examples
-from bunryu.evaluate.reviewing import review, review_examples, review_lines, review_told
+from bunryu.evaluate.report.plots import plot_examples
+from bunryu.evaluate.review import review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
 from bunryu.planning import Plan, make_plan

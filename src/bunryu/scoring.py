@@ -13,7 +13,7 @@ from bunryu.core.errors import DataError, count, nearest, some, typed
 from bunryu.core.storage import write_json
 from bunryu.data.sources.csv_files import Columns, read_csv
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.report import headline, text_report
+from bunryu.evaluate.report.text import headline, text_report
 from bunryu.ship.submission import image_column_of
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")

@@ -16,15 +16,15 @@ from bunryu.core import console
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import read_json, write_atomic, write_json
 from bunryu.evaluate.attributes import measure_attributes
-from bunryu.evaluate.deciding import adjusted_by
+from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
+from bunryu.evaluate.decision.logit_adjustment import adjusted_by
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, note_members
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.report import headline, text_report
-from bunryu.evaluate.weighing import fit_weights, log_loss
+from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.trust import keep_code
-from bunryu.measuring import LEARNED_FROM_VAL, note_members
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
 

@@ -16,7 +16,7 @@ from bunryu.core.errors import DataError
 from bunryu.data.sources.read import read_source
 from bunryu.data.table import class_names
 from bunryu.settings.data import DataSettings
-from bunryu.ship.gathering import gather
+from bunryu.ship.inputs import gather
 
 
 def test_one_tree_of_class_folders(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from bunryu.data.images.decode import load
 from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache, worth_keeping
 from bunryu.data.table import texts
-from bunryu.evaluate import results as written
+from bunryu.evaluate.report import files as written
 from bunryu.runs.folder import open_folder
 from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from bunryu.evaluate.comparing import Difference, macro_f1_difference
+from bunryu.evaluate.compare import Difference, macro_f1_difference
 
 Ints = NDArray[np.int64]
 RNG = np.random.default_rng(5)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import f1_score
 
-from bunryu.evaluate.deciding import (
+from bunryu.evaluate.decision.logit_adjustment import (
     TAUS,
     adjusted,
     adjusted_out_of_fold,

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from bunryu.core.errors import DataError
-from bunryu.evaluate import label_plots
-from bunryu.evaluate.multi_label import average_precision, best_thresholds, label_counts, measure_labels
-from bunryu.evaluate.report import headline, text_report, warnings_of
+from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.multilabel_metrics import average_precision, label_counts, measure_labels
+from bunryu.evaluate.report import multilabel_plots
+from bunryu.evaluate.report.text import headline, text_report, warnings_of
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 NAMES = ["웃음", "glasses", "hat", "rare"]
@@ -177,6 +178,6 @@ def test_the_order_of_rows_changes_nothing() -> None:
 def test_the_pictures(tmp_path: Path) -> None:
     found = drawn(60)
     found.held_NL[:, 3] = False
-    label_plots.plot_labels(measure_labels(found, bootstrap=0)["per_class"], tmp_path / "a.png", of="run · val")
-    label_plots.plot_precision_recall(found, tmp_path / "b.png", of="run · val")
+    multilabel_plots.plot_labels(measure_labels(found, bootstrap=0)["per_class"], tmp_path / "a.png", of="run · val")
+    multilabel_plots.plot_precision_recall(found, tmp_path / "b.png", of="run · val")
     assert min((tmp_path / name).stat().st_size for name in ("a.png", "b.png")) > 5000

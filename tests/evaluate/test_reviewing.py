@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunryu.evaluate import reviewing
-from bunryu.evaluate.reviewing import label_errors, nearest, outliers, review, review_lines, review_told, unit_features
+from bunryu.evaluate import review as reviewing
+from bunryu.evaluate.review import label_errors, nearest, outliers, review, review_lines, review_told, unit_features
 from bunryu.inference.predictions import Predictions
 
 

@@ -222,7 +222,7 @@ def arm(point: str, at: int) -> None:
     """Let something happen when a training reaches a point for the `at`-th time."""
     from bunryu import experiment, recording, resuming
     from bunryu.core.errors import TrainingError
-    from bunryu.evaluate import results as written
+    from bunryu.evaluate.report import files as written
     from bunryu.train import feed as feeding
     from bunryu.train import loop
     from bunryu.train import save as saving
@@ -282,7 +282,7 @@ def arm(point: str, at: int) -> None:
 def child(args: list[str], point: str | None, at: int, log: str) -> int:
     """Be ``bunryu ARGS``."""
     from bunryu import cli, experiment
-    from bunryu.evaluate import results as written
+    from bunryu.evaluate.report import files as written
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY)

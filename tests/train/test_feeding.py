@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from bunryu import api, experiment
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_jsonl
-from bunryu.evaluate import results as written
+from bunryu.evaluate.report import files as written
 from bunryu.models.classifier import Classifier
 
 SMALL = (

@@ -20,8 +20,8 @@ from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.core.storage import read_json
 from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table, texts
-from bunryu.evaluate import results as written
-from bunryu.evaluate.deciding import TAUS, adjusted_out_of_fold, choose_tau
+from bunryu.evaluate.decision.logit_adjustment import TAUS, adjusted_out_of_fold, choose_tau
+from bunryu.evaluate.report import files as written
 from bunryu.inference.predictions import read_predictions
 from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder

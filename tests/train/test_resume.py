@@ -274,7 +274,7 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
 
     from bunryu import api, experiment
     from bunryu.core.errors import Interrupted
-    from bunryu.evaluate import results as written
+    from bunryu.evaluate.report import files as written
     from bunryu.train import loop
 
     def interrupt(*_: object) -> None:

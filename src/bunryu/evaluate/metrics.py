@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import ConfigError, DataError, count, nearest
-from bunryu.evaluate.resampling import exact_interval, resampled, units_of
+from bunryu.evaluate.bootstrap import exact_interval, resampled, units_of
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]

@@ -27,7 +27,7 @@ from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
 from bunryu.inference.predictions import Format, Predictions
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
-from bunryu.ship.gathering import gather
+from bunryu.ship.inputs import gather
 from bunryu.ship.submission import fill
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported

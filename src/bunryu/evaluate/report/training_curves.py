@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bunryu.core.text_width import shorten
-from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, inches, legend_below, save, sheet, style
-from bunryu.evaluate.fonts import drawable
+from bunryu.evaluate.report.fonts import drawable
+from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, inches, legend_below, save, sheet, style
 
 _WIDE = 13.0
 _VALIDATION = "validation: after the epoch, plain pictures, plain cross-entropy"

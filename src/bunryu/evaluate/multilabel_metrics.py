@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from bunryu.core.csv_text import guard
 from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
+from bunryu.evaluate.bootstrap import draw, exact_interval, units_of
 from bunryu.evaluate.metrics import FEW, few_told, roc_auc
-from bunryu.evaluate.resampling import draw, exact_interval, units_of
-from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions
+from bunryu.inference.multilabel_predictions import LabelPredictions
 
-_Bools = NDArray[np.bool_]
-_Floats = NDArray[np.floating[Any]]
-_Counts = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating[Any]]
+Counts = NDArray[np.float64]
 LABEL_FIGURES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1")
 """The figures that get an interval."""
 COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
@@ -100,7 +100,7 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
     return result
 
 
-def label_averages(tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, _Counts]:
+def label_averages(tp: Counts, support: Counts, predicted: Counts) -> dict[str, Counts]:
     """Average over the labels with support: macro and weighted figures, and micro-F1 of all answers together.
 
     Args:
@@ -120,13 +120,13 @@ def label_averages(tp: _Counts, support: _Counts, predicted: _Counts) -> dict[st
     }
 
 
-def ratio(above: _Counts, below: _Counts) -> _Counts:
+def ratio(above: Counts, below: Counts) -> Counts:
     """Divide counts, 0 where the denominator is 0 (the numerator is 0 there too)."""
-    found: _Counts = above / np.maximum(below, 1)
+    found: Counts = above / np.maximum(below, 1)
     return found
 
 
-def average_precision(held_N: _Bools, probs_N: _Floats) -> float:
+def average_precision(held_N: Bools, probs_N: Floats) -> float:
     """Return the area under the precision-recall steps: the sum of (R_n - R_{n-1}) P_n over the distinct scores.
 
     As scikit-learn's average_precision_score, without interpolation; chance is the share of rows that hold.
@@ -135,7 +135,7 @@ def average_precision(held_N: _Bools, probs_N: _Floats) -> float:
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def precision_recall(held_N: _Bools, probs_N: _Floats) -> tuple[_Counts, _Counts]:
+def precision_recall(held_N: Bools, probs_N: Floats) -> tuple[Counts, Counts]:
     """Return precision and recall at each distinct score as the threshold, from the highest score down."""
     order = np.argsort(-probs_N, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(probs_N[order]) != 0, True))
@@ -143,31 +143,7 @@ def precision_recall(held_N: _Bools, probs_N: _Floats) -> tuple[_Counts, _Counts
     return tp / (ends + 1), tp / max(int(held_N.sum()), 1)
 
 
-def best_thresholds(probs_NL: _Floats, held_NL: _Bools) -> list[float]:
-    """Return the threshold of each label with the best F1 on these rows: between two scores, or 0.5.
-
-    Of several as good the one nearest to 0.5; 0.5 for a label that holds for no row. Chosen on the rows that are
-    measured, it flatters their F1 (Lipton, Elkan & Naryanaswamy 2014, "Optimal thresholding of classifiers to
-    maximize F1 measure").
-    """
-    return [_best_threshold(probs_NL[:, k].astype(np.float64), held_NL[:, k]) for k in range(held_NL.shape[1])]
-
-
-def _best_threshold(probs_N: _Counts, held_N: _Bools) -> float:
-    if not held_N.any():
-        return USUAL
-    scores = np.unique(probs_N)
-    tries = np.append((scores[1:] + scores[:-1]) / 2, [scores[0] / 2, USUAL])
-    order = np.argsort(probs_N, kind="stable")
-    below = np.searchsorted(probs_N[order], tries, side="left")
-    held_below = np.append(0, np.cumsum(held_N[order]))[below]
-    tp = held_N.sum() - held_below
-    f1 = np.round(2 * tp / (held_N.sum() + len(probs_N) - below), 12)
-    best = tries[f1 == f1.max()]
-    return float(best[np.argmin(np.abs(best - USUAL))])
-
-
-def label_counts(said_NL: _Bools, held_NL: _Bools) -> NDArray[np.int64]:
+def label_counts(said_NL: Bools, held_NL: Bools) -> NDArray[np.int64]:
     """Return of each label how many rows are each of `COUNTS`, shape (L, 4)."""
     cases = (said_NL & held_NL, said_NL & ~held_NL, ~said_NL & held_NL, ~said_NL & ~held_NL)
     return np.stack([case.sum(axis=0) for case in cases], axis=1).astype(np.int64)
@@ -184,7 +160,7 @@ def labels_csv(counts_L4: NDArray[np.int64], per_class: dict[str, dict[str, Any]
     return buffer.getvalue()
 
 
-def binary_loss(probs_NL: _Floats, held_NL: _Bools) -> float:
+def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:
     """Return the binary cross-entropy in nats, the mean over rows and labels."""
     of_truth = np.where(held_NL, probs_NL, 1 - probs_NL).astype(np.float64)
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps / 2)).mean())
@@ -222,15 +198,15 @@ def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: 
     return exact | told | {"mean_average_precision_ci": _ends(map_R), "labels": of_label}
 
 
-def _ends(values_R: _Counts) -> list[float]:
+def _ends(values_R: Counts) -> list[float]:
     """Return the 2.5th and the 97.5th percentile of the resamples for which a figure is defined."""
     defined = values_R[~np.isnan(values_R)]
     return [float(end) for end in np.quantile(defined, [0.025, 0.975])] if len(defined) else [0.0, 1.0]
 
 
 def resampled_ranks(
-    probs_NL: _Floats, held_NL: _Bools, groups: list[str] | None, resamples: int, seed: int
-) -> tuple[_Counts, _Counts]:
+    probs_NL: Floats, held_NL: Bools, groups: list[str] | None, resamples: int, seed: int
+) -> tuple[Counts, Counts]:
     """Return the mean average precision (R,) and each label's ROC AUC (L, R) of resamples of rows or groups.
 
     Scores are sorted once; a row that is drawn w times counts w times in the steps of the curves. What is not defined

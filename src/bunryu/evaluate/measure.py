@@ -14,11 +14,12 @@ from bunryu.data.images.decode import load
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
-from bunryu.evaluate.by_group import WORST, measure_groups
-from bunryu.evaluate.deciding import choose_tau, head_counts, offsets, prior
+from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
+from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.multi_label import best_thresholds, measure_labels
-from bunryu.evaluate.results import Measured, measured
+from bunryu.evaluate.multilabel_metrics import measure_labels
+from bunryu.evaluate.slices import WORST, measure_groups
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import Predictions

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bunryu.evaluate.drawing import BLUE, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
-from bunryu.evaluate.fonts import short_names
-from bunryu.evaluate.multi_label import precision_recall
+from bunryu.evaluate.multilabel_metrics import precision_recall
+from bunryu.evaluate.report.fonts import short_names
+from bunryu.evaluate.report.style import BLUE, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 _MOST_BARS = 60

@@ -3,92 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.data.multi_label import joined_set
-from bunryu.data.table import DRO_GROUP
-from bunryu.evaluate import plots
-from bunryu.evaluate.attributes import measure_attributes, plot_attributes
-from bunryu.evaluate.by_group import measure_groups
-from bunryu.evaluate.drawing import SEPARATOR
-from bunryu.evaluate.fonts import font_note, short_names
-from bunryu.evaluate.label_plots import plot_labels, plot_precision_recall
-from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.multi_label import COUNTS, label_counts, labels_csv, measure_labels
-from bunryu.evaluate.report import confusion_csv, text_report
+from bunryu.evaluate.measured import Measured
+from bunryu.evaluate.metrics import confusion
+from bunryu.evaluate.multilabel_metrics import labels_csv
+from bunryu.evaluate.report import plots
+from bunryu.evaluate.report.fonts import font_note, short_names
+from bunryu.evaluate.report.multilabel_plots import plot_labels, plot_precision_recall
+from bunryu.evaluate.report.plots import plot_attributes
+from bunryu.evaluate.report.style import SEPARATOR
+from bunryu.evaluate.report.text import confusion_csv, text_report
 from bunryu.inference.multilabel_predictions import LabelPredictions
-from bunryu.inference.predictions import Predictions
-from bunryu.settings.evaluate import EvaluateSettings
 
 _EXAMPLES = 18
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Predictions with a known truth, and what was measured of them.
-
-    Attributes:
-        name: the split, or what the user called the data.
-        predictions: with `true_N`.
-        metrics: as `bunryu.evaluate.metrics.measure` (or `multi_label.measure_labels`) returns them.
-        skipped: path -> reason of the images that could not be read.
-        picture: row of the predictions -> its pixels, uint8 (H, W, C), to show examples.
-    """
-
-    name: str
-    predictions: Predictions
-    metrics: dict[str, Any]
-    picture: Callable[[int], NDArray[np.uint8]]
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def confusion(self) -> NDArray[np.int64]:
-        """Counts, shape (K, K), rows the truth; of labels that can hold together (L, 4), in the order of `answers`."""
-        if isinstance(self.predictions, LabelPredictions):
-            assert self.predictions.held_NL is not None
-            return label_counts(self.predictions.said_NL, self.predictions.held_NL)
-        assert self.predictions.true_N is not None
-        return confusion(self.predictions.pred_N, self.predictions.true_N, len(self.predictions.classes))
-
-    @property
-    def answers(self) -> list[str]:
-        """What the columns of `confusion` are."""
-        return list(COUNTS) if isinstance(self.predictions, LabelPredictions) else self.predictions.classes
-
-
-def measured(
-    name: str,
-    predictions: Predictions,
-    settings: EvaluateSettings,
-    picture: Callable[[int], NDArray[np.uint8]],
-    skipped: dict[str, str],
-) -> Measured:
-    """Measure predictions with a known truth, with intervals."""
-    if isinstance(predictions, LabelPredictions):
-        metrics = measure_labels(predictions, bootstrap=settings.bootstrap)
-        return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
-    assert predictions.true_N is not None
-    metrics = measure(
-        predictions.probs_NK,
-        predictions.true_N,
-        predictions.classes,
-        groups=predictions.groups,
-        positive=settings.positive,
-        bootstrap=settings.bootstrap,
-    )
-    if predictions.attributes:
-        metrics["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
-    if DRO_GROUP in predictions.more:
-        groups = [str(group) for group in predictions.more[DRO_GROUP]]
-        metrics |= measure_groups(predictions.probs_NK, predictions.true_N, groups)
-    return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
 
 
 def write_results(

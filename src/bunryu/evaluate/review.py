@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.csv_text import guard
 from bunryu.core.errors import count
-from bunryu.evaluate.fonts import short_names
+from bunryu.evaluate.report.fonts import short_names
 from bunryu.inference.predictions import Predictions
 
 _Rows = NDArray[np.int64]

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import shorten, width
-from bunryu.evaluate.fonts import characters_of, drawable, fonts_for
+from bunryu.evaluate.report.fonts import characters_of, drawable, fonts_for
 
 BLUE, GREEN, ORANGE = "#0072B2", "#009E73", "#D55E00"
 GREY, PALE, INK = "#767676", "#EDEDED", "#333333"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.evaluate.bootstrap import resampled, units_of
 from bunryu.evaluate.metrics import averages
-from bunryu.evaluate.resampling import resampled, units_of
 
 _Ints = NDArray[np.integer[Any]]
 

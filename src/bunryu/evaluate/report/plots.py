@@ -8,7 +8,7 @@ Every function writes its file atomically and raises TrainingError when the disk
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bunryu.core.text_width import shorten
-from bunryu.evaluate.drawing import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, save, sheet, style
-from bunryu.evaluate.fonts import NAME_CELLS, short_names
+from bunryu.evaluate.report.fonts import NAME_CELLS, short_names
+from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, save, sheet, style
 
 _MOST_BARS = 100
 _MOST_EXAMPLES = 24
@@ -231,3 +231,38 @@ def _cell_numbers(
 def _share(value: float) -> str:
     """Return a share with two decimals, which rounds to 0.00 or 1.00 only what is so."""
     return "<.01" if 0 < value < 0.005 else ">.99" if 0.995 <= value < 1 else f"{value:.2f}"
+
+
+def plot_attributes(metrics: Mapping[str, Any], path: Path, *, of: str) -> None:
+    """Draw accuracy, macro-F1 and macro recall of each attribute and of all together, with intervals and chance.
+
+    Args:
+        metrics: of a split, with ``attributes``.
+        path: the PNG to write.
+        of: the run and the split.
+    """
+    from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
+
+    rows = {**metrics["attributes"], "all together": metrics}
+    note = "lines: 95 % intervals; grey: macro recall by guessing, one over the number of classes"
+    figure = sheet(7, 0.62 * len(rows) + 1.1, of, "attributes", note)
+    axes = figure.subplots()
+    kinds = (("accuracy", "accuracy", BLUE), ("macro_f1", "macro-F1", ORANGE), ("macro_recall", "macro recall", GREEN))
+    for place, (key, name, colour) in enumerate(kinds):
+        y = np.arange(len(rows)) + 0.22 * (place - 1)
+        axes.plot([row[key] for row in rows.values()], y, "o", color=colour, markersize=5, label=name)
+        for at, row in zip(y, rows.values(), strict=True):
+            axes.plot(row.get(f"{key}_ci", [row[key]] * 2), [at, at], color=colour, linewidth=1.5)
+            axes.text(1.02, at, f"{row[key]:.3f}", va="center", fontsize=8, color=INK)
+    for place, row in enumerate(rows.values()):
+        chance = row.get("chance", 1 / max(sum(one["support"] > 0 for one in row["per_class"].values()), 1))
+        axes.plot([chance, chance], [place - 0.38, place + 0.38], color=GREY, linewidth=1.5, linestyle=":")
+    style(axes, "", "", "")
+    axes.set_yticks(range(len(rows)), [shorten(name, 30) for name in rows], fontsize=9)
+    axes.set(xlim=(0, 1.1), ylim=(len(rows) - 0.5, -0.5))
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.spines["bottom"].set_bounds(0, 1)
+    axes.grid(axis="x", color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    legend_below(axes)
+    save(figure, path)

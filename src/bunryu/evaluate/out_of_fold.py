@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
-from bunryu.evaluate.deciding import adjusted_out_of_fold, choose_tau, offsets, prior
+from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, choose_tau, offsets, prior
+from bunryu.evaluate.measure import Predicted, dro_column, groups_of, picture_of, predict_rows
+from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.results import Measured, measured
 from bunryu.inference.ensemble import Device, open_predictor
 from bunryu.inference.predictions import Predictions
-from bunryu.measuring import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.models.record import Decision, Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
