@@ -34,11 +34,11 @@ def shared() -> Path:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no plots: for tests of what comes before them."""
-    from bunryu import experiment
     from bunryu.evaluate.report import files
+    from bunryu.workflows import train
 
     monkeypatch.setattr(files, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
 
 
 MakeImages = Callable[..., Path]

@@ -156,14 +156,14 @@ def test_mixing_sampling_and_logit_adjustment_know_the_heads(
 
 
 def test_folds_and_views_know_the_heads(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bunryu import folding
     from bunryu.core.errors import Interrupted
+    from bunryu.workflows import cross_validate
 
     monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     stages = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
     pairs = [pair for pair in SETTINGS if not pair.startswith(("split.val", "train.stages"))]
     pairs += [stages, "model.heads=separate", "decision.tau=auto", "folds.k=3"]
-    carried_out, runs = folding.carry_out, []
+    carried_out, runs = cross_validate.carry_out, []
 
     def stop_at_the_second(run: Any, plan: Any) -> None:
         runs.append(run.path.name)
@@ -172,7 +172,7 @@ def test_folds_and_views_know_the_heads(listed: Path, tmp_path: Path, monkeypatc
         carried_out(run, plan)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folding, "carry_out", stop_at_the_second)
+        patch.setattr(cross_validate, "carry_out", stop_at_the_second)
         with pytest.raises(Interrupted):
             bunryu.train(listed, *pairs, out=tmp_path / "folds", quiet=True)
     run = bunryu.resume(tmp_path / "folds", quiet=True)
@@ -224,7 +224,7 @@ def test_labels_that_would_run_together(tmp_path: Path) -> None:
 
 def test_too_many_combinations_are_refused() -> None:
     from bunryu.data.table import Table, joined, texts
-    from bunryu.heads import choose_heads
+    from bunryu.workflows.plan.heads import choose_heads
 
     columns = {name: texts([f"{name}{i % 11}" for i in range(11)]) for name in "abc"}
     labels = {"a+b+c": texts([joined(values) for values in zip(*columns.values(), strict=True)]), **columns}

@@ -13,9 +13,9 @@ from PIL import Image
 
 import bunryu as package
 from bunryu.data.splits.assign import assign
-from bunryu.preparing import check_data, find_data
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
+from bunryu.workflows.plan.data import check_data, find_data
 from conftest import Command, refused
 
 

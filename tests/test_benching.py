@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bunryu.benching import Timed, fastest
+from bunryu.workflows.bench import Timed, fastest
 
 Command = Any
 

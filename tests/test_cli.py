@@ -69,13 +69,13 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
         "first batch: (8, 16, 16, 3) uint8 -> (8, 2)", "no run was made", "recipe: scratch",
     ):  # fmt: skip
         assert told in ended.err, ended.err
-    from bunryu import experiment
+    from bunryu.workflows import train
 
     def no_training(folder: Any, *_: object) -> None:
         (folder.path / "trained").touch()
 
-    monkeypatch.setattr(experiment, "run_to_end", no_training)
-    monkeypatch.setattr(experiment, "say_results", lambda *_: None)
+    monkeypatch.setattr(train, "run_to_end", no_training)
+    monkeypatch.setattr(train, "say_results", lambda *_: None)
     for expected in ("photos-1", "photos-2"):
         assert bunryu("train", "photos/", *tiny_settings).code == 0
         assert (here / "runs" / expected / "trained").exists()

@@ -11,9 +11,10 @@ import pytest
 
 from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.splits.split_csv import read_digests
-from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import absolute
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
 from conftest import TINY, Command, Tiny
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bunryu import demo
 from bunryu.core.errors import DataError
 from bunryu.core.storage import read_json
-from bunryu.demo import run_demo
 from bunryu.runs.folder import RunFolder
+from bunryu.workflows import demo
+from bunryu.workflows.demo import run_demo
 
 
 def test_the_demo_reaches_what_is_promised(tmp_path, capsys):

@@ -13,17 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bunryu import api, pacing
+from bunryu import api
 from bunryu.core.errors import ConfigError, ModelError
 from bunryu.core.storage import read_jsonl
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
-from bunryu.pacing import Pace, epochs_that_fit, paced, usable_sizes
-from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import RunSettings, absolute
 from bunryu.settings.stages import size_at
 from bunryu.train import precision
+from bunryu.workflows.plan import time_budget
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.time_budget import Pace, epochs_that_fit, paced, usable_sizes
 
 SMALL = (
     *("train.device=cpu", "train.threads=1", "train.precision=fp32", "train.batch_size=8", "evaluate.bootstrap=0"),
@@ -58,7 +60,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             full = sizes[-1][0] * sizes[-1][1]
             return Pace(look, {(h, w): learn * h * w / full for h, w in sizes})
 
-        monkeypatch.setattr(pacing, "measure_pace", pace)
+        monkeypatch.setattr(time_budget, "measure_pace", pace)
 
     return set_to
 
@@ -140,7 +142,7 @@ def test_a_net_for_one_size_trains_at_that_one(photos: Path) -> None:
 
 def test_a_bug_in_a_net_is_not_taken_for_a_fixed_size(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(photos, *SCRATCH)
-    monkeypatch.setattr(pacing, "require_fit", lambda *_: 1 / 0)
+    monkeypatch.setattr(time_budget, "require_fit", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         usable_sizes(plan)
 
@@ -149,7 +151,7 @@ def test_a_bug_in_a_net_is_not_taken_for_a_fixed_size(photos: Path, monkeypatch:
 def test_the_plan_fits(minutes: float, photos: Path, weights: str, speed: Callable[..., None]) -> None:
     speed(look=0.05, learn=0.4)
     plan = plan_of(photos, *SMALL, "model.name=timm/test_resnet", f"model.weights={weights}")
-    found = paced(plan, minutes, pacing.time.monotonic())
+    found = paced(plan, minutes, time_budget.time.monotonic())
     stages = found.settings.train.stages
     assert stages[0].solve
     assert found.settings.train.epochs == max(1, sum(int(stage.epochs or 0) for stage in stages[1:]))
@@ -174,12 +176,12 @@ def test_too_short_a_time_is_refused_with_the_minutes_needed(
     with pytest.raises(
         ConfigError, match=r"--minutes 0.2 is too short: one (epoch|look at each) of the 32 pictures"
     ) as told:
-        paced(plan, 0.2, pacing.time.monotonic())
+        paced(plan, 0.2, time_budget.time.monotonic())
     (need,) = map(int, re.findall(r"Give --minutes (\d+) or more", str(told.value)))
-    enough = paced(plan, need, pacing.time.monotonic())
+    enough = paced(plan, need, time_budget.time.monotonic())
     assert enough.settings.train.epochs == 1
     with pytest.raises(ConfigError, match="too short"):
-        paced(plan, need - 1, pacing.time.monotonic())
+        paced(plan, need - 1, time_budget.time.monotonic())
 
 
 def test_what_does_not_go_with_the_stages_decided_is_refused(
@@ -188,14 +190,14 @@ def test_what_does_not_go_with_the_stages_decided_is_refused(
     speed(look=0.05, learn=0.4)
     net = (*SMALL, "model.name=timm/test_resnet", f"model.weights={weights}", "train.ema=null")
     with pytest.raises(ConfigError, match=r"is no average.*\(--minutes 0.3 \(the head solved"):
-        paced(plan_of(photos, *net, "train.swa=0.25"), 0.3, pacing.time.monotonic())
-    assert paced(plan_of(photos, *net, "train.swa=0.25"), 30, pacing.time.monotonic()).settings.train.swa == 0.25
+        paced(plan_of(photos, *net, "train.swa=0.25"), 0.3, time_budget.time.monotonic())
+    assert paced(plan_of(photos, *net, "train.swa=0.25"), 30, time_budget.time.monotonic()).settings.train.swa == 0.25
 
 
 def test_time_spent_before_counts(photos: Path, speed: Callable[..., None]) -> None:
     speed(look=0.001, learn=0.1)
     plan = plan_of(photos, *SCRATCH)
-    now = pacing.time.monotonic()
+    now = time_budget.time.monotonic()
     assert paced(plan, 2, now - 90).settings.train.epochs < paced(plan, 2, now).settings.train.epochs
 
 
@@ -235,21 +237,21 @@ def test_bf16_is_taken_where_it_is_clearly_faster(
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     timed = {"fp32": 0.2, "bf16": bf16}
     monkeypatch.setattr(
-        pacing, "measure_pace", lambda plan, sizes: Pace(0.01, dict.fromkeys(sizes, timed[plan.sealed.precision]))
+        time_budget, "measure_pace", lambda plan, sizes: Pace(0.01, dict.fromkeys(sizes, timed[plan.sealed.precision]))
     )
     net = ("model.name=timm/mobilenetv3_small_050", "model.weights=none", "train.device=cpu", "input.size=32")
-    found = paced(plan_of(photos, *net), 2, pacing.time.monotonic())
+    found = paced(plan_of(photos, *net), 2, time_budget.time.monotonic())
     assert found.sealed.precision == chosen
     assert found.settings.train.precision == ("bf16" if chosen == "bf16" else "auto")
     assert ("timed" in found.facts["device"]) == (chosen == "bf16")
-    asked = paced(plan_of(photos, *net, "train.precision=fp32"), 2, pacing.time.monotonic())
+    asked = paced(plan_of(photos, *net, "train.precision=fp32"), 2, time_budget.time.monotonic())
     assert asked.sealed.precision == "fp32", "what the user asked for stands"
 
 
 def test_timing_is_told_of_and_leaves_the_net_alone(photos: Path) -> None:
     plan = plan_of(photos, *SCRATCH, "model.batch_norm=true", "train.batch_size=5")
     before = {name: value.clone() for name, value in plan.net.state_dict().items()}
-    pace = pacing.measure_pace(plan, usable_sizes(plan))
+    pace = time_budget.measure_pace(plan, usable_sizes(plan))
     assert pace.look > 0
     assert list(pace.learn) == [(32, 32), (64, 64)]
     assert all(seconds > 0 for seconds in pace.learn.values())

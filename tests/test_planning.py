@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bunryu import experiment
 from bunryu.core import console
 from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
 from bunryu.data.images.statistics import mean_and_std
@@ -21,8 +20,6 @@ from bunryu.models import hub
 from bunryu.models.build import IMAGENET_MEAN, IMAGENET_STD, build, size_arguments
 from bunryu.models.record import Architecture, Sealed
 from bunryu.models.sealed_file import seal
-from bunryu.planning import Plan, make_plan
-from bunryu.recording import write_config
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.config import load_yaml
 from bunryu.settings.data import DecodeSpec, InputSpec
@@ -30,6 +27,10 @@ from bunryu.settings.load import load_settings
 from bunryu.settings.run import RunSettings, absolute, whole_stages
 from bunryu.settings.validate import build as build_settings
 from bunryu.train.precision import choose_precision
+from bunryu.workflows import train
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.record import write_config
 
 SCRATCH = ("model.name=scratch_cnn", "train.epochs=2", "train.device=cpu")
 TINY = ("model.name=test_resnet", "model.weights=none", "train.device=cpu")
@@ -102,7 +103,7 @@ def test_a_bare_name_is_sealed_with_its_library(photos: Path) -> None:
 def test_weights_are_settled_before_the_images_are_looked_at(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bunryu.preparing.check_images", lambda *_, **__: pytest.fail("looked at images"))
+    monkeypatch.setattr("bunryu.workflows.plan.data.check_images", lambda *_, **__: pytest.fail("looked at images"))
     with pytest.raises(DataError, match="There is no file or folder"):
         plan_of(tmp_path / "nowhere", f"model.weights={tmp_path / 'missing.pth'}")
     with pytest.raises(ModelError, match=r"there is no file or run folder .*missing.pth. Expected imagenet, none"):
@@ -161,7 +162,7 @@ def test_a_dry_run_takes_the_first_batch_and_makes_no_run(
     said: list[str] = []
     monkeypatch.setattr(console, "say", lambda text, **_: said.append(text))
     monkeypatch.chdir(tmp_path)
-    experiment.dry_run(settings_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
+    train.dry_run(settings_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
     assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) logits" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -22,13 +22,14 @@ import pytest
 from PIL import Image
 
 import bunryu as package
-from bunryu import cli, experiment
+from bunryu import cli
 from bunryu.core import storage
 from bunryu.core.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
 from bunryu.core.text_width import width
 from bunryu.data.images.sources import as_sources
 from bunryu.inference.predictions import Predictions
 from bunryu.ship import predict as ship
+from bunryu.workflows import train
 from conftest import Command, refused, table
 
 # One orchestration.
@@ -348,17 +349,17 @@ def test_ctrl_c_of_train(
 ) -> None:
     make_images(here / "photos", {"a": 6, "b": 6})
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "make_plan", _interrupt)
+        patch.setattr(train, "make_plan", _interrupt)
         ended = bunryu("train", "photos", *tiny_settings, "--out", "run")
     assert (ended.code, ended.err) == (130, "Stopped; nothing was written.\n")
     assert [path.name for path in here.iterdir()] == ["photos"]
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "write_setup", _interrupt)
+        patch.setattr(train, "write_setup", _interrupt)
         ended = bunryu("train", "photos", *tiny_settings, "--out", "unset")
     assert ended.code == 130
     assert ended.err.endswith("Stopped at once. unset was not set up yet: remove it.\n")
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "fit", _interrupt)
+        patch.setattr(train, "fit", _interrupt)
         told = "Stopped at once. Go on from its last checkpoint with: bunryu train --resume run\n"
         for arguments in (["photos", *tiny_settings, "--out", "run"], ["--resume", "run"]):
             ended = bunryu("train", *arguments)

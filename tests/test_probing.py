@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bunryu import probing
 from bunryu.core.storage import read_json
 from bunryu.data.splits.assign import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
-from bunryu.probed import Probed, Tried, advice, recipe, table_lines
+from bunryu.workflows import probe
+from bunryu.workflows.probe_report import Probed, Tried, advice, recipe, table_lines
 from conftest import Command, Tiny, refused, table
 
 SMALL = ("train.device=cpu", "train.threads=1", "train.precision=fp32", "evaluate.bootstrap=20", "split.val=0.25")
@@ -155,7 +155,7 @@ def test_groups_are_never_on_both_sides(
         given.append((groups, found))
         return found
 
-    monkeypatch.setattr(probing, "folds", noted)
+    monkeypatch.setattr(probe, "folds", noted)
     with Path("labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "patient"])

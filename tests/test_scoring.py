@@ -16,9 +16,9 @@ import bunryu as package
 from bunryu.core.errors import DataError
 from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Architecture, Head, Sealed
-from bunryu.scoring import score
 from bunryu.settings.data import DecodeSpec, InputSpec
 from bunryu.ship.submission import fill
+from bunryu.workflows.score import score
 from conftest import Command, refused
 
 

@@ -7,26 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import evaluation, experiment, folding, splitting, uniting
-from bunryu.augmenting import augment
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_there
 from bunryu.evaluate.report.text import headline
-from bunryu.evaluation import Evaluation
 from bunryu.inference.ensemble import Device, Ensemble, open_predictor
 from bunryu.inference.model import BATCH, Model, Predictor
 from bunryu.inference.predictions import Format
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
 from bunryu.runs.folder import RunFolder, open_folder, require_new
-from bunryu.scoring import Scored, score
 from bunryu.settings.fields import keys
 from bunryu.settings.load import load_settings, require_of_splits
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
+from bunryu.workflows import cross_validate
+from bunryu.workflows import ensemble as uniting
+from bunryu.workflows import evaluate as evaluation
+from bunryu.workflows import split as splitting
+from bunryu.workflows import train as experiment
+from bunryu.workflows.augment import augment
+from bunryu.workflows.evaluate import Evaluation
+from bunryu.workflows.score import Scored, score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +149,7 @@ def train(
     settings = load_settings(overrides, recipe=recipe, values=values, minutes=minutes)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
-    train_all = folding.cross_validate if settings.folds.k else experiment.train
+    train_all = cross_validate.cross_validate if settings.folds.k else experiment.train
     with console.quietly(quiet):
         folder = train_all(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
@@ -166,7 +170,7 @@ def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, trust_code: Tru
     further. `trust_code`: see `open_run`.
     """
     with console.quietly(quiet):
-        folder = folding.go_on(Path(run), more_epochs=more_epochs, trust=trust_code)
+        folder = cross_validate.go_on(Path(run), more_epochs=more_epochs, trust=trust_code)
         experiment.say_results(folder)
     return Run(folder)
 

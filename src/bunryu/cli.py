@@ -57,7 +57,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train on real handwritten digits, offline, in a minute."""
-    from bunryu.demo import run_demo
+    from bunryu.workflows.demo import run_demo
 
     console.set_quiet(quiet)
     run_demo(folder)
@@ -101,10 +101,11 @@ def train(
                 "--resume goes on with the run exactly as it was set up, so it takes no data, settings or other "
                 "options. For more epochs: --resume RUN --more-epochs N"
             )
-        from bunryu import experiment, folding
+        from bunryu.workflows import cross_validate
+        from bunryu.workflows import train as experiment
 
         trust = trusted(trust_code, model_file)
-        experiment.say_results(folding.go_on(resume, more_epochs=more_epochs, trust=trust), console.result)
+        experiment.say_results(cross_validate.go_on(resume, more_epochs=more_epochs, trust=trust), console.result)
         return
     if more_epochs:
         raise ConfigError("--more-epochs belongs to --resume RUN. For a new run: train.epochs=N")
@@ -126,13 +127,14 @@ def train(
 
         require_new(out)
         root = runs_folder(out)
-        from bunryu import experiment, folding
+        from bunryu.workflows import cross_validate
+        from bunryu.workflows import train as experiment
 
         if dry_run:
-            plan = folding.dry_run if settings.folds.k else experiment.dry_run
+            plan = cross_validate.dry_run if settings.folds.k else experiment.dry_run
             plan(settings, minutes=minutes, began=_BEGAN)
             return
-        train_all = folding.cross_validate if settings.folds.k else experiment.train
+        train_all = cross_validate.cross_validate if settings.folds.k else experiment.train
         folder = train_all(settings, out=out, root=root, minutes=minutes, began=_BEGAN)
     experiment.say_results(folder, console.result)
 
@@ -177,7 +179,7 @@ def evaluate(
     if data is not None:
         require_path(data)
     trust_model(folder.path, trusted(trust_code, model_file))
-    from bunryu import evaluation
+    from bunryu.workflows import evaluate as evaluation
 
     found = evaluation.evaluate(
         folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views, checkpoint=checkpoint

@@ -52,11 +52,12 @@ def probe(
 
     require_new(out)
     root = runs_folder(out)
-    from bunryu import probed, probing
+    from bunryu.workflows import probe as probing
+    from bunryu.workflows import probe_report
 
     found = probing.probe(pairs, backbone or [], values, out=out, root=root)
     console.result(repr(found))
-    for line in (*probed.advice(found), *found.look):
+    for line in (*probe_report.advice(found), *found.look):
         console.say(line)
     files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
     console.say(f"probe: {found.path} ({files})")
@@ -82,7 +83,7 @@ def bench(
     settings, _ = settings_and_data(pairs, of_source(data))
     if tune and out.exists():
         raise ConfigError(f"--out: {out} is there already, and is not overwritten. Name another file.")
-    from bunryu import benching
+    from bunryu.workflows import bench as benching
 
     found, plan = benching.bench(settings, tune=tune)
     console.result("\n".join([benching.HEADER, *(way.line() for way in found)]))
@@ -112,7 +113,7 @@ def ensemble(
     require_new(out)
     for run in runs:
         model_file(run)
-    from bunryu import uniting
+    from bunryu.workflows import ensemble as uniting
 
     with nothing_written():
         uniting.unite(runs, out=out, weights=weights.value, mean=mean.value)
@@ -139,7 +140,7 @@ def split(
 
     require_of_splits(pairs)
     settings, _ = settings_and_data(pairs, of_source(data))
-    from bunryu import splitting
+    from bunryu.workflows import split as splitting
 
     with nothing_written():
         table = splitting.split(settings, out, link=link.value)
@@ -185,7 +186,7 @@ def augment(
     file = None if ops is None else str(ops)
     balances = balance_to is not None
     settings, _ = settings_and_data(pairs, of_source(data), augment_settings, file=file, balances=balances)
-    from bunryu import augmenting
+    from bunryu.workflows import augment as augmenting
 
     wish = augmenting.read_wish(square, colour, flip, balance_to, ops is not None)
     augmenting.make(settings, out, wish)
@@ -210,7 +211,7 @@ def score(
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
     true = table_of(truth, TRUTH, "truth", "gt.csv")
-    from bunryu import scoring
+    from bunryu.workflows import score as scoring
 
     found = scoring.score(answers, true, out=out)
     console.say(found.report.rstrip())

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.core.cache import cache_folder, kept, key_of_facts
 from bunryu.core.storage import read_jsonl
 from bunryu.data.checks.verdict import content_digest
@@ -31,6 +31,7 @@ from bunryu.data.table import texts
 from bunryu.evaluate.report import files as written
 from bunryu.runs.folder import open_folder
 from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
+from bunryu.workflows import train
 
 INPUT = InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
 DECODE = DecodeSpec(scaling="jpeg")
@@ -430,7 +431,7 @@ VIEWS = "train.stages=[{name: head, freeze: backbone, views: 2}]"
 @pytest.fixture
 def folder(make_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
     return make_images(tmp_path / "pictures", {"a": 16, "b": 16}, size=60, suffix=".jpg")
 
 

@@ -103,8 +103,8 @@ def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def plan_of(source: Path | str, *pairs: str) -> Any:
-    from bunryu.preparing import find_data, read_data
     from bunryu.settings.load import load_settings
+    from bunryu.workflows.plan.data import find_data, read_data
 
     settings = load_settings(["model.name=scratch_cnn", *pairs], values={"data": {"source": str(source)}})
     return read_data(settings, find_data(settings))

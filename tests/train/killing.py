@@ -220,12 +220,14 @@ def tell_rows(loop: Any, experiment: Any) -> None:
 
 def arm(point: str, at: int) -> None:
     """Let something happen when a training reaches a point for the `at`-th time."""
-    from bunryu import experiment, recording, resuming
     from bunryu.core.errors import TrainingError
     from bunryu.evaluate.report import files as written
     from bunryu.train import feed as feeding
     from bunryu.train import loop
     from bunryu.train import save as saving
+    from bunryu.workflows import resume
+    from bunryu.workflows import train as experiment
+    from bunryu.workflows.plan import record
 
     def send(*numbers: signal.Signals) -> Callable[[], None]:
         return lambda: [os.kill(os.getpid(), number) for number in numbers] and None
@@ -235,7 +237,7 @@ def arm(point: str, at: int) -> None:
 
     match point:
         case "before the settings":
-            on_call(recording, "write_config", at, die, before=True)
+            on_call(record, "write_config", at, die, before=True)
         case "update":
             on_call(loop, "update", at, die)
         case "remembered":
@@ -258,7 +260,7 @@ def arm(point: str, at: int) -> None:
         case "measured":
             on_call(written, "write_json", at, die, before=True)
         case "extended":
-            on_call(resuming, "write_config", at, die)
+            on_call(resume, "write_config", at, die)
         case "SIGTERM":
             on_call(loop, "backward", at, send(signal.SIGTERM))
         case "SIGINT":
@@ -281,8 +283,9 @@ def arm(point: str, at: int) -> None:
 
 def child(args: list[str], point: str | None, at: int, log: str) -> int:
     """Be ``bunryu ARGS``."""
-    from bunryu import cli, experiment
+    from bunryu import cli
     from bunryu.evaluate.report import files as written
+    from bunryu.workflows import train as experiment
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY)
@@ -321,7 +324,8 @@ def serve() -> None:
     import scipy.stats  # noqa: F401
     import timm.optim  # noqa: F401
 
-    from bunryu import api, cli, resuming  # noqa: F401
+    from bunryu import api, cli  # noqa: F401
+    from bunryu.workflows import resume  # noqa: F401
 
     answers = sys.stdout
     for line in sys.stdin:

@@ -14,14 +14,15 @@ import torch
 from PIL import Image
 
 import bunryu as package
-from bunryu import picturing
 from bunryu.inference.model import Model, normalize
-from bunryu.planning import Plan, make_plan
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
 from bunryu.train import feed as feeding
 from bunryu.train.feed import choose_feed, pictures
 from bunryu.train.sampling import balanced
+from bunryu.workflows.plan import preview
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
 from conftest import TINY, Command, refused
 
 OPS = "augment.ops=[random_resized_crop, hflip, {rotate: {degrees: 20}}, gaussian_noise]"
@@ -108,7 +109,7 @@ def test_nothing_is_drawn_where_nothing_is_augmented(photos: Path, bunryu: Comma
 def test_the_grid_shows_the_batch_that_training_gets(photos: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pictures are those of the loop's own first batch, mixed as there."""
     drawn: list[tuple[list[np.ndarray], list[str]]] = []
-    monkeypatch.setattr(picturing, "plot_examples", lambda images, titles, *_, **__: drawn.append((images, titles)))
+    monkeypatch.setattr(preview, "plot_examples", lambda images, titles, *_, **__: drawn.append((images, titles)))
     learned: list[torch.Tensor] = []
 
     def logits(self: feeding.Pictures, x: torch.Tensor) -> torch.Tensor:
@@ -128,9 +129,9 @@ def test_the_grid_shows_the_batch_that_training_gets(photos: Path, here: Path, m
 
 def test_captions() -> None:
     names = ["가", "b", "c"]
-    assert picturing.caption(torch.tensor(1), names) == "b"
-    assert picturing.caption(torch.tensor([0.3, 0.0, 0.7]), names) == "c 0.70\n가 0.30"
-    assert picturing.caption(torch.tensor([0.0, 1.0, 0.0]), names) == "b"
+    assert preview.caption(torch.tensor(1), names) == "b"
+    assert preview.caption(torch.tensor([0.3, 0.0, 0.7]), names) == "c 0.70\n가 0.30"
+    assert preview.caption(torch.tensor([0.0, 1.0, 0.0]), names) == "b"
 
 
 def test_a_balance_without_effect_is_refused(photos: Path, bunryu: Command) -> None:

@@ -12,12 +12,13 @@ from killing import results, state
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed_file import open_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
 from bunryu.train import loop, weight_averaging
+from bunryu.workflows import train
 
 SMALL = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "train.device=cpu", "input.size=16", "train.threads=1"),
@@ -72,7 +73,7 @@ def test_it_is_torchs_average(photos: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_it_is_sealed_where_it_is_the_best(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer, calls = experiment.scorer, 0
+    scorer, calls = train.scorer, 0
 
     def better_at_last(*args: Any) -> Any:
         score = scorer(*args)
@@ -84,7 +85,7 @@ def test_it_is_sealed_where_it_is_the_best(photos: Path, tmp_path: Path, monkeyp
 
         return scored
 
-    monkeypatch.setattr(experiment, "scorer", better_at_last)
+    monkeypatch.setattr(train, "scorer", better_at_last)
     run = RunFolder(api.train(photos, *SMALL, "train.monitor=accuracy", out=tmp_path / "run", quiet=True).path)
     assert [row["epoch"] for row in run.read_history() if row["best"]][-1] == 7
     last = load_file(run.last)

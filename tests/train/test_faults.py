@@ -15,7 +15,7 @@ import killing
 import pytest
 from killing import Nursery, history, results, state
 
-from bunryu import api, cli, experiment
+from bunryu import api, cli
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
 from bunryu.core.storage import read_json, remove_leftovers, write_atomic
@@ -24,6 +24,7 @@ from bunryu.train import checkpoint, loop
 from bunryu.train.checkpoint import load_checkpoint
 from bunryu.train.losses import Loss
 from bunryu.train.precision import memory_advice
+from bunryu.workflows import train
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -290,7 +291,7 @@ class TestTwoTrainings:
     def test_two_at_once_in_one_new_folder(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """The other one makes and locks the folder just after this one found it empty."""
         run = tmp_path / "run"
-        create = experiment.create_run
+        create = train.create_run
 
         def late(*args: Any) -> Any:
             folder = create(*args)
@@ -300,7 +301,7 @@ class TestTwoTrainings:
             return folder
 
         kept: list[Any] = []
-        monkeypatch.setattr(experiment, "create_run", late)
+        monkeypatch.setattr(train, "create_run", late)
         with pytest.raises(RunError, match="Another training is running in"):
             api.train(photos, *TWO, out=run, quiet=True)
         assert not (run / "config.yaml").exists(), "the other's files were touched"

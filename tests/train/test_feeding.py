@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_jsonl
 from bunryu.evaluate.report import files as written
 from bunryu.models.classifier import Classifier
+from bunryu.workflows import train
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=32", "train.threads=1", "train.precision=fp32"),
@@ -32,8 +33,8 @@ def head(views: int | None) -> str:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
-    monkeypatch.setattr(experiment, "write_augmented", lambda *_: None)
+    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(train, "write_augmented", lambda *_: None)
 
 
 @pytest.fixture

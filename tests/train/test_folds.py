@@ -14,7 +14,6 @@ from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
-from bunryu import experiment, fold_planning, resuming
 from bunryu.core import distributed
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.core.storage import read_json
@@ -23,11 +22,14 @@ from bunryu.data.table import Table, texts
 from bunryu.evaluate.decision.logit_adjustment import TAUS, adjusted_out_of_fold, choose_tau
 from bunryu.evaluate.report import files as written
 from bunryu.inference.predictions import read_predictions
-from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
+from bunryu.workflows import resume
+from bunryu.workflows import train as experiment
+from bunryu.workflows.plan import folds
+from bunryu.workflows.plan.plan import Plan
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.batch_size=8", "train.threads=1"),
@@ -135,11 +137,11 @@ def test_the_parent_warns_of_images_that_it_has_learned_from(trained: product.Ru
 
 
 def test_images_are_checked_once(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bunryu import preparing
+    from bunryu.workflows.plan import data
 
     calls: list[int] = []
-    check = preparing.check_images
-    monkeypatch.setattr(preparing, "check_images", lambda *a, **o: calls.append(1) or check(*a, **o))
+    check = data.check_images
+    monkeypatch.setattr(data, "check_images", lambda *a, **o: calls.append(1) or check(*a, **o))
     run = product.train(photos, *SMALL, "train.epochs=1", "folds.final=none", folds=2, out=tmp_path / "cv", quiet=True)
     assert len(calls) == 1
     with pytest.raises(RunError, match=r"folds\.final=none.*bunryu ensemble"):
@@ -266,7 +268,7 @@ def test_minutes_are_shared_among_the_runs(photos: Path, tmp_path: Path, monkeyp
         settings = plan.settings.model_copy(update={"train": train})
         return dataclasses.replace(plan, settings=settings, facts=plan.facts | {"plan": "one epoch"})
 
-    monkeypatch.setattr(fold_planning, "paced", paced)
+    monkeypatch.setattr(folds, "paced", paced)
     run = product.train(photos, *pairs, minutes=6.0, folds=3, final="refit", out=tmp_path / "cv", quiet=True)
     assert asked == [pytest.approx(6.0 / 4.5, rel=0.1)]
     assert {fold.settings.train.epochs for fold in run.folds} == {1}
@@ -296,13 +298,13 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
     def best(*epochs: int) -> list[list[dict[str, str]]]:
         return [[{"stage": "head"}] + [{"stage": "all"}] * n for n in epochs]
 
-    chosen = fold_planning.refit_stages(settings, best(3, 9, 4))
+    chosen = folds.refit_stages(settings, best(3, 9, 4))
     assert [(stage.name, stage.epochs) for stage in chosen["stages"]] == [("head", 1), ("all", 4)]
     assert chosen["epochs"] == 4
-    assert [(stage.name, stage.epochs) for stage in fold_planning.refit_stages(settings, best(0, 0, 5))["stages"]] == [
+    assert [(stage.name, stage.epochs) for stage in folds.refit_stages(settings, best(0, 0, 5))["stages"]] == [
         ("head", 1)
     ]
-    assert fold_planning.refit_stages(settings, best(4, 5))["epochs"] == 5
+    assert folds.refit_stages(settings, best(4, 5))["epochs"] == 5
 
 
 def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
@@ -313,7 +315,7 @@ def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos:
     assert refit.settings().train.swa == 0.5  # what is written can be read again
     assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
     best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
-    chosen = fold_planning.refit_stages(run.settings, best)
+    chosen = folds.refit_stages(run.settings, best)
     assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
 
 
@@ -440,7 +442,7 @@ def test_soft_f1_is_not_resumed_by_several(trained: product.Run, monkeypatch: py
     monkeypatch.setattr(RunFolder, "settings", lambda _: settings)
     monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(ConfigError, match="figure of the whole batch"):
-        resuming.resume(trained.path / "fold-1")
+        resume.resume(trained.path / "fold-1")
 
 
 def test_a_cross_validation_that_was_not_set_up_is_told(tmp_path: Path) -> None:

@@ -209,14 +209,14 @@ def test_columns_that_make_no_groups_are_refused(columns: str, told: str, mislea
 
 
 def test_several_processes_are_refused(misleading: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from bunryu import experiment
     from bunryu.core import distributed
+    from bunryu.workflows import train
 
     def alone(**_: Any) -> Any:
         raise AssertionError("went on")
 
     monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(experiment, "create_run", alone)
+    monkeypatch.setattr(train, "create_run", alone)
     settings = load_settings([*SMALL, DRO, f"data.source={misleading}"])
     with pytest.raises(ConfigError, match=r"loss\.group_dro is a figure of the whole batch"):
-        experiment._planned(settings, None, None, None)
+        train._planned(settings, None, None, None)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.core.errors import ConfigError, DeviceError
 from bunryu.core.storage import read_json, read_jsonl
 from bunryu.inference.model import Model
@@ -29,6 +29,7 @@ from bunryu.train.feed import Pictures
 from bunryu.train.losses import Loss, class_weights
 from bunryu.train.optim import create_optimizer
 from bunryu.train.stages import epoch_batches, freeze, training_mode
+from bunryu.workflows import train as experiment
 
 FP32 = ("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32")
 SMALL = (*FP32, "train.batch_size=8", "evaluate.bootstrap=0")

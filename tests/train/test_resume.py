@@ -272,10 +272,11 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
 ):
     import pandas as pd
 
-    from bunryu import api, experiment
+    from bunryu import api
     from bunryu.core.errors import Interrupted
     from bunryu.evaluate.report import files as written
     from bunryu.train import loop
+    from bunryu.workflows import train
 
     def interrupt(*_: object) -> None:
         raise Interrupted("now")
@@ -285,7 +286,7 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
     if own_validation:
         shutil.copytree(photos, tmp_path / "val")
         pairs = (*pairs, f"data.val={tmp_path / 'val'}", "data.on_leak=continue")
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
     monkeypatch.setattr(written, "_write_plots", lambda *_: None)
     straight = api.train(frame, *pairs, out=tmp_path / "straight", quiet=True).path
     with monkeypatch.context() as patch:

@@ -137,9 +137,9 @@ def test_what_cannot_be_is_refused(pairs: list[str], told: str) -> None:
 
 
 def test_scaled_gradients_are_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bunryu import planning
+    from bunryu.workflows.plan import decide
 
-    monkeypatch.setattr(planning, "choose_precision", lambda *_: ("fp16", "as asked"))
+    monkeypatch.setattr(decide, "choose_precision", lambda *_: ("fp16", "as asked"))
     with pytest.raises(ConfigError, match=r"does not go with train\.precision=fp16"):
         api.train(photos, *SMALL, "optim.sam_rho=0.1", quiet=True)
 

@@ -13,7 +13,7 @@ import torch
 from killing import history, results, state, tensors
 from safetensors.torch import load_file
 
-from bunryu import api, experiment
+from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
 from bunryu.runs.folder import RunFolder
@@ -22,6 +22,7 @@ from bunryu.settings.stages import Stage
 from bunryu.train import loop
 from bunryu.train.best_epoch import remember
 from bunryu.train.checkpoint import Progress
+from bunryu.workflows import train as experiment
 from conftest import Command, refused
 
 SMALL = (

@@ -23,19 +23,20 @@ from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.text import headline, warnings_of
-from bunryu.experiment import carry_out, next_steps, try_first_batch
-from bunryu.fold_planning import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.planning import make_plan
-from bunryu.recording import write_setup
-from bunryu.resuming import resume, say_other_versions, unchanged_data, with_code
 from bunryu.runs.folder import RunFolder, new_folder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.folds import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
+from bunryu.workflows.plan.preview import try_first_batch
+from bunryu.workflows.plan.record import write_setup
+from bunryu.workflows.resume import resume, say_other_versions, unchanged_data, with_code
+from bunryu.workflows.train import carry_out, next_steps
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def cross_validate(
     minutes: float | None = None,
     began: float | None = None,
 ) -> RunFolder:
-    """Train one run a fold and a final model; see `bunryu.experiment.train`.
+    """Train one run a fold and a final model; see `bunryu.workflows.train.train`.
 
     Raises:
         BunryuError: with one message.
@@ -90,13 +91,13 @@ def cross_validate(
 
 
 def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float | None = None) -> None:
-    """Plan all folds, and take the first batch of the first through the network; see `bunryu.experiment.dry_run`."""
+    """Plan all folds, and take the first batch of the first through the network; see `train.dry_run`."""
     plan, fold_N, table = plan_folds(settings, None, minutes, began)
     try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
 
 
 def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> RunFolder:
-    """Go on with a stopped run, or with a stopped cross-validation at the fold it was in; see `bunryu.resuming.resume`.
+    """Go on with a stopped run, or with a stopped cross-validation at the fold it was in; see `resume.resume`.
 
     Raises:
         RunError: nothing to resume, in use, or data that changed since.

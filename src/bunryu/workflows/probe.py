@@ -27,9 +27,6 @@ from bunryu.evaluate.report.plots import plot_examples
 from bunryu.evaluate.review import review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
-from bunryu.planning import Plan, make_plan
-from bunryu.preparing import require_exclusive
-from bunryu.probed import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
 from bunryu.runs.folder import new_folder
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
@@ -37,6 +34,10 @@ from bunryu.settings.run import RunSettings, absolute
 from bunryu.train.feed import plain_features
 from bunryu.train.head_losses import HeadLosses
 from bunryu.train.linear_probe import out_of_fold
+from bunryu.workflows.plan.data import require_exclusive
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""

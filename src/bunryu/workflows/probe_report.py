@@ -12,10 +12,10 @@ from bunryu.core.text_width import pad, width
 from bunryu.evaluate.compare import Difference
 from bunryu.evaluate.report.text import attributes_told, figure
 from bunryu.inference.predictions import Predictions
-from bunryu.planning import Plan
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.fields import value_text
 from bunryu.settings.train import LossSettings
+from bunryu.workflows.plan.plan import Plan
 
 FOLDS = 5
 LOSSES = {

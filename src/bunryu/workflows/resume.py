@@ -16,13 +16,10 @@ from bunryu.data.checks.check import Checked, check_images
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table, Texts, texts
-from bunryu.experiment import follow, require_shareable, run_to_end
 from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.build import build
-from bunryu.planning import make_plan
-from bunryu.recording import write_config
 from bunryu.runs.folder import RunFolder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
@@ -31,6 +28,9 @@ from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
+from bunryu.workflows.plan.decide import make_plan, require_shareable
+from bunryu.workflows.plan.record import write_config
+from bunryu.workflows.train import follow, run_to_end
 
 _TOLD = ("label changed", "group changed", "changed")
 

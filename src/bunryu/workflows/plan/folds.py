@@ -17,17 +17,17 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import absolute
 from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table
-from bunryu.experiment import ready, said
-from bunryu.heads import choose_heads
 from bunryu.models.initial import choose_architecture, network
-from bunryu.pacing import paced
-from bunryu.planning import Plan, make_plan
-from bunryu.preparing import find_data, read_data
-from bunryu.requirements import require_measurable
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage
+from bunryu.workflows.plan.data import find_data, read_data
+from bunryu.workflows.plan.decide import make_plan, ready, said
+from bunryu.workflows.plan.heads import choose_heads
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.requirements import require_measurable
+from bunryu.workflows.plan.time_budget import paced
 
 _FINAL = {"ensemble": "an ensemble of their models", "refit": "one run on all of them", "none": "no final model"}
 

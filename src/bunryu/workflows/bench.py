@@ -21,12 +21,13 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.images.load import cores
 from bunryu.inference.model import Model, forward
 from bunryu.models.record import Precision
-from bunryu.planning import Plan, make_plan
 from bunryu.settings.fields import value_text
 from bunryu.settings.run import RunSettings, absolute
 from bunryu.train.feed import Pictures, pictures
 from bunryu.train.precision import memory_advice
 from bunryu.train.stages import epoch_batches
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
 
 _STEPS = 4
 _CLEAR = 1.05

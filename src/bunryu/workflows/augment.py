@@ -32,12 +32,12 @@ from bunryu.data.images.load import cores
 from bunryu.data.sources.read import require_there
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
-from bunryu.preparing import check_data, find_data, require_exclusive
-from bunryu.recording import write_skipped
 from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec
 from bunryu.settings.load import augment_settings
 from bunryu.settings.run import RunSettings, absolute, decode_spec
 from bunryu.train.sampling import Rows, balanced
+from bunryu.workflows.plan.data import check_data, find_data, require_exclusive
+from bunryu.workflows.plan.record import write_skipped
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bunryu.core import distributed
+from bunryu.core import console, distributed
 from bunryu.core.randomness import plain
 from bunryu.data.multi_label import JOIN
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.plots import plot_examples
 from bunryu.inference.model import Model
-from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.run import whole_stages
@@ -19,9 +18,11 @@ from bunryu.settings.stages import Stage
 from bunryu.train.data_parallel import part
 from bunryu.train.feed import at_epoch, pictures
 from bunryu.train.mixup import mix
+from bunryu.train.precision import memory_advice
 from bunryu.train.sampling import epoch_counts, epoch_rows
-from bunryu.train.stages import in_batches
+from bunryu.train.stages import epoch_batches, in_batches
 from bunryu.train.targets import targets_of
+from bunryu.workflows.plan.plan import Plan
 
 _MOST = 24
 """Pictures in the grid."""
@@ -98,3 +99,17 @@ def labels_caption(target: torch.Tensor, held_JL: torch.Tensor, names: list[str]
     lines = [JOIN.join(name for share, name in told if share > 0.995)]
     lines += [f"{name} {share:.2f}" for share, name in told if share <= 0.995]
     return "\n".join(line for line in lines[:3] if line) or "(none)"
+
+
+def try_first_batch(plan: Plan) -> None:
+    """Take the first batch of a run through its network, and say what came out."""
+    settings = plan.settings
+    rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
+    model = Model(plan.net, plan.sealed, plan.device)
+    model.net.train()
+    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
+    with memory_advice(len(rows)):
+        x, _ = next(iter(feed.batches([rows], 0)))
+        logits = feed.logits(x)
+    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
+    console.say("dry run: no run was made; leave out --dry-run to train", style="bold")

@@ -9,12 +9,12 @@ from bunryu.data.dro_groups import require_dro_groups
 from bunryu.data.multi_label import held_labels
 from bunryu.data.table import Table
 from bunryu.evaluate.metrics import positive_class
-from bunryu.heads import Heads
 from bunryu.models.record import Precision
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import with_given
 from bunryu.train.head_losses import HeadLosses
 from bunryu.train.stages import require_other_rows
+from bunryu.workflows.plan.heads import Heads
 
 
 def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> None:

@@ -6,60 +6,40 @@ Nothing is written here, so that an error leaves no half-made run, and `--dry-ru
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bunryu.core import console, distributed
 from bunryu.core.environment import versions
-from bunryu.core.errors import count
+from bunryu.core.errors import ConfigError, count
 from bunryu.data.augment.per_image import described, require_working
 from bunryu.data.checks.check import Checked
 from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.images.pixel_cache import worth_keeping
 from bunryu.data.table import SPLITS, Table
-from bunryu.heads import Heads, choose_heads
 from bunryu.inference.device import choose_device
-from bunryu.input_choice import choose_input, likely_input, middle_told
 from bunryu.models.build import require_fit
-from bunryu.models.classifier import Classifier
 from bunryu.models.initial import choose_architecture, network, new_head, require_head, told_of
 from bunryu.models.record import Architecture, Sealed
 from bunryu.models.weights import Loaded
-from bunryu.preparing import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
-from bunryu.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.settings.data import InputSpec
 from bunryu.settings.model import without_library
-from bunryu.settings.run import RunSettings, decode_spec, whole_stages
+from bunryu.settings.run import RunSettings, absolute, decode_spec, whole_stages
+from bunryu.train.best_epoch import kept_told
 from bunryu.train.epoch_table import learning_told
-from bunryu.train.precision import choose_precision
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run, decided.
-
-    Attributes:
-        settings: as the user gave them, paths made absolute, the network's name with its library.
-        checked: what the check of the images found.
-        table: the usable rows, every split decided.
-        classes: in their one fixed order.
-        net: the network on the CPU, its head new (or as the weights of a run had it).
-        sealed: the record that the model will carry.
-        device: where to train.
-        facts: what was decided, for the echo and the report.
-    """
-
-    settings: RunSettings
-    checked: Checked
-    table: Table
-    classes: list[str]
-    net: Classifier
-    sealed: Sealed
-    device: torch.device
-    facts: dict[str, str]
+from bunryu.train.precision import choose_precision, set_threads
+from bunryu.train.stages import require_trainable_batch, stages_told
+from bunryu.train.tensorboard import require_tensorboard
+from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
+from bunryu.workflows.plan.heads import Heads, choose_heads
+from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
+from bunryu.workflows.plan.time_budget import paced
 
 
 def make_plan(
@@ -185,3 +165,49 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
             "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
         }
     )
+
+
+def planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
+    """Decide everything, and say it."""
+    began = time.monotonic() if began is None else began
+    settings = ready(settings)
+    plan = make_plan(settings, frame)
+    require_shareable(settings)
+    if distributed.world() > 1:
+        shared = f"{distributed.world()}, each with its part of every batch of {settings.train.batch_size}"
+        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
+    return said(plan)
+
+
+def require_shareable(settings: RunSettings) -> None:
+    """Refuse several processes where a batch cannot be shared among them.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if distributed.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
+        which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
+        raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
+
+
+def ready(settings: RunSettings) -> RunSettings:
+    """Return the settings with absolute paths; make torch ready for them."""
+    require_tensorboard(settings.train)
+    settings = absolute(settings)
+    set_threads(settings.train)
+    distributed.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
+    return settings
+
+
+def said(plan: Plan) -> Plan:
+    """Say what was decided; return it with its stages among the facts."""
+    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
+    if kept := kept_told(whole_stages(plan.settings), plan.net):
+        plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
+    for name, text in plan.facts.items():
+        console.say(f"{name}: {text}")
+    for stage in whole_stages(plan.settings):
+        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
+    return plan

@@ -16,10 +16,10 @@ from bunryu.data.checks.check import Skipped
 from bunryu.data.sources.read import with_absolute_paths
 from bunryu.data.splits.split_csv import write_split
 from bunryu.models.allowed_code import source_of
-from bunryu.planning import Plan
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.run import RunSettings
+from bunryu.workflows.plan.plan import Plan
 
 
 def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:

@@ -25,7 +25,6 @@ from bunryu.core.errors import ConfigError, ModelError, count
 from bunryu.inference.model import BATCH, Model
 from bunryu.models.build import require_fit
 from bunryu.models.classifier import Classifier
-from bunryu.planning import Plan
 from bunryu.settings.config import Size
 from bunryu.settings.load import require_whole
 from bunryu.settings.stages import Stage, size_at
@@ -33,6 +32,7 @@ from bunryu.train.feed import Pictures, pictures
 from bunryu.train.precision import bf16_is_open
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.stages import epoch_batches
+from bunryu.workflows.plan.plan import Plan
 
 _SPARE = 0.92
 """Share of the time that is planned for: the clock of a busy machine varies."""

@@ -12,9 +12,9 @@ from bunryu.core import console
 from bunryu.core.errors import DataError, count, some
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import SPLITS, Table
-from bunryu.preparing import find_data, read_data, require_exclusive, require_one_run
 from bunryu.runs.folder import require_new
 from bunryu.settings.run import RunSettings, absolute
+from bunryu.workflows.plan.data import find_data, read_data, require_exclusive, require_one_run
 
 Link = Literal["copy", "hard", "symlink"]
 _UNSAFE = set('/\\:*?"<>|\0')

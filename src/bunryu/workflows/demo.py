@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bunryu import experiment
 from bunryu.core import console
 from bunryu.core.errors import DataError, typed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
+from bunryu.workflows import train
 
 SETTINGS = (
     "name=digits",
@@ -42,8 +42,8 @@ def run_demo(folder: Path) -> RunFolder:
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1
-    run = experiment.train(settings, out=folder / f"run-{number}")
-    experiment.say_results(run)
+    run = train.train(settings, out=folder / f"run-{number}")
+    train.say_results(run)
     console.say(f"picture: {run.plots / 'examples_test.png'}")
     console.say(f"try: bunryu predict {typed(run.path)} {typed(digits / '7')}")
     return run

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from bunryu.core import console, distributed
-from bunryu.core.errors import ConfigError, Interrupted, count, typed
+from bunryu.core.errors import Interrupted, count, typed
 from bunryu.data.images.pixel_cache import PixelCache, pixel_cache
 from bunryu.data.table import Table
 from bunryu.evaluate.measure import (
@@ -35,25 +32,22 @@ from bunryu.models.allowed_code import allow_source, source_of
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
 from bunryu.models.sealed_file import seal
-from bunryu.pacing import paced
-from bunryu.picturing import write_augmented
-from bunryu.planning import Plan, make_plan
-from bunryu.recording import write_setup
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
-from bunryu.settings.run import RunSettings, absolute, whole_stages
-from bunryu.train.best_epoch import kept_told
+from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
-from bunryu.train.feed import pictures
 from bunryu.train.group_dro import GroupDRO
 from bunryu.train.loop import fit
-from bunryu.train.precision import memory_advice, set_threads
-from bunryu.train.stages import epoch_batches, losses_for, require_trainable_batch, stages_told
+from bunryu.train.precision import memory_advice
+from bunryu.train.stages import losses_for
 from bunryu.train.state import Job
 from bunryu.train.targets import targets_of
-from bunryu.train.tensorboard import require_tensorboard
+from bunryu.workflows.plan.decide import planned
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.preview import try_first_batch, write_augmented
+from bunryu.workflows.plan.record import write_setup
 
 
 def train(
@@ -72,7 +66,7 @@ def train(
         frame: a pandas DataFrame instead of `settings.data.source`.
         out: the run folder; the next free ``root/NAME-N`` when None.
         root: where runs get their folders.
-        minutes: decide epochs and sizes so that everything fits into so much time; see `bunryu.pacing`.
+        minutes: decide epochs and sizes so that everything fits into so much time; see `plan.time_budget`.
         began: when that time began, by `time.monotonic`; now when None.
 
     Raises:
@@ -81,7 +75,7 @@ def train(
     with distributed.together():
         if not distributed.first():
             return follow()
-        plan = _planned(settings, frame, minutes, began)
+        plan = planned(settings, frame, minutes, began)
         folder = create_run(settings.label, out, root)
         carry_out(folder, plan, frame)
     return folder
@@ -106,67 +100,7 @@ def dry_run(
     """
     if not distributed.first():
         return
-    try_first_batch(_planned(settings, frame, minutes, began))
-
-
-def try_first_batch(plan: Plan) -> None:
-    """Take the first batch of a run through its network, and say what came out."""
-    settings = plan.settings
-    rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
-    model = Model(plan.net, plan.sealed, plan.device)
-    model.net.train()
-    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
-    with memory_advice(len(rows)):
-        x, _ = next(iter(feed.batches([rows], 0)))
-        logits = feed.logits(x)
-    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
-    console.say("dry run: no run was made; leave out --dry-run to train", style="bold")
-
-
-def _planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
-    """Decide everything, and say it."""
-    began = time.monotonic() if began is None else began
-    settings = ready(settings)
-    plan = make_plan(settings, frame)
-    require_shareable(settings)
-    if distributed.world() > 1:
-        shared = f"{distributed.world()}, each with its part of every batch of {settings.train.batch_size}"
-        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
-    if minutes is not None:
-        plan = paced(plan, minutes, began)
-    return said(plan)
-
-
-def require_shareable(settings: RunSettings) -> None:
-    """Refuse several processes where a batch cannot be shared among them.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    if distributed.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
-        which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
-        raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
-
-
-def ready(settings: RunSettings) -> RunSettings:
-    """Return the settings with absolute paths; make torch ready for them."""
-    require_tensorboard(settings.train)
-    settings = absolute(settings)
-    set_threads(settings.train)
-    distributed.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
-    return settings
-
-
-def said(plan: Plan) -> Plan:
-    """Say what was decided; return it with its stages among the facts."""
-    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
-    if kept := kept_told(whole_stages(plan.settings), plan.net):
-        plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
-    for name, text in plan.facts.items():
-        console.say(f"{name}: {text}")
-    for stage in whole_stages(plan.settings):
-        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
-    return plan
+    try_first_batch(planned(settings, frame, minutes, began))
 
 
 @dataclass(frozen=True)
