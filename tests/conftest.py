@@ -129,13 +129,13 @@ def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Run a command in this process, as the console script does."""
 
     def run(*arguments: object) -> Ended:
-        from bunryu import cli
+        from bunryu.cli import app
         from bunryu.core import console
 
         monkeypatch.setattr(sys, "argv", ["bunryu", *map(str, arguments)])
         capsys.readouterr()
         try:
-            cli.main()
+            app.main()
             code: Any = 0
         except SystemExit as end:
             code = end.code or 0

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bunryu import cli
+from bunryu.cli import app
 from bunryu.core.csv_text import unguard
 from bunryu.core.errors import nearest
 from conftest import Command, refused, table
@@ -377,7 +377,7 @@ def test_results_are_utf8_on_any_console(tiny_run: Any, monkeypatch: pytest.Monk
         for name, stream in streams.items():
             patch.setattr(sys, name, stream)
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            app.main()
         print("\N{HANGUL SYLLABLE GA}", file=sys.stderr, flush=True)
         sys.stdout.flush()
     assert end.value.code == 2

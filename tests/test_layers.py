@@ -143,7 +143,7 @@ def test_no_dumping_ground() -> None:
 
 _FREE = """
 import sys
-import bunryu, bunryu.cli, bunryu.settings.load, bunryu.settings.messages
+import bunryu, bunryu.cli.app, bunryu.settings.load, bunryu.settings.messages
 import bunryu.inference.predictions, bunryu.runs.folder
 import bunryu.data.sources.read, bunryu.data.checks.check, bunryu.data.images.decode, bunryu.data.splits.assign
 import bunryu.ship.predict

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import bunryu as package
-from bunryu import cli
+from bunryu.cli import app
 from bunryu.core import storage
 from bunryu.core.errors import BunryuError, ConfigError, DataError, Interrupted, RunError
 from bunryu.core.text_width import width
@@ -411,7 +411,7 @@ def test_interrupted_is_no_error(bunryu: Command, monkeypatch: pytest.MonkeyPatc
     def stopped() -> None:
         raise Interrupted("Stopped; the state is saved.")
 
-    monkeypatch.setattr(cli, "app", stopped)
+    monkeypatch.setattr(app, "app", stopped)
     assert bunryu() == (130, "", "Stopped; the state is saved.\n")
 
 

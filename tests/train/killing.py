@@ -283,7 +283,7 @@ def arm(point: str, at: int) -> None:
 
 def child(args: list[str], point: str | None, at: int, log: str) -> int:
     """Be ``bunryu ARGS``."""
-    from bunryu import cli
+    from bunryu.cli import app
     from bunryu.evaluate.report import files as written
     from bunryu.workflows import train as experiment
 
@@ -295,7 +295,7 @@ def child(args: list[str], point: str | None, at: int, log: str) -> int:
     try:
         if point:
             arm(point, at)
-        cli.main()
+        app.main()
     except SystemExit as end:
         return int(end.code or 0)
     except BaseException:
@@ -324,7 +324,8 @@ def serve() -> None:
     import scipy.stats  # noqa: F401
     import timm.optim  # noqa: F401
 
-    from bunryu import api, cli  # noqa: F401
+    from bunryu import api  # noqa: F401
+    from bunryu.cli import app  # noqa: F401
     from bunryu.workflows import resume  # noqa: F401
 
     answers = sys.stdout

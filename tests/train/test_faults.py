@@ -15,7 +15,8 @@ import killing
 import pytest
 from killing import Nursery, history, results, state
 
-from bunryu import api, cli
+from bunryu import api
+from bunryu.cli import app
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError, DeviceError, Interrupted, RunError, TrainingError, count
 from bunryu.core.storage import read_json, remove_leftovers, write_atomic
@@ -375,11 +376,11 @@ class TestWhatCannotBeResumed:
     )
     def test_other_arguments(self, more: list[str], tmp_path: Path):
         with pytest.raises(ConfigError, match="--resume goes on with the run exactly as it was set up"):
-            cli.app(["train", "--resume", str(tmp_path), *more], standalone_mode=False)
+            app.app(["train", "--resume", str(tmp_path), *more], standalone_mode=False)
 
     def test_more_epochs_without_resume(self, photos: Path):
         with pytest.raises(ConfigError, match="--more-epochs belongs to --resume"):
-            cli.app(["train", str(photos), "--more-epochs", "2"], standalone_mode=False)
+            app.app(["train", str(photos), "--more-epochs", "2"], standalone_mode=False)
 
     def test_more_epochs_of_a_run_that_has_not_ended(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""What people look up: settings and recipes."""
+"""`bunryu settings` and `bunryu recipes`: what people look up."""
 
 from __future__ import annotations
 

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu.core import console, distributed
+from bunryu.cli.sagemaker import ANSWERS, DATA, INPUTS, RUN, RUNS, given_or
+from bunryu.cli.usage_errors import told_plainly
+from bunryu.core import console
 from bunryu.core.errors import ConfigError, Interrupted, some
-from bunryu.usage import told_plainly
 
 if TYPE_CHECKING:
     from bunryu.settings.run import RunSettings
 
-DATA, RUNS, INPUTS = "SM_CHANNEL_TRAIN", "SM_MODEL_DIR", "SM_CHANNEL_EVAL"
-RUN, ANSWERS, TRUTH = "SM_CHANNEL_MODEL", "SM_OUTPUT_DATA_DIR", "SM_GROUND_TRUTH_DIR"
-"""Environment variables, as Amazon SageMaker sets them, that name what no argument names; see `given_or`."""
 _TABLES = (".csv", ".tsv")
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
 ORIGIN = "the command line"
@@ -143,36 +141,6 @@ def trusted(trust_code: bool, model_file: Path | None) -> bool | Path:
             "--trust-code runs the run's own copy, --model-file the file that you name: give one of them."
         )
     return model_file or trust_code
-
-
-def given_or(given: str | None, variable: str, noun: str, *, there: bool = True) -> str | None:
-    """Return what was given, else what the environment variable names; where it is set, say which of them counts.
-
-    An empty variable counts as not set.
-
-    Args:
-        given: what the arguments and settings name, if they do.
-        variable: the name of the variable.
-        noun: what it names, for the echo.
-        there: whether it has to be there already.
-
-    Raises:
-        ConfigError: the variable names something that is not there.
-    """
-    named = os.environ.get(variable)
-    if not named:
-        return given
-    if given is None and there and not os.path.exists(named):  # noqa: PTH110 - any length
-        raise ConfigError(
-            f"{variable}={named}: there is no such file or folder. Set it to the {noun}, or name them as an argument, "
-            "which wins over the variable."
-        )
-    if distributed.first():
-        told = (
-            f"{given} (as given; {variable}={named} is not used)" if given is not None else f"{named} (from {variable})"
-        )
-        console.say(f"{noun}: {told}")
-    return named if given is None else given
 
 
 def of_source(data: str | None) -> dict[str, dict[str, Any]]:
