@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import killing
 import pytest
-from killing import ONE_THREAD, TIMES, Nursery, history, results, state
 
+import killing
 from bunryu.core.storage import read_jsonl
+from killing import ONE_THREAD, TIMES, Nursery, history, results, state
 
 SMALL = (
     "model.name=scratch_cnn",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import killing
 import pytest
-from killing import Nursery, history, results, state
 
+import killing
 from bunryu.core.storage import read_jsonl
 from bunryu.runs.folder import RunFolder
+from killing import Nursery, history, results, state
 
 EVERYTHING = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "model.dropout=0.3", "input.size=32", "train.batch_size=4"),

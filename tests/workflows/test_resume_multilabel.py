@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import killing
 import pytest
+
+import killing
 from killing import Nursery, results
 
 SETTINGS = (

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from killing import nursery, results
 from safetensors.torch import load_file
 from torch import nn
 
@@ -18,6 +17,7 @@ from bunryu.core.errors import ConfigError
 from bunryu.settings.load import load_settings
 from bunryu.train import loop
 from bunryu.train.sam import nearby_worst
+from killing import nursery, results
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),

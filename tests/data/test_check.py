@@ -372,7 +372,7 @@ print(len(check_images(table, DecodeSpec(), level="full", workers=1).table))
 def child(root: Path, before: str = "") -> subprocess.Popen[str]:
     code = CHILD.format(before=before)
     options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    source = str(Path(checks.__file__).parents[2])
+    source = str(Path(checks.__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": source}
     return subprocess.Popen([sys.executable, "-c", code, str(root)], env=environment, **options)
 

@@ -7,13 +7,12 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import killing
 import numpy as np
 import pytest
-from killing import Nursery
 from safetensors.torch import load_file
 
 import bunryu as product
+import killing
 from bunryu.core import distributed
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.core.storage import read_json
@@ -30,6 +29,7 @@ from bunryu.workflows import resume
 from bunryu.workflows import train as experiment
 from bunryu.workflows.plan import folds
 from bunryu.workflows.plan.plan import Plan
+from killing import Nursery
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.batch_size=8", "train.threads=1"),

@@ -10,16 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import killing
 import numpy as np
 import pytest
 import torch
-from killing import Ended, Nursery, history, results
 
+import killing
 from bunryu.core import distributed
 from bunryu.core.errors import DeviceError
 from bunryu.train.data_parallel import block, part
 from conftest import refused
+from killing import Ended, Nursery, history, results
 
 SMALL = (
     "model.name=scratch_cnn",

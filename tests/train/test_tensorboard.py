@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import killing
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import killing
 from bunryu.core.storage import read_jsonl
 from bunryu.train import tensorboard
 from conftest import Command, refused

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import killing
 import pytest
 import torch
-from killing import results, state
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+import killing
 from bunryu import api
 from bunryu.core.errors import ConfigError, RunError
 from bunryu.models.sealed_file import open_sealed
@@ -19,6 +18,7 @@ from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
 from bunryu.train import loop, weight_averaging
 from bunryu.workflows import train
+from killing import results, state
 
 SMALL = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "train.device=cpu", "input.size=16", "train.threads=1"),

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import killing
 import pytest
-from killing import Nursery, history, results, state
 
+import killing
 from bunryu import api
 from bunryu.cli import app
 from bunryu.core import storage
@@ -26,6 +25,7 @@ from bunryu.train.checkpoint import load_checkpoint
 from bunryu.train.losses import Loss
 from bunryu.train.precision import memory_advice
 from bunryu.workflows import train
+from killing import Nursery, history, results, state
 
 SMALL = (
     "model.name=scratch_cnn",
