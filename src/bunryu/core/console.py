@@ -76,10 +76,10 @@ def is_terminal() -> bool:
 class Task:
     """One piece of long work: a bar with rate and ETA on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self, label: str, total: int, progress: Progress | None) -> None:
-        self.label, self.total, self.done, self._before = label, total, 0, 0
+    def __init__(self, title: str, total: int, progress: Progress | None) -> None:
+        self.title, self.total, self.done, self._before = title, total, 0, 0
         self._progress = progress
-        self._task = progress.add_task(label, total=total, told="") if progress else None
+        self._task = progress.add_task(title, total=total, told="") if progress else None
         self._start = self._last = time.monotonic()
 
     def skip(self, count: int) -> None:
@@ -95,7 +95,7 @@ class Task:
         elif time.monotonic() - self._last > _PLAIN_SECONDS and self.done < self.total:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self._rate(), 1e-9)
-            parts = (f"{self.label}: {self.done}/{self.total}", told, self._speed())
+            parts = (f"{self.title}: {self.done}/{self.total}", told, self._speed())
             say(f"{' '.join(part for part in parts if part)}, {duration(left)} left")
 
     def _speed(self) -> str:
@@ -106,10 +106,10 @@ class Task:
 
 
 @contextmanager
-def working(label: str, total: int) -> Iterator[Task]:
+def working(title: str, total: int) -> Iterator[Task]:
     """Show progress of `total` items of work."""
     if not is_terminal():
-        yield Task(label, total, None)
+        yield Task(title, total, None)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -120,15 +120,15 @@ def working(label: str, total: int) -> Iterator[Task]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console, transient=True) as progress:
-        yield Task(label, total, progress)
+        yield Task(title, total, progress)
 
 
-def tracked_rows(batches: Iterable[B], label: str | None, total: int) -> Iterator[B]:
-    """Yield `batches` while showing how many of `total` rows are done; silent without a label."""
-    if label is None:
+def tracked_rows(batches: Iterable[B], title: str | None, total: int) -> Iterator[B]:
+    """Yield `batches` while showing how many of `total` rows are done; silent without a title."""
+    if title is None:
         yield from batches
         return
-    with working(label, total) as task:
+    with working(title, total) as task:
         for batch in batches:
             yield batch
             task.advance(len(batch))

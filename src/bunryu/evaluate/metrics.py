@@ -1,7 +1,7 @@
 """What a classifier's predictions are worth: pure functions on arrays, torch-free.
 
 Every figure comes from three counts a class: right answers (tp), rows of the truth (support) and
-answers given (predicted). The intervals resample those counts, never the rows: see `resampling`.
+answers given (predicted). The intervals resample those counts, never the rows: see `bootstrap`.
 """
 
 from __future__ import annotations

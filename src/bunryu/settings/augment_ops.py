@@ -1,6 +1,6 @@
 """The operations that augment.ops names, with their parameters: free of torch, so that mistakes are told at once.
 
-Each is written for both backends, in `data/by_torchvision.py` and `data/by_albumentations.py`. A name that begins
+Each is written for both backends, in `data/augment/torchvision_ops.py` and `albumentations_ops.py`. A name that begins
 with a capital is a class of the backend, checked when it is made.
 """
 

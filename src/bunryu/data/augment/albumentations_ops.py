@@ -34,7 +34,7 @@ def library() -> Any:
 
 
 def transform(name: str, given: dict[str, Any], input: InputSpec, fill: list[int], mean: list[int]) -> Any:
-    """Return one operation of augment.ops as an albumentations transform; as `by_torchvision.transform`."""
+    """Return one operation of augment.ops as an albumentations transform; as `torchvision_ops.transform`."""
     a = library()
     if name in ops.OPERATIONS:
         return _ours(a, ops.operation(name, given), input, tuple(fill), tuple(mean))
