@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core import console
-from bunryu.core.csv_text import BYTE_ORDER_MARK, guard
+from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
@@ -249,11 +247,7 @@ def show(predictions: Predictions, format: Format = "csv") -> None:
 
 def reasons_csv(reasons: Iterable[Reason]) -> str:
     """Return (path, reason) pairs as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows([guard(path), guard(reason)] for path, reason in reasons)
-    return buffer.getvalue()
+    return "".join(csv_lines(["path", "reason"], reasons))
 
 
 def top_k(predictions: Predictions, k: int = 10) -> str:
