@@ -158,7 +158,7 @@ def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
         next(line for line in predictions.lines(form) if '"a"' in line or line.startswith("a"))  # type: ignore[arg-type]
         assert made == ["a"]
     monkeypatch.setattr(sys, "stdout", seen := Watched(made))
-    ship.show(predictions)
+    ship.Predicted(predictions, [], len(predictions)).show()
     storage.write_atomic(tmp_path / "p.csv", predictions.lines())
     assert seen.getvalue() == (tmp_path / "p.csv").read_text(encoding="utf-8")
     assert seen.rows_at_first_data == 1
@@ -198,12 +198,13 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_the_list_of_one_image_is_aligned_in_cells() -> None:
     classes = ["cat", "아주 긴 이름의 강아지", "고양이", "x" * 60]
-    lines = ship.top_k(Predictions(["사진.png"], classes, np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))).splitlines()
+    predictions = Predictions(["사진.png"], classes, np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))
+    lines = ship.Predicted(predictions, [], 1).top_k().splitlines()
     assert lines[0] == "사진.png"
     assert {width(line[: line.index("  0.")]) for line in lines[1:]} == {2 + 40}
     assert [line.split()[-2] for line in lines[1:]] == ["0.400", "0.300", "0.200", "0.100"]
     eight = Predictions(["a.png"], list("abcdefgh"), np.full((1, 8), 0.125, np.float32))
-    assert len(ship.top_k(eight).splitlines()) == 9, "the whole distribution over a few classes"
+    assert len(ship.Predicted(eight, [], 1).top_k().splitlines()) == 9, "the whole distribution over a few classes"
 
 
 @pytest.mark.parametrize("folder", ["images", "시험"])

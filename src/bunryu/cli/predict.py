@@ -63,33 +63,30 @@ def predict(
     The exit code is 2 if some of them could not be read.
     """
     console.set_quiet(quiet)
-    run, inputs = run_and_inputs(args or [])
+    run, inputs = run_and_inputs(args)
     out = answers_file(out, submission, format)
     file = None if out == Path("-") else out
     with nothing_written():
-        from bunryu.inference.trust import trust_model
-        from bunryu.inference.tta import parse_tta
-        from bunryu.ship import predict as ship
+        from bunryu import api
 
-        views = parse_tta(tta)
-        trust_model(run, trusted(trust_code, model_file))
-        found = ship.predict(
+        found = api.predicted(
             run,
             inputs,
-            batch_size=batch_size,
-            image_root=image_root,
             out=file,
             format=format,
             submission=submission,
+            batch_size=batch_size,
+            image_root=image_root,
             device=device.value,
-            tta=views,
+            tta=tta or (),
+            trust_code=trusted(trust_code, model_file),
         )
     if submission is not None:
         return
     if out is None and format is None and found.predictions.paths == inputs[:1] == inputs:
-        console.result(ship.top_k(found.predictions))
+        console.result(found.top_k())
     elif file is None:
-        ship.show(found.predictions, format or "csv")
+        found.show(format or "csv")
     if found.unreadable:
         console.fail(found.unreadable_note())
         raise typer.Exit(2)
