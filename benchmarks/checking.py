@@ -44,9 +44,9 @@ def memory_mb() -> float:
 
 def check(folder: Path) -> dict[str, float]:
     """Check the images of a folder, as training does first; return seconds, and memory before and after."""
-    from bunryu.data.checks import check_images
-    from bunryu.data.settings import DataSettings, DecodeSpec
-    from bunryu.data.sources import read_source
+    from bunryu.data.checks.check import check_images
+    from bunryu.data.sources.read import read_source
+    from bunryu.settings.data import DataSettings, DecodeSpec
 
     start = time.perf_counter()
     table = read_source(DataSettings(source=str(folder)))
@@ -63,9 +63,9 @@ def check(folder: Path) -> dict[str, float]:
 
 def decode(folder: Path, images: int) -> dict[str, list[float]]:
     """Decode so many images in threads; return the memory held after each tenth of them."""
-    from bunryu.data.loading import load_batches
-    from bunryu.data.settings import DataSettings, DecodeSpec, InputSpec
-    from bunryu.data.sources import read_source
+    from bunryu.data.images.load import load_batches
+    from bunryu.data.sources.read import read_source
+    from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
 
     table = read_source(DataSettings(source=str(folder)))
     spec = InputSpec(height=224, width=224, channels="rgb", fit="crop", mean=[0.0] * 3, std=[1.0] * 3)

@@ -27,9 +27,9 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from bunryu.data.decode import load
-from bunryu.data.loading import load_batches
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.images.decode import load
+from bunryu.data.images.load import load_batches
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUT = InputSpec(height=224, width=224, crop_pct=0.875, mean=[0.0] * 3, std=[1.0] * 3)

@@ -88,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     if not SHARED.is_dir():
         sys.exit(f"needs the development images in {SHARED}")
-    from bunryu.environment import processor_name
+    from bunryu.core.environment import processor_name
 
     found: dict[str, Any] = {"minutes": options.minutes, "machine": f"{processor_name()}, 2 threads", "rows": []}
     before = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else found

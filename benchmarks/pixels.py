@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from bunryu.data.loading import load_batches
-from bunryu.data.looking import content_digest
-from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import texts
+from bunryu.settings.data import DecodeSpec, InputSpec
 from decode import FULL, SCALED, copy
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import torch
 
+from bunryu.core.process import keep_freed_memory
 from bunryu.models.build import build, has_depthwise
 from bunryu.models.record import Architecture
-from bunryu.process import keep_freed_memory
 
 BATCH, SIDE, REPEATS = 32, 224, 3
 

@@ -253,7 +253,7 @@ def against(first: Path, others: list[Path], split: str) -> list[float]:
 
     A paired bootstrap over the groups of the pictures; the answers of several runs to a picture go together.
     """
-    from bunryu.evaluate.comparing import macro_f1_difference
+    from bunryu.evaluate.compare import macro_f1_difference
 
     file = f"predictions_{split}.csv"
     one = [row for run in others for row in read(run / file)]

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
 
-from bunryu.environment import processor_name
-from bunryu.process import keep_freed_memory
+from bunryu.core.environment import processor_name
+from bunryu.core.process import keep_freed_memory
 from precision import rates
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bunryu.config import Key, keys
-from bunryu.settings import RunSettings
-from bunryu.train.settings import Stage
+from bunryu.settings.fields import Key, keys
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
 
 PAGE = Path(__file__).with_name("settings.md")
 

@@ -34,11 +34,11 @@ def shared() -> Path:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no plots: for tests of what comes before them."""
-    from bunryu import experiment
-    from bunryu.evaluate import results
+    from bunryu.evaluate.report import files
+    from bunryu.workflows import train
 
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(experiment, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(files, "_write_plots", lambda *_: None)
+    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
 
 
 MakeImages = Callable[..., Path]
@@ -129,12 +129,13 @@ def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Run a command in this process, as the console script does."""
 
     def run(*arguments: object) -> Ended:
-        from bunryu import cli, console
+        from bunryu.cli import app
+        from bunryu.core import console
 
         monkeypatch.setattr(sys, "argv", ["bunryu", *map(str, arguments)])
         capsys.readouterr()
         try:
-            cli.main()
+            app.main()
             code: Any = 0
         except SystemExit as end:
             code = end.code or 0

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import bunryu
-from bunryu.config import keys
-from bunryu.settings import RunSettings, load_settings, recipe_names
+from bunryu.settings.fields import keys
+from bunryu.settings.load import load_settings
+from bunryu.settings.recipes import recipe_names
+from bunryu.settings.run import RunSettings
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "bunryu"
@@ -34,7 +36,7 @@ def typed(page: str) -> list[list[str]]:
 def options_of_commands() -> dict[str, set[str]]:
     from typer.main import get_command
 
-    from bunryu.cli import app
+    from bunryu.cli.app import app
 
     return {name: {o for p in c.params for o in p.opts} for name, c in get_command(app).commands.items()}
 
@@ -215,7 +217,7 @@ def test_nothing_committed_names_a_machine():
 
 
 def test_train_help_explains_every_setting(capsys):
-    from bunryu.cli import app
+    from bunryu.cli.app import app
 
     with pytest.raises(SystemExit):
         app(["train", "--help"])

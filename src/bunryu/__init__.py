@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bunryu.errors import (
+from bunryu.core.errors import (
     BunryuError,
     ConfigError,
     DataError,
@@ -26,7 +26,7 @@ from bunryu.errors import (
     RunError,
     TrainingError,
 )
-from bunryu.process import wait_patiently
+from bunryu.core.process import wait_patiently
 
 if TYPE_CHECKING:
     from bunryu.api import (

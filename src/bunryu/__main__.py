@@ -1,6 +1,6 @@
 """``python -m bunryu``."""
 
-from bunryu.cli import entry
+from bunryu.cli.app import entry
 
 if __name__ == "__main__":
     entry()

@@ -7,24 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bunryu import console, evaluation, experiment, folding, splitting, uniting
-from bunryu.augmenting import augment
-from bunryu.config import keys
-from bunryu.data.decode import Source
-from bunryu.data.given import as_sources
-from bunryu.data.sources import require_there
-from bunryu.data.tta import parse_tta
-from bunryu.ensembling import Device, Ensemble, open_predictor
-from bunryu.errors import ConfigError, ImageError, nearest
-from bunryu.evaluate.report import headline
-from bunryu.evaluation import Evaluation
-from bunryu.inference import BATCH, Model, Predictor
-from bunryu.predictions import Format
-from bunryu.run import RunFolder, open_folder, require_new
-from bunryu.scoring import Scored, score
-from bunryu.settings import RunSettings, load_settings, require_of_splits
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, ImageError, nearest
+from bunryu.data.images.decode import Source
+from bunryu.data.images.sources import as_sources
+from bunryu.data.sources.read import require_there
+from bunryu.evaluate.report.text import headline
+from bunryu.inference.ensemble import Device, Ensemble, open_predictor
+from bunryu.inference.model import BATCH, Model, Predictor
+from bunryu.inference.predictions import Format
+from bunryu.inference.trust import Trust, trust_model
+from bunryu.inference.tta import parse_tta
+from bunryu.runs.folder import RunFolder, open_folder, require_new
+from bunryu.settings.fields import keys
+from bunryu.settings.load import load_settings, require_of_splits
+from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
-from bunryu.trusting import Trust, trust_model
+from bunryu.workflows import cross_validate
+from bunryu.workflows import ensemble as uniting
+from bunryu.workflows import evaluate as evaluation
+from bunryu.workflows import split as splitting
+from bunryu.workflows import train as experiment
+from bunryu.workflows.augment import augment
+from bunryu.workflows.evaluate import Evaluation
+from bunryu.workflows.score import Scored, score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +149,7 @@ def train(
     settings = load_settings(overrides, recipe=recipe, values=values, minutes=minutes)
     require_there(settings.data, frame)
     require_new(Path(out) if out else None)
-    train_all = folding.cross_validate if settings.folds.k else experiment.train
+    train_all = cross_validate.cross_validate if settings.folds.k else experiment.train
     with console.quietly(quiet):
         folder = train_all(settings, frame=frame, out=Path(out) if out else None, minutes=minutes)
         experiment.say_results(folder)
@@ -164,7 +170,7 @@ def resume(run: str | os.PathLike[str], *, more_epochs: int = 0, trust_code: Tru
     further. `trust_code`: see `open_run`.
     """
     with console.quietly(quiet):
-        folder = folding.go_on(Path(run), more_epochs=more_epochs, trust=trust_code)
+        folder = cross_validate.go_on(Path(run), more_epochs=more_epochs, trust=trust_code)
         experiment.say_results(folder)
     return Run(folder)
 

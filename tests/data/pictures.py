@@ -5,8 +5,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import ImageError
+from bunryu.core.errors import ImageError
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 SPEC = DecodeSpec()
 SMALL = DecodeSpec(max_pixels=10**5)

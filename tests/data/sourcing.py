@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from bunryu.core.errors import BunryuError
 from bunryu.data.classes import check_classes
-from bunryu.data.settings import DataSettings
-from bunryu.data.sources import read_source
+from bunryu.data.sources.read import read_source
 from bunryu.data.table import Table
-from bunryu.errors import BunryuError
+from bunryu.settings.data import DataSettings
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import NOISE, SMALL, SPEC, attempt, encode
 
-from bunryu.data.decode import decode, read_header
+from bunryu.data.images.decode import decode, read_header
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
 

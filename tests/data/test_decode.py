@@ -1,4 +1,4 @@
-"""Odd pictures, made here, against values worked out without `bunryu.data.decode`."""
+"""Odd pictures, made here, against values worked out without `bunryu.data.images.decode`."""
 
 import math
 import struct
@@ -16,10 +16,10 @@ import pytest
 from pictures import GREY16, NOISE, RED, SPEC, attempt, encode, rng
 from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin, features
 
-from bunryu.data.decode import Header, decode, read_header
-from bunryu.data.opening import IMAGE_SUFFIXES
-from bunryu.data.settings import DecodeSpec
-from bunryu.errors import ImageError
+from bunryu.core.errors import ImageError
+from bunryu.data.images.decode import Header, decode, read_header
+from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.settings.data import DecodeSpec
 
 OPEN_FILES = Path("/proc/self/fd")
 

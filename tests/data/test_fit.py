@@ -1,4 +1,4 @@
-"""Pictures of any shape in an input of any shape, against values worked out without `bunryu.data.decode`."""
+"""Pictures of any shape in an input of any shape, against values worked out without `bunryu.data.images.decode`."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from pictures import NOISE, RED, SPEC, encode, rng, spec
 from PIL import Image
 from torchvision.transforms.v2 import CenterCrop
 
-from bunryu.data.decode import decode, fit, load
-from bunryu.data.settings import DecodeSpec
-from bunryu.errors import ImageError
+from bunryu.core.errors import ImageError
+from bunryu.data.images.decode import decode, fit, load
+from bunryu.settings.data import DecodeSpec
 
 pytestmark = pytest.mark.filterwarnings("error")  # nothing here may warn
 

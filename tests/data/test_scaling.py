@@ -9,10 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bunryu.data.decode import decode, load, reduction
-from bunryu.data.loading import load_batches
-from bunryu.data.settings import DecodeSettings, DecodeSpec, InputSpec
-from bunryu.errors import ImageError
+from bunryu.core.errors import ImageError
+from bunryu.data.images.decode import decode, load, reduction
+from bunryu.data.images.load import load_batches
+from bunryu.settings.data import DecodeSettings, DecodeSpec, InputSpec
 
 FULL = DecodeSpec()
 SCALED = DecodeSpec(scaling="jpeg")

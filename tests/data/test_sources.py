@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
-from bunryu.data.settings import DataSettings
-from bunryu.data.sources import read_source
+from bunryu.core.errors import ConfigError, DataError
+from bunryu.data.sources.read import read_source
 from bunryu.data.table import class_names
-from bunryu.errors import ConfigError, DataError
+from bunryu.settings.data import DataSettings
 
 # Labels and the order of classes.
 
@@ -95,7 +95,7 @@ def test_label_column_of_the_model_is_preferred(tmp_path: Path) -> None:
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    from bunryu import console
+    from bunryu.core import console
 
     said: list[str] = []
     monkeypatch.setattr(console, "say", lambda text="", **_: said.append(text))
@@ -103,8 +103,8 @@ def say(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def plan_of(source: Path | str, *pairs: str) -> Any:
-    from bunryu.preparing import find_data, read_data
-    from bunryu.settings import load_settings
+    from bunryu.settings.load import load_settings
+    from bunryu.workflows.plan.data import find_data, read_data
 
     settings = load_settings(["model.name=scratch_cnn", *pairs], values={"data": {"source": str(source)}})
     return read_data(settings, find_data(settings))
@@ -238,8 +238,8 @@ def test_paths_through_the_folder_above_are_the_same(tmp_path: Path, monkeypatch
     write_csv(tmp_path / "t.csv", "path,label\n../photos/a/1.jpg,x\nb/2.jpg,y\n")
     (tmp_path / "w").mkdir()
     monkeypatch.chdir(tmp_path / "w")
-    from bunryu.planning import absolute
-    from bunryu.settings import load_settings
+    from bunryu.settings.load import load_settings
+    from bunryu.settings.run import absolute
 
     for source, settings in (("../photos", {}), ("../t.csv", {"image_root": "../w/../photos"})):
         table = read(source, **settings)

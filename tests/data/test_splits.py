@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bunryu.data.dividing import join, round_shares
-from bunryu.data.settings import SplitSettings
-from bunryu.data.split_files import read_run_rows, read_split, write_split
-from bunryu.data.splits import assign, few_groups, folds, require_groups_apart
+from bunryu.core.errors import ConfigError, DataError
+from bunryu.data.splits.assign import assign, few_groups, folds, require_groups_apart
+from bunryu.data.splits.split_csv import read_run_rows, read_split, write_split
+from bunryu.data.splits.stratify import join, round_shares
 from bunryu.data.table import SPLITS, Table, texts
-from bunryu.errors import ConfigError, DataError
+from bunryu.settings.data import SplitSettings
 
 quick = settings(max_examples=60, deadline=None)
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sourcing import one_message, read, rows, touch, write_csv
 
-from bunryu.data.columns import read_csv
-from bunryu.data.settings import DataSettings, SplitSettings
-from bunryu.data.sources import read_source
-from bunryu.data.split_files import read_run_rows, write_split
-from bunryu.data.splits import assign
+from bunryu.core.errors import ConfigError, DataError
+from bunryu.data.sources.csv_files import read_csv
+from bunryu.data.sources.read import read_source
+from bunryu.data.splits.assign import assign
+from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.table import class_names
-from bunryu.errors import ConfigError, DataError
+from bunryu.settings.data import DataSettings, SplitSettings
 
 TABLE = "filename,label\nsub/가.jpg,고양이\nb c.jpg,강아지\n"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from bunryu.errors import ConfigError, DataError
-from bunryu.evaluate import resampling
+from bunryu.core.errors import ConfigError, DataError
+from bunryu.evaluate import bootstrap
 from bunryu.evaluate.metrics import confusion, measure
 
 
@@ -166,7 +166,7 @@ def test_the_seed_names_the_draws():
 
 def test_draws_have_the_moments_of_a_multinomial():
     times = np.array([1, 1, 1, 2, 3, 5, 9, 40, 1, 7])  # rare and frequent kinds
-    drawn_RU = resampling.draw(np.random.default_rng(0), times, 40_000)
+    drawn_RU = bootstrap.draw(np.random.default_rng(0), times, 40_000)
     n = times.sum()
     assert (drawn_RU.sum(axis=1) == n).all()
     covariance = np.cov(drawn_RU.T)
@@ -256,16 +256,16 @@ def test_notes_say_where_intervals_mean_little():
 def test_stays_fast(n, k, groups):
     pred_N, true_N = random_answers(n, k, 0.8, 0)
     units = [str(i % groups) for i in range(n)] if groups else None
-    cells = resampling.units_of(true_N * k + pred_N, units, 0)
+    cells = bootstrap.units_of(true_N * k + pred_N, units, 0)
     began = time.process_time()
-    resamples = sum(tp.shape[1] for tp, _, _ in resampling.resampled(cells, k, 2000, 0))
+    resamples = sum(tp.shape[1] for tp, _, _ in bootstrap.resampled(cells, k, 2000, 0))
     assert resamples == 2000
     assert time.process_time() - began < 4  # 0.1 to 0.5 s on an idle core
 
 
 def test_importing_is_light():
     code = (
-        "import sys, bunryu.evaluate.metrics, bunryu.evaluate.report; "
+        "import sys, bunryu.evaluate.metrics, bunryu.evaluate.report.text; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib', 'sklearn', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,19 +16,15 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from PIL import Image
 
-from bunryu.evaluate import drawing, fonts, plots
-from bunryu.evaluate.curves import plot_curves
-from bunryu.evaluate.fonts import font_note
+from bunryu.evaluate.measured import measured
 from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.plots import (
-    plot_confusion,
-    plot_examples,
-    plot_per_class,
-    plot_probabilities,
-)
-from bunryu.evaluate.results import measured, write_results
-from bunryu.evaluate.settings import EvaluateSettings
-from bunryu.predictions import Predictions
+from bunryu.evaluate.report import fonts, plots, style
+from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.fonts import font_note
+from bunryu.evaluate.report.plots import plot_confusion, plot_examples, plot_per_class, plot_probabilities
+from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.inference.predictions import Predictions
+from bunryu.settings.evaluate import EvaluateSettings
 
 KOREAN = ["기쁨", "분노", "슬픔", "놀람 $x^2$"]
 LONG = "Golden_retriever_and_other_dogs_with_a_very_long_name"
@@ -64,7 +60,7 @@ def drawn(monkeypatch):
             super().__init__(figure)
             figures.append(figure)
 
-    monkeypatch.setattr(drawing, "FigureCanvasAgg", Spy)
+    monkeypatch.setattr(style, "FigureCanvasAgg", Spy)
     return figures
 
 
@@ -111,7 +107,7 @@ def test_confusion(tmp_path, k):
     assert 280 < picture.shape[0] < 2000
     assert share_close_to(picture, "#08306b") > 0.2 / k / k  # dark diagonal cells
     if k > 1:
-        assert share_close_to(picture, drawing.PALE) > 0  # the absent class
+        assert share_close_to(picture, style.PALE) > 0  # the absent class
     assert share_close_to(picture[:3], "#ffffff") == 1  # nothing is cut off at the edges
     assert share_close_to(picture[-3:], "#ffffff") == 1
 
@@ -153,7 +149,7 @@ def test_per_class(tmp_path, k):
     picture = pixels(path)
     assert picture.shape[1] == 880
     assert picture.shape[0] == pytest.approx((0.24 * min(k, 100) + 0.9 + 0.38) * 110, abs=2)
-    assert share_close_to(picture, drawing.BLUE) > 0.05
+    assert share_close_to(picture, style.BLUE) > 0.05
 
 
 def test_classes_stand_worst_first_then_in_the_models_order(tmp_path, drawn):
@@ -171,8 +167,8 @@ def test_dead_classes_are_marked(tmp_path):
     alive = row | {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     for name, per_class in (("dead", {"a": alive, "b": row}), ("alive", {"a": alive, "b": alive})):
         plot_per_class(per_class, tmp_path / name, of="run-1 · val")
-    assert share_close_to(pixels(tmp_path / "dead"), drawing.ORANGE) > 0
-    assert share_close_to(pixels(tmp_path / "alive"), drawing.ORANGE) == 0
+    assert share_close_to(pixels(tmp_path / "dead"), style.ORANGE) > 0
+    assert share_close_to(pixels(tmp_path / "alive"), style.ORANGE) == 0
 
 
 @pytest.mark.parametrize(("k", "positive"), [(2, None), (2, "기쁨"), (8, None)])
@@ -184,8 +180,8 @@ def test_probabilities(tmp_path, k, positive):
     plot_probabilities(probs_NK, true_N, classes, path, positive, of="run-1 · val")
     picture = pixels(path)
     assert picture.shape[:2] == (503, 715)
-    assert share_close_to(picture, drawing.GREEN) > 0.001
-    assert share_close_to(picture, drawing.ORANGE) > 0.001
+    assert share_close_to(picture, style.GREEN) > 0.001
+    assert share_close_to(picture, style.ORANGE) > 0.001
 
 
 def test_probabilities_of_one_true_class_and_of_right_answers_only(tmp_path):
@@ -256,9 +252,9 @@ def test_curves(tmp_path, history, validated):
     plot_curves(history, path, "run-1")
     picture = pixels(path)
     assert picture.shape[:2] == (514, 1430)
-    assert (share_close_to(picture[:, : 1430 * 2 // 3], drawing.ORANGE) > 0) == validated
+    assert (share_close_to(picture[:, : 1430 * 2 // 3], style.ORANGE) > 0) == validated
     trained = any("train_accuracy" in row for row in history)
-    assert (share_close_to(picture[:, 1430 // 3 : 1430 * 2 // 3], drawing.BLUE) > 0) == trained
+    assert (share_close_to(picture[:, 1430 // 3 : 1430 * 2 // 3], style.BLUE) > 0) == trained
 
 
 def test_curves_before_the_first_epoch_ends(tmp_path):
@@ -325,8 +321,8 @@ def test_examples(tmp_path):
     picture = pixels(tmp_path / "many.png")
     assert picture.shape[1] == round(1.9 * 6 * 110)  # 24 in 4 rows of 6
     assert 800 < picture.shape[0] < 1200
-    assert share_close_to(picture, drawing.GREEN) > 0.0001
-    assert share_close_to(picture, drawing.ORANGE) > 0.0001
+    assert share_close_to(picture, style.GREEN) > 0.0001
+    assert share_close_to(picture, style.ORANGE) > 0.0001
     plot_examples(images[:1], ["a"], [None], tmp_path / "one.png", of="run-1 · val")
     plot_examples([], [], [], tmp_path / "none.png", of="run-1 · val")
     assert pixels(tmp_path / "one.png").std() > 20
@@ -488,7 +484,7 @@ def test_threads_draw_the_same_picture(tmp_path):
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys, bunryu.evaluate.curves, bunryu.evaluate.plots; "
+        "import sys, bunryu.evaluate.report.training_curves, bunryu.evaluate.report.plots; "
         "sys.exit(any(name in sys.modules for name in ('matplotlib.pyplot', 'torch', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunryu.cells import pad, shorten, width
-from bunryu.evaluate.by_group import measure_groups
+from bunryu.core.csv_text import unguard
+from bunryu.core.text_width import pad, shorten, width
 from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.report import confusion_csv, headline, text_report, warnings_of
-from bunryu.predictions import unguard
+from bunryu.evaluate.report.text import confusion_csv, headline, text_report, warnings_of
+from bunryu.evaluate.slices import measure_groups
 
 CLASSES = ["기쁨", "neutral", "contempt", "놀람 (surprise)", "없음"]
 

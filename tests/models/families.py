@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.models.build import Classifier, build, size_arguments
+from bunryu.models.build import build, size_arguments
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Head, Sealed
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 N = TypeVar("N", bound=nn.Module)
 TIMM = {

@@ -20,9 +20,8 @@ from families import LARGE, TIMM, pair, small
 from torch import nn
 from torchvision import models
 
-from bunryu import console
-from bunryu.data.settings import InputSpec
-from bunryu.errors import ModelError
+from bunryu.core import console
+from bunryu.core.errors import ModelError
 from bunryu.models import hub
 from bunryu.models.build import (
     build,
@@ -35,6 +34,7 @@ from bunryu.models.build import (
     torchvision_names,
 )
 from bunryu.models.record import Architecture
+from bunryu.settings.data import InputSpec
 
 NOT_ON_META = {"regnet_x_400mf", "regnet_y_400mf"}  # they compute their widths with tensors; larger ones are left out
 TORCHVISION = [name for name in torchvision_names() if not name.startswith("regnet_") or name in NOT_ON_META]

@@ -10,10 +10,11 @@ from timm.layers import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
 from bunryu.models.blocks import whole_blocks
-from bunryu.models.build import Classifier, build
-from bunryu.train.settings import Stage
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
+from bunryu.settings.stages import Stage
 from bunryu.train.stages import freeze, stages_told, training_mode
 
 FAMILIES = {

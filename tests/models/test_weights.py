@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision import models
 
-from bunryu.errors import ModelError
+from bunryu.core.errors import ModelError
 from bunryu.models import weights
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
-from bunryu.models.sealed import separate
+from bunryu.models.sealed_file import separate
 from bunryu.models.weights import choose_library, load_file_into, read_state
 
 State = dict[str, torch.Tensor]

@@ -20,12 +20,12 @@ from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "train")]
+sys.path[:0] = [str(TESTS), str(TESTS / "workflows")]
 
-from killing import Ended, Nursery, results  # noqa: E402
 from test_resume import EVERYTHING  # noqa: E402
 
 from conftest import write_class_folders  # noqa: E402
+from killing import Ended, Nursery, results  # noqa: E402
 
 SHORTEST = 0.02
 
@@ -62,7 +62,7 @@ def one_round(nursery: Nursery, folder: Path, seed: int, kills: int, rng: random
 
 def state_of(run: Path, ended: Ended) -> str:
     """Say where a kill left the run; a checkpoint that is there has to be readable."""
-    from bunryu.errors import RunError
+    from bunryu.core.errors import RunError
     from bunryu.train.checkpoint import load_checkpoint
 
     if not ended.killed:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import bunryu
+from bunryu.settings.stages import OptimSettings, Stage
 from bunryu.train.optim import create_optimizer
 from bunryu.train.prefetch import prefetched
-from bunryu.train.settings import OptimSettings, Stage
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from bunryu import api
-from bunryu.errors import ConfigError
-from bunryu.storage import read_jsonl
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import read_jsonl
 from bunryu.train import loop
 from bunryu.train.state import Job
 

@@ -14,12 +14,12 @@ from killing import nursery, results
 from PIL import Image
 
 from bunryu import api
+from bunryu.core.errors import BunryuError, ConfigError
+from bunryu.core.storage import read_json, read_jsonl
 from bunryu.data.table import texts
-from bunryu.errors import BunryuError, ConfigError
-from bunryu.settings import load_settings
-from bunryu.storage import read_json, read_jsonl
-from bunryu.train.robust import GroupDRO
-from bunryu.train.settings import LossSettings
+from bunryu.settings.load import load_settings
+from bunryu.settings.train import LossSettings
+from bunryu.train.group_dro import GroupDRO
 from conftest import Command, table
 
 SMALL = (
@@ -209,13 +209,14 @@ def test_columns_that_make_no_groups_are_refused(columns: str, told: str, mislea
 
 
 def test_several_processes_are_refused(misleading: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from bunryu import experiment, ranks
+    from bunryu.core import distributed
+    from bunryu.workflows import train
 
     def alone(**_: Any) -> Any:
         raise AssertionError("went on")
 
-    monkeypatch.setattr(ranks, "world", lambda: 2)
-    monkeypatch.setattr(experiment, "create_run", alone)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(train, "create_run", alone)
     settings = load_settings([*SMALL, DRO, f"data.source={misleading}"])
     with pytest.raises(ConfigError, match=r"loss\.group_dro is a figure of the whole batch"):
-        experiment._planned(settings, None, None, None)
+        train._planned(settings, None, None, None)

@@ -13,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from bunryu.data.settings import NO_AUGMENT
-from bunryu.inference import Model
-from bunryu.kept import cache_folder
-from bunryu.models.build import Classifier, build
-from bunryu.planning import absolute, make_plan
-from bunryu.settings import load_settings
-from bunryu.train import feeding
-from bunryu.train.feeding import Pictures, features, pictures
+from bunryu.core.cache import cache_folder
+from bunryu.inference.model import Model
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
+from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.load import load_settings
+from bunryu.settings.run import absolute
+from bunryu.train import feed as feeding
+from bunryu.train.feed import Pictures, features, pictures
+from bunryu.workflows.plan.decide import make_plan
 
 SMALL = (
     *("model.name=timm/test_resnet", "model.weights=none", "train.device=cpu", "train.threads=1", "input.size=32"),

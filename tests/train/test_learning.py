@@ -15,18 +15,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bunryu import api, experiment
-from bunryu.errors import ConfigError, DeviceError
-from bunryu.inference import Model
-from bunryu.models.build import Classifier, build
+from bunryu import api
+from bunryu.core.errors import ConfigError, DeviceError
+from bunryu.core.storage import read_json, read_jsonl
+from bunryu.inference.model import Model
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture
-from bunryu.storage import read_json, read_jsonl
-from bunryu.train import device, loop
-from bunryu.train.feeding import Pictures
+from bunryu.settings.stages import OptimSettings, Stage
+from bunryu.settings.train import LossSettings
+from bunryu.train import loop, precision
+from bunryu.train.feed import Pictures
 from bunryu.train.losses import Loss, class_weights
 from bunryu.train.optim import create_optimizer
-from bunryu.train.settings import LossSettings, OptimSettings, Stage
 from bunryu.train.stages import epoch_batches, freeze, training_mode
+from bunryu.workflows import train as experiment
 
 FP32 = ("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32")
 SMALL = (*FP32, "train.batch_size=8", "evaluate.bootstrap=0")
@@ -402,9 +405,9 @@ class TestPrecision:
         [(True, "scratch_cnn", "bf16"), (False, "scratch_cnn", "fp32"), (True, "timm/test_efficientnet", "fp32")],
     )
     def test_auto_is_a_fixed_rule(self, has_bf16: bool, name: str, expected: str, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(device, "cpu_has_bf16", lambda: has_bf16)
+        monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
         net = build(Architecture(name=name), 2)
-        assert device.choose_precision("auto", torch.device("cpu"), net)[0] == expected
+        assert precision.choose_precision("auto", torch.device("cpu"), net)[0] == expected
 
     def test_bf16_is_sealed_and_its_weights_stay_fp32(self, photos: Path, train: Callable[..., Path]):
         run = train(photos, *SMALL, "train.precision=bf16", "train.epochs=1")

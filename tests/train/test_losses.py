@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from bunryu.errors import ConfigError
+from bunryu.core.errors import ConfigError
+from bunryu.settings.train import LossSettings
 from bunryu.train.losses import Loss, class_weights, cross_entropy, focal, smoothed, soft_f1
-from bunryu.train.settings import LossSettings
 
 quick = settings(max_examples=40, deadline=None)
 SMOOTHING = [0.0, 0.1, 0.9]

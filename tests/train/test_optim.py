@@ -14,10 +14,11 @@ from timm.optim import param_groups_layer_decay
 from torch import nn, optim
 
 from bunryu.models.blocks import blocks
-from bunryu.models.build import Classifier, build
+from bunryu.models.build import build
+from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture
+from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
-from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
 from bunryu.train.stages import freeze
 
 NAMES = get_args(OptimSettings.model_fields["name"].annotation)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunryu.data.pipelines import pipeline
-from bunryu.data.settings import AugmentSettings, InputSpec
-from bunryu.data.transforms import draw
-from bunryu.randomness import comings, key_of, plain
+from bunryu.core.randomness import comings, key_of, plain
+from bunryu.data.augment.batch import draw
+from bunryu.data.augment.per_image import pipeline
+from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.train import TrainSettings
 from bunryu.train.sampling import balanced, class_aware, epoch_counts, epoch_rows
-from bunryu.train.settings import TrainSettings
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 50))

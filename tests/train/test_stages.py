@@ -13,15 +13,16 @@ import torch
 from killing import history, results, state, tensors
 from safetensors.torch import load_file
 
-from bunryu import api, experiment
-from bunryu.errors import ConfigError
-from bunryu.run import RunFolder
-from bunryu.settings import load_settings
-from bunryu.storage import read_json
+from bunryu import api
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import read_json
+from bunryu.runs.folder import RunFolder
+from bunryu.settings.load import load_settings
+from bunryu.settings.stages import Stage
 from bunryu.train import loop
+from bunryu.train.best_epoch import remember
 from bunryu.train.checkpoint import Progress
-from bunryu.train.remembering import remember
-from bunryu.train.settings import Stage
+from bunryu.workflows import train as experiment
 from conftest import Command, refused
 
 SMALL = (
@@ -223,9 +224,9 @@ class TestKeptWeights:
     def test_the_best_of_a_stage_may_be_worse_than_the_best_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from types import SimpleNamespace
 
-        from bunryu.train import remembering
+        from bunryu.train import best_epoch
 
-        monkeypatch.setattr(remembering, "weights", lambda *_: {})
+        monkeypatch.setattr(best_epoch, "weights", lambda *_: {})
         stages = [Stage(name="one", epochs=2), Stage(name="two", epochs=2)]
         job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)
         at: Any = SimpleNamespace(progress=Progress(), history=[], unsaved={})
@@ -235,16 +236,16 @@ class TestKeptWeights:
             kept.append(list(at.unsaved))
             at.unsaved.clear()
             if at.progress.epoch == 2:
-                remembering.next_stage(job, at, why="")
+                best_epoch.next_stage(job, at, why="")
         assert kept == [["best", "stage-1-one"], [], ["stage-2-two"], ["stage-2-two"]]
         assert at.unsaved.keys() == {"final"}
 
     def test_of_equal_figures_the_lower_loss_is_the_best_of_a_stage_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from types import SimpleNamespace
 
-        from bunryu.train import remembering
+        from bunryu.train import best_epoch
 
-        monkeypatch.setattr(remembering, "weights", lambda *_: {})
+        monkeypatch.setattr(best_epoch, "weights", lambda *_: {})
         stages = [Stage(name="one", epochs=3), Stage(name="two", epochs=1)]
         job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)
         at: Any = SimpleNamespace(progress=Progress(), history=[], unsaved={})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from bunryu.data import folders
+from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.data.multi_label import check_labels
+from bunryu.data.sources import class_folders
 from bunryu.data.table import SPLITS, Table
-from bunryu.errors import DataError, count, nearest, some
 
 
 def check_classes(table: Table) -> None:
@@ -76,4 +76,4 @@ def _nested_hint(table: Table) -> str:
     seconds = {part[1] for part in parts if len(part) > 2}
     if first[0] == label and len(seconds) > 1:
         return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
-    return folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""
+    return class_folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bunryu.core.errors import ConfigError, nearest, some
 from bunryu.data.table import Table, joined, texts
-from bunryu.errors import ConfigError, nearest, some
 
 MOST = 100
 """Groups; each has to have rows enough for a loss of its own to be known."""

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.data.columns import Columns
-from bunryu.data.labelling import named, require_labels
-from bunryu.data.settings import DataSettings
+from bunryu.core.errors import ConfigError, DataError, some
+from bunryu.data.sources.csv_files import Columns
+from bunryu.data.sources.label_columns import named, require_labels
 from bunryu.data.table import SPLITS, Table, Texts
-from bunryu.errors import ConfigError, DataError, some
+from bunryu.settings.data import DataSettings
 
 JOIN = "|"
 """Between the labels that hold for one row."""

@@ -1,7 +1,7 @@
 """What a classifier's predictions are worth: pure functions on arrays, torch-free.
 
 Every figure comes from three counts a class: right answers (tp), rows of the truth (support) and
-answers given (predicted). The intervals resample those counts, never the rows: see `resampling`.
+answers given (predicted). The intervals resample those counts, never the rows: see `bootstrap`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.errors import ConfigError, DataError, count, nearest
-from bunryu.evaluate.resampling import exact_interval, resampled, units_of
+from bunryu.core.errors import ConfigError, DataError, count, nearest
+from bunryu.evaluate.bootstrap import exact_interval, resampled, units_of
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]

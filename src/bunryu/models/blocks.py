@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bunryu.errors import ConfigError, count
+from bunryu.core.errors import ConfigError, count
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -13,12 +11,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError, nearest, some
+from bunryu.core.errors import ModelError, nearest, some
+from bunryu.models.classifier import Classifier
 from bunryu.models.hub import fetched, first_line
-from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
 from bunryu.models.scratch import scratch_net
-from bunryu.models.settings import SCRATCH, without_library
+from bunryu.settings.model import SCRATCH, without_library
 
 Library = Literal["scratch", "timm", "torchvision", "own"]
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
@@ -35,38 +34,6 @@ class Expected:
     interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"]
     mean: list[float]
     std: list[float]
-
-
-class Classifier(nn.Module):
-    """A backbone, (B, 3, H, W) -> (B, F), and a head of dropout and a linear layer, (B, F) -> (B, K).
-
-    Grey pictures, (B, 1, H, W), are given to a backbone for colour three times over. For its first convolution
-    that is the same as the sum of its weights over the colours, whatever the backbone looks like inside.
-    """
-
-    memory_format = torch.channels_last
-
-    def __init__(self, backbone: nn.Module, features: int, classes: int, dropout: float, *, repeat: bool) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.width = features
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, classes))
-        self.repeat = repeat
-
-    def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return what the backbone makes of the pictures, shape (B, F)."""
-        return cast(torch.Tensor, self.backbone(x_BCHW.repeat(1, 3, 1, 1) if self.repeat else x_BCHW))
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return the logits, shape (B, K)."""
-        return cast(torch.Tensor, self.head(self.features(x_BCHW)))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As `nn.Module` does. A plain dict, as safetensors gives, names no versions: the present ones are meant."""
-        if not hasattr(state_dict, "_metadata"):
-            state_dict = OrderedDict(state_dict)
-            vars(state_dict)["_metadata"] = vars(self.state_dict())["_metadata"]
-        return super().load_state_dict(state_dict, strict, assign)
 
 
 def find(name: str) -> tuple[Library, str]:
@@ -116,7 +83,7 @@ def build(architecture: Architecture, classes: int, *, pretrained: bool = False)
     """
     library, bare = find(architecture.name)
     if library == "own":
-        from bunryu.models.own import own_classifier
+        from bunryu.models.user_code import own_classifier
 
         return own_classifier(architecture, classes)
     if unknown := set(architecture.arguments) - set(_ARGUMENTS):

@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 import torch
 from torch import nn
 
-from bunryu import console
-from bunryu.errors import ModelError, some
-from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.core import console
+from bunryu.core.errors import ModelError, some
+from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 
 N = TypeVar("N", bound=nn.Module)
 _SECONDS = 5.0

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from bunryu.config import Settings
-from bunryu.data.settings import DecodeSpec, InputSpec
-from bunryu.errors import RunError, typed
+from bunryu.core.errors import RunError, typed
+from bunryu.settings.config import Settings
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 SCHEMA = 1
 LATER = ("joint", "attributes")

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bunryu.errors import ModelError, some
-from bunryu.models.build import Classifier, Library, build, classifier_prefixes, find, libraries_with, torchvision_names
-from bunryu.models.libraries import import_timm, import_torchvision_models
+from bunryu.core.errors import ModelError, some
+from bunryu.models.build import Library, build, classifier_prefixes, find, libraries_with, torchvision_names
+from bunryu.models.classifier import Classifier
+from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
 
 State = dict[str, torch.Tensor]

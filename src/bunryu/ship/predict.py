@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu import console
-from bunryu.cells import pad, shorten, width
-from bunryu.data.decode import Source
-from bunryu.data.loading import Batch, load_batches
-from bunryu.errors import ConfigError, DataError, count, some
-from bunryu.label_predictions import LabelPredictions, answers_of
+from bunryu.core import console
+from bunryu.core.csv_text import BYTE_ORDER_MARK, guard
+from bunryu.core.errors import ConfigError, DataError, count, some
+from bunryu.core.storage import write_atomic
+from bunryu.core.text_width import pad, shorten, width
+from bunryu.data.images.decode import Source
+from bunryu.data.images.load import Batch, load_batches
+from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
+from bunryu.inference.predictions import Format, Predictions
 from bunryu.models.record import Sealed, read_sealed
-from bunryu.predictions import BYTE_ORDER_MARK, Format, Predictions, guard
-from bunryu.run import model_file
-from bunryu.ship.gathering import gather
+from bunryu.runs.folder import model_file
+from bunryu.ship.inputs import gather
 from bunryu.ship.submission import fill
-from bunryu.storage import write_atomic
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
-    from bunryu.inference import Predictor
+    from bunryu.inference.model import Predictor
 
 Rows = NDArray[np.int64]
 Reason = tuple[str, str]
@@ -92,7 +93,7 @@ def predict(
         format: of `out`; by its ending, else csv, when None.
         submission: a competition's sample file, whose rows and columns `out` gets instead.
         device: where to compute, for a model that is not open yet.
-        tta: the views of each picture whose answers are averaged; see `bunryu.data.tta`. They stand in a last column.
+        tta: the views of each picture whose answers are averaged (`bunryu.inference.tta`), told in a last column.
 
     Raises:
         RunError: no run, or a run without its final model.
@@ -135,11 +136,11 @@ def _answers(
     """Return the record of the model, and its answers: the rows read, the probabilities, and why others were not."""
     if isinstance(model, Path) and model.suffix != ".json" and not tta:
         with _reading(files, read_sealed(model), batch_size) as batches:
-            from bunryu.inference import Model
+            from bunryu.inference.model import Model
 
             one = Model.open(model, device=device)
             return one.sealed, one.infer_batches(batches, len(files), batch_size=batch_size, label="Predicting")
-    from bunryu.ensembling import open_predictor, with_tta
+    from bunryu.inference.ensemble import open_predictor, with_tta
 
     opened = open_predictor(model, device=device, tta=tta) if isinstance(model, Path) else with_tta(model, tta)
     rows = np.arange(len(files))

@@ -7,11 +7,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from bunryu import console
-from bunryu.data.columns import Columns, ends_like_an_image, read_csv
-from bunryu.errors import DataError, count, nearest, some
+from bunryu.core import console
+from bunryu.core.errors import DataError, count, nearest, some
+from bunryu.data.sources.csv_files import Columns, ends_like_an_image, read_csv
+from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Sealed
-from bunryu.predictions import Predictions
 
 ANSWERS = ("ans", "answer", "target", "label", "class", "pred", "prediction", "category")
 """What a column to fill in is called; else it is the last one."""

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from bunryu.errors import RunError
+from bunryu.core.errors import RunError
+from bunryu.core.storage import write_atomic
 from bunryu.models.record import Sealed
-from bunryu.models.sealed import separate
-from bunryu.storage import write_atomic
+from bunryu.models.sealed_file import separate
 
 SCHEMA = 1
 

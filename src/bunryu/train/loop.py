@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from bunryu import console, ranks
-from bunryu.randomness import key_of, plain
-from bunryu.storage import read_jsonl
-from bunryu.train.averaging import collect, factor, follow, settle
-from bunryu.train.board import board_of
+from bunryu.core import console, distributed
+from bunryu.core.randomness import key_of, plain
+from bunryu.core.storage import read_jsonl
+from bunryu.settings.stages import AverageStage, with_given
+from bunryu.train.best_epoch import answering, next_stage, remember
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
-from bunryu.train.feeding import Features, Feed, at_epoch, choose_feed, pictures
-from bunryu.train.finite import not_finite, require_finite
-from bunryu.train.mixing import mix
+from bunryu.train.data_parallel import part, same_as_first, sum_gradients
+from bunryu.train.epoch_table import epoch_line, header_line, loss_note
+from bunryu.train.feed import Features, Feed, at_epoch, choose_feed, pictures
+from bunryu.train.linear_probe import judges, solve_into
+from bunryu.train.mixup import mix
+from bunryu.train.nonfinite import not_finite, require_finite
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
-from bunryu.train.parallel import part, same_as_first, sum_gradients
-from bunryu.train.probe import judges, solve_into
-from bunryu.train.remembering import answering, next_stage, remember
+from bunryu.train.sam import nearby_worst
 from bunryu.train.sampling import epoch_rows
-from bunryu.train.saving import pause, save, stop_if_asked
-from bunryu.train.sharpness import nearby_worst
-from bunryu.train.showing import epoch_line, header_line, loss_note
-from bunryu.train.stage_settings import AverageStage, with_given
+from bunryu.train.save import pause, save, stop_if_asked
 from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
 from bunryu.train.state import Job, State
+from bunryu.train.tensorboard import board_of
+from bunryu.train.weight_averaging import collect, factor, follow, settle
 
 
 def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
@@ -72,7 +72,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             ended = bool(why) or progress.epoch == int(stage.epochs or 0)
             late = time.monotonic() - state.saved > feed.seconds_between_saves
-            if not ended and ranks.agreed(late or job.stop()):
+            if not ended and distributed.agreed(late or job.stop()):
                 save(job, state)
                 stop_if_asked(job)
         next_stage(job, state, why=why)
@@ -121,7 +121,7 @@ def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
             if last_of_group:
                 update(job, state, group_rows)
                 late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-                if ranks.agreed(late or job.stop()):
+                if distributed.agreed(late or job.stop()):
                     saved = start = pause(job, state, start)
             sums, done = progress.sums, len(batches[progress.step - 1])
             task.advance(done, f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}")
@@ -136,7 +136,7 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     groups = None if job.table.groups is None else job.table.groups[job.rows].tolist()
     judge_N = judges(len(job.rows), job.settings.train.seed, groups)
     sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, judge_N, weights_N)
-    state.progress.sums = ranks.from_first(sums)
+    state.progress.sums = distributed.from_first(sums)
     same_as_first(job.model.net.head.parameters())
     if state.ema is not None:
         state.ema.set(job.model.net)
@@ -171,7 +171,7 @@ def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[
     so resuming repeats them, and so does the second pass of SAM.
     """
     progress = state.progress
-    process = (ranks.rank(),) if ranks.world() > 1 else ()
+    process = (distributed.rank(),) if distributed.world() > 1 else ()
 
     def learned() -> tuple[float, float]:
         torch.manual_seed(key_of(job.settings.train.seed, "dropout", progress.total_epochs, progress.step, *process))
@@ -182,7 +182,7 @@ def backward(job: Job, state: State, feed: Feed, x: torch.Tensor, rows: NDArray[
     if optim.sam_rho:
         with nearby_worst(job.model.net, optim.sam_rho, optim.sam_adaptive):
             learned()
-    for name, value in zip(("loss", "correct", "rows"), ranks.total(*found, len(rows)), strict=True):
+    for name, value in zip(("loss", "correct", "rows"), distributed.total(*found, len(rows)), strict=True):
         progress.sums[name] += value
 
 
@@ -208,7 +208,7 @@ def mixed(job: Job, state: State, x: torch.Tensor, target_B: torch.Tensor) -> tu
     settings, progress = job.settings.mix, state.progress
     if settings.name == "none" or progress.total_epochs >= (settings.end_epoch or progress.total_epochs + 1):
         return x, target_B
-    process = (ranks.rank(),) if ranks.world() > 1 else ()
+    process = (distributed.rank(),) if distributed.world() > 1 else ()
     key = (progress.total_epochs, progress.step, *process)
     return mix(x, target_B, job.loss.counts_K, settings, job.settings.train.seed, *key, held_KL=job.loss.held_JL)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from bunryu.errors import ConfigError, nearest, some
-from bunryu.train.settings import LossSettings
+from bunryu.core.errors import ConfigError, nearest, some
+from bunryu.settings.train import LossSettings
 
 
 @dataclass(frozen=True)

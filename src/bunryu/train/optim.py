@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn, optim
 
 from bunryu.models.blocks import blocks
-from bunryu.models.build import Classifier
-from bunryu.train.settings import OptimSettings, ScheduleSettings, Stage
+from bunryu.models.classifier import Classifier
+from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 
 _FUSED = ("adamw", "adam", "sgd")
 _LEAST_WARMUP = 4

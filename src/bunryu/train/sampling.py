@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.randomness import coming, generator
-from bunryu.train.settings import TrainSettings
+from bunryu.core.randomness import coming, generator
+from bunryu.settings.train import TrainSettings
 
 Rows = NDArray[np.int64]
 

@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bunryu.errors import ConfigError, count, some
-from bunryu.inference import Model
+from bunryu.core.errors import ConfigError, count, some
+from bunryu.core.randomness import generator
+from bunryu.inference.model import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
-from bunryu.models.build import Classifier
-from bunryu.randomness import generator
-from bunryu.settings import RunSettings
-from bunryu.train.heads import HeadLosses
+from bunryu.models.classifier import Classifier
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import AverageStage, Stage
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.sampling import epoch_counts
-from bunryu.train.settings import Stage
-from bunryu.train.stage_settings import AverageStage
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
 from torch import optim
 
-from bunryu.data.pixels import PixelCache
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
-from bunryu.inference import Model
-from bunryu.settings import RunSettings
-from bunryu.train.board import Board
+from bunryu.inference.model import Model
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Progress
-from bunryu.train.heads import HeadLosses
-from bunryu.train.robust import GroupDRO
-from bunryu.train.settings import Stage
+from bunryu.train.group_dro import GroupDRO
+from bunryu.train.head_losses import HeadLosses
 from bunryu.train.targets import Targets
+from bunryu.train.tensorboard import Board
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,260 @@
+"""What the commands share: how they stop, how options are typed, and how DATA is told from KEY=VALUE."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bunryu.cli.sagemaker import ANSWERS, DATA, INPUTS, RUN, RUNS, given_or
+from bunryu.cli.usage_errors import told_plainly
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, Interrupted, some
+
+if TYPE_CHECKING:
+    from bunryu.settings.run import RunSettings
+
+_TABLES = (".csv", ".tsv")
+_PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
+ORIGIN = "the command line"
+"""Where settings come from, for messages."""
+Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
+Tta = Annotated[
+    str | None,
+    typer.Option(metavar="VIEWS", help="Average over several views of a picture: hflip,crops,scales or some of them."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results only.")]
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
+class LinkName(StrEnum):
+    """How a file is laid out anew."""
+
+    copy = "copy"
+    hard = "hard"
+    symlink = "symlink"
+
+
+class WeightsName(StrEnum):
+    """How much each model of an ensemble counts."""
+
+    equal = "equal"
+    fit = "fit"
+
+
+class MeanName(StrEnum):
+    """What an ensemble averages."""
+
+    probabilities = "probabilities"
+    logits = "logits"
+
+
+class FinalName(StrEnum):
+    """The final model of several folds."""
+
+    ensemble = "ensemble"
+    refit = "refit"
+    none = "none"
+
+
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the run's own copy of its network's code (of model.file).")
+]
+ModelFile = Annotated[Path | None, typer.Option(help="The file that the run's network is code of, as it was trained.")]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+
+
+class Commands(TyperGroup):
+    """All commands; one that Ctrl-C stops says so, where typer leaves without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped.") from None
+        except Exception as error:  # typer carries click within itself or not, by its version
+            if usage := told_plainly(error, str(ctx.invoked_subcommand), sys.argv):
+                raise ConfigError(usage) from None
+            raise
+
+
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """Say of a Ctrl-C within the ``with`` that nothing was written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped; nothing was written.") from None
+
+
+class TrainCommand(TyperCommand):
+    """The train command, whose --help explains every setting too."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
+        """Write the settings below the options."""
+        from bunryu.settings.fields import keys
+        from bunryu.settings.recipes import defaults
+        from bunryu.settings.run import RunSettings
+
+        told = [(key.name, f"{' '.join(key.help.split())} [{key.type}; {defaults(key)}]") for key in keys(RunSettings)]
+        with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
+            formatter.write_dl(told)
+
+
+def data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
+    """Tell the data from ``key=value`` pairs."""
+    pairs = [arg for arg in args if _PAIR.match(arg) and not os.path.exists(arg)]  # noqa: PTH110 - any length
+    rest = [arg for arg in args if arg not in pairs]
+    if len(rest) > 1:
+        raise ConfigError(
+            f"Expected one DATA and then key=value settings, received {len(rest)} without '=': {', '.join(rest)}. "
+            "For data in several places use --train-dir, --val-dir and --test-dir."
+        )
+    return (rest[0] if rest else None), pairs
+
+
+def trusted(trust_code: bool, model_file: Path | None) -> bool | Path:
+    """Return what code of the user's own may be run: none, the run's own copy, or a file.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if trust_code and model_file is not None:
+        raise ConfigError(
+            "--trust-code runs the run's own copy, --model-file the file that you name: give one of them."
+        )
+    return model_file or trust_code
+
+
+def of_source(data: str | None) -> dict[str, dict[str, Any]]:
+    """Return DATA as nested settings."""
+    return {"data": {} if data is None else {"source": data}}
+
+
+def settings_and_data(
+    pairs: list[str],
+    values: dict[str, dict[str, Any]],
+    load: Callable[..., RunSettings] | None = None,
+    **options: Any,
+) -> tuple[RunSettings, dict[str, dict[str, Any]]]:
+    """Return the settings of a command that takes DATA, and the values of its own options; the data are there.
+
+    Where neither the values nor the pairs nor a settings file name data, SM_CHANNEL_TRAIN does.
+
+    Args:
+        pairs: ``key=value``.
+        values: what the command's own options say, as nested settings.
+        load: makes the settings; `load_settings` when None.
+        options: further ones of `load`.
+
+    Raises:
+        BunryuError: wrong settings, or data that are not there.
+    """
+    from bunryu.data.sources.read import require_there
+    from bunryu.settings.load import load_settings
+
+    load = load or load_settings
+    settings = load(pairs, values=values, origin=ORIGIN, **options)
+    given = settings.data.source or settings.data.train
+    named = given_or(given, DATA, "data")
+    if named != given:
+        values = {**values, "data": {**values["data"], "source": named}}
+        settings = load(pairs, values=values, origin=ORIGIN, **options)
+    require_there(settings.data)
+    if str(options.get("recipe")).endswith((".yaml", ".yml")):
+        console.say(f"settings: {options['recipe']}, and what it leaves out from the recipe '{settings.recipe}'")
+    return settings, values
+
+
+def runs_folder(out: Path | None) -> Path:
+    """Return the folder in which runs get their own: ``runs``, or the one that SM_MODEL_DIR names."""
+    named = given_or(None if out is None else str(out), RUNS, "run" if out else "runs", there=False)
+    return Path(named) if named and out is None else Path("runs")
+
+
+def evaluated_run(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the run to evaluate, the one argument that is no ``key=value`` or what SM_CHANNEL_MODEL names, and the
+    rest.
+
+    Raises:
+        ConfigError: no run.
+    """
+    own = bool(arguments) and not (_PAIR.match(arguments[0]) and not os.path.exists(arguments[0]))  # noqa: PTH110
+    run = given_or(arguments[0] if own else None, RUN, "run")
+    if run is None:
+        raise ConfigError("Which run? bunryu evaluate RUN")
+    return Path(run), arguments[1:] if own else arguments
+
+
+def run_and_inputs(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the run and what it is to predict.
+
+    The first argument is the run, unless SM_CHANNEL_MODEL names one and the argument is none. What is to be
+    predicted are the arguments after it, else what SM_CHANNEL_EVAL names.
+
+    Raises:
+        ConfigError: one of the two is missing.
+    """
+    from bunryu.runs.folder import is_run
+
+    first = Path(arguments[0]) if arguments else None
+    own = first is not None and (not os.environ.get(RUN) or first.suffix == ".safetensors" or is_run(first))
+    run = given_or(arguments[0] if own else None, RUN, "run")
+    inputs = arguments[1:] if own else arguments
+    if run is None:
+        raise ConfigError("Which run, and which images? bunryu predict RUN IMAGES")
+    asked = given_or(some(inputs, 3) if inputs else None, INPUTS, "images")
+    if asked is None:
+        raise ConfigError(f"Which images? bunryu predict {run} IMAGES: images, folders, globs, or a CSV of paths.")
+    return Path(run), inputs or [asked]
+
+
+def answers_file(out: Path | None, submission: Path | None, format: Format | None) -> Path | None:
+    """Return the file for predictions: `out`, or one in the folder that SM_OUTPUT_DATA_DIR names."""
+    named = given_or(None if out is None else str(out), ANSWERS, "predictions", there=False)
+    if out is not None or named is None:
+        return out
+    ending = (format or "csv").removesuffix("-excel")
+    return Path(named, f"{'predictions' if submission is None else 'submission'}.{ending}")
+
+
+def table_of(given: Path | None, variable: str, noun: str, name: str) -> Path:
+    """Return the table that was given, else the one in the folder (or the file) that the variable names.
+
+    Args:
+        given: the argument.
+        variable: the name of the variable.
+        noun: what the table holds.
+        name: what the table is called where a folder holds several.
+
+    Raises:
+        ConfigError: there is none, or there are several and none of that name.
+    """
+    named = given_or(None if given is None else str(given), variable, noun)
+    if named is None:
+        raise ConfigError(f"Which {noun}? bunryu score PREDICTIONS.csv TRUTH.csv")
+    if given is not None or not os.path.isdir(named):  # noqa: PTH112
+        return Path(named)
+    tables = sorted(path for path in Path(named).iterdir() if path.suffix.lower() in _TABLES)
+    found = [path for path in tables if path.name == name] or tables
+    if len(found) != 1:
+        told = f"has several tables ({some(path.name for path in found)})" if found else "has no table"
+        raise ConfigError(f"{variable}={named} {told}. Expected {name}, or name the table as an argument.")
+    return found[0]

@@ -1,0 +1,37 @@
+"""`bunryu score`: a table of answers against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bunryu.cli.arguments import Quiet, table_of
+from bunryu.cli.sagemaker import ANSWERS, TRUTH
+from bunryu.core import console
+
+
+def score(
+    predictions: Annotated[
+        Path | None,
+        typer.Argument(help="A table of images and answers. [$SM_OUTPUT_DATA_DIR/predictions.csv]", show_default=False),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A table of the same images and the truth. [$SM_GROUND_TRUTH_DIR/gt.csv]", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a table of answers against the truth; rows are joined by file name."""
+    console.set_quiet(quiet)
+    answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
+    true = table_of(truth, TRUTH, "truth", "gt.csv")
+    from bunryu.workflows import score as scoring
+
+    found = scoring.score(answers, true, out=out)
+    console.say(found.report.rstrip())
+    console.result(repr(found))

@@ -1,0 +1,103 @@
+"""Files that are either whole or not there: written beside, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bunryu.core.errors import TrainingError
+
+
+def absolute(path: str | Path) -> Path:
+    """Return the path from the root, ``~`` and ``..`` resolved; links stay, but where a ``..`` leads out of one."""
+    given = os.path.expanduser(path)  # noqa: PTH111
+    plain, real = os.path.abspath(given), os.path.realpath(given)  # noqa: PTH100
+    return Path(plain if os.path.realpath(plain) == real else real)
+
+
+def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+    """Write `content`, whole or piece by piece, to `path`: a reader, or a kill, sees the old file or the new one.
+
+    Raises:
+        TrainingError: the disk is full; the old file, if any, is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    size = 0
+    try:
+        with temporary.open("wb") as file:
+            for piece in [content] if isinstance(content, (bytes, str)) else content:
+                payload = piece.encode("utf-8") if isinstance(piece, str) else piece
+                size += len(payload)
+                file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _no_space(path, size, error) from error
+            error.filename = str(path)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill left half written in `folder`; only for who knows that no one writes there now."""
+    for temporary in folder.glob(".*.tmp"):
+        if temporary.is_file():
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically. Hangul stays readable."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read UTF-8 JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a last line cut short by a kill is left out."""
+    return list(_whole_lines(path)) if path.exists() else []
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write JSON lines atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system knows how (not on Windows)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _no_space(path: Path, size: int, error: OSError) -> TrainingError:
+    free = shutil.disk_usage(path.parent).free
+    return TrainingError(
+        f"No space left to write {path} ({error.strerror}): it needs at least {size / 1e6:.1f} MB and {free / 1e6:.1f} "
+        "MB of the disk are free. The file that was there before is untouched. Free some space "
+        "(a training then goes on with `bunryu train --resume RUN`), or choose another disk with --out."
+    )

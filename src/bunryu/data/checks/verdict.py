@@ -1,0 +1,109 @@
+"""A look at one file: its stamp, the digest of its content, and the verdict on its image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bunryu.core.errors import ImageError
+from bunryu.data.images.decode import Header, decode, read_header
+from bunryu.settings.data import DecodeSpec
+
+Level = Literal["full", "header", "none"]
+
+_MAX_BYTES_AT_ONCE = 1 << 30
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does (as in git's index)."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Verdict(NamedTuple):
+    """What is known of one content: usable where `reason` is None."""
+
+    reason: str | None
+    width: int = 0
+    height: int = 0
+    frames: int = 1
+    lasting: bool = True
+    """False where not the content is to blame but the disk, or the moment: not to be remembered."""
+
+
+def stamp_of(file: str) -> Stamp | str:
+    """Return a file's stamp, or why it cannot be read. (Opening a pipe would wait for ever.)"""
+    try:
+        found = os.stat(file)  # noqa: PTH116 - a million rows, no Path objects
+    except (OSError, ValueError) as error:
+        return _why(error)
+    if not stat.S_ISREG(found.st_mode):
+        return "a folder, not a file" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+    return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def digest_of(file: str) -> bytes | str:
+    """Return the hash of a file's content, or why it cannot be read."""
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123
+            return hashlib.file_digest(stream, _hasher).digest()
+    except OSError as error:
+        return _why(error)
+
+
+def content_digest(content: bytes) -> bytes:
+    """Return the hash of a file's content."""
+    return _hasher(content).digest()
+
+
+def _hasher(content: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(content, digest_size=16)
+
+
+def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:
+    """Look at one file's image; its verdict is lasting only if it is the content's."""
+    verdict = _read(file, spec, level)
+    if verdict.reason is None:
+        same = stamp_of(file) == stamp
+        return verdict if same else Verdict("changed while it was being checked", lasting=False)
+    try:
+        if os.path.getsize(file) > _MAX_BYTES_AT_ONCE:  # noqa: PTH202
+            return verdict._replace(lasting=False)
+        content = Path(file).read_bytes()
+    except OSError as error:
+        return Verdict(_why(error), lasting=False)
+    if content_digest(content) != digest:
+        return Verdict("changed while it was being checked", lasting=False)
+    return _read(content, spec, level)  # from memory, so that no disk or network error is taken for a bad image
+
+
+def _read(source: str | bytes, spec: DecodeSpec, level: Level) -> Verdict:
+    header: Header | None = None
+    try:
+        header = read_header(source, spec.max_pixels)
+        if level == "full":
+            decode(source, spec)
+        reason, lasting = None, True
+    except ImageError as error:
+        reason, lasting = str(error), not isinstance(error.__cause__, MemoryError)
+    if header is None:
+        return Verdict(reason, lasting=lasting)
+    return Verdict(reason, header.width, header.height, header.frames, lasting)
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Say in a few words why a file cannot be opened or read."""
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case PermissionError():
+            return "no permission to read it"
+        case OSError(strerror=str() as text):
+            return f"cannot be read ({text})"
+        case _:
+            return f"cannot be read ({error})"

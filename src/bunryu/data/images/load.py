@@ -1,0 +1,134 @@
+"""Files become uint8 batches: decoded and fitted by threads, a few batches ahead, in the asked order.
+
+Threads, not processes: Pillow releases the GIL while it decodes and resizes, nothing is copied or forked,
+and it works alike on every system and inside every host program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.core import distributed
+from bunryu.core.errors import DataError, ImageError, count, some
+from bunryu.core.randomness import plain
+from bunryu.data.images.decode import Source, load
+from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.settings.data import DecodeSpec, InputSpec
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that were read.
+
+    Attributes:
+        rows: their positions in what was asked for, shape (B,).
+        pixels_BHWC: uint8, shape (B, H, W, C).
+        failed: position -> reason, for those that could not be read.
+    """
+
+    rows: NDArray[np.int64]
+    pixels_BHWC: NDArray[np.uint8]
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return how many pictures were asked for."""
+        return len(self.rows) + len(self.failed)
+
+
+def require_read(failed: dict[int, str], file: Callable[[int], str]) -> None:
+    """Stop where training needs a picture that cannot be read.
+
+    Raises:
+        DataError: naming the files.
+    """
+    if failed:
+        lost = some(f"{file(row)} ({reason})" for row, reason in failed.items())
+        raise DataError(
+            f"Training needs {count(len(failed), 'image')} that cannot be read: {lost}. With data.check=full all were "
+            "read before training, so what changed since must be put back; then go on with --resume. With "
+            "data.check=header or none they may never have been readable: start anew with data.check=full, which "
+            "skips and lists such images."
+        )
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def load_batches(
+    source: Callable[[int], Source],
+    batches: Iterable[NDArray[np.int64]],
+    decode: DecodeSpec,
+    input: InputSpec,
+    *,
+    workers: int | None = None,
+    cache: PixelCache | None = None,
+    change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
+    ahead: int = 3,
+) -> Generator[Batch]:
+    """Yield the pictures of each batch of rows, reading ahead.
+
+    Args:
+        source: row -> path, bytes or array.
+        batches: the rows of each batch; ids may hold the number of a coming (`randomness.coming`).
+        decode: how files become pixels.
+        input: how pixels are fitted.
+        workers: threads; the number of cores (shared with the other processes of the training) when None.
+        cache: where the pictures of the rows' table are kept; None to decode them each time.
+        change: pixels and the id as it was asked for -> pixels, run in the threads; they stay as they are when None.
+        ahead: how many batches are read before they are asked for.
+
+    Yields:
+        One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
+    """
+    kept = None if cache is None else cache.opened(decode, input)
+
+    def read(key: int) -> NDArray[np.uint8] | str:
+        row = plain(key)
+        try:
+            pixels = load(source(row), decode, input) if kept is None else kept.load(row, source(row))
+        except ImageError as error:
+            return str(error)
+        return pixels if change is None else change(pixels, key)
+
+    tasks = ((plain(keys), [int(key) for key in keys]) for keys in batches)
+    for rows, results in _ahead(read, tasks, workers or max(1, cores() // distributed.neighbours()), ahead):
+        failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
+        pixels = [result for result in results if not isinstance(result, str)]
+        good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
+        shape = (0, input.height, input.width, input.depth)
+        yield Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
+
+
+def _ahead(
+    work: Callable[[int], R], tasks: Iterable[tuple[T, Sequence[int]]], workers: int, depth: int
+) -> Iterator[tuple[T, list[R]]]:
+    """Map `work` over the items of each task in threads, at most `depth` tasks ahead of the consumer."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="bunryu-decode")
+    waiting: deque[tuple[T, list[Future[R]]]] = deque()
+    try:
+        for key, items in tasks:
+            waiting.append((key, [pool.submit(work, item) for item in items]))
+            if len(waiting) > depth:
+                done_key, futures = waiting.popleft()
+                yield done_key, [future.result() for future in futures]
+        while waiting:
+            done_key, futures = waiting.popleft()
+            yield done_key, [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,208 @@
+"""What the columns of a table mean: which has the paths, the labels, the groups, the splits."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bunryu.core.errors import DataError, nearest, some
+from bunryu.core.storage import absolute
+from bunryu.data.multi_label import label_sets, set_columns
+from bunryu.data.sources.class_folders import SPLIT_FOLDERS
+from bunryu.data.sources.csv_files import Columns, ends_like_an_image
+from bunryu.data.sources.label_columns import (
+    GROUP_NAMES,
+    SPLIT_NAMES,
+    joint_labels,
+    label_columns,
+    named_or_known,
+    number_column,
+    numbered,
+    require_labels,
+    require_own_name,
+)
+from bunryu.data.table import SPLITS, joined
+from bunryu.settings.data import DataSettings
+
+_PATH_NAMES = (
+    "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
+    "image_name", "img_name", "imageid", "image_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The columns by their meaning; `files` are absolute."""
+
+    files: list[str]
+    labels: dict[str, list[str]]
+    """Label column -> a label a file; the first is the target, and joins the others where there are several."""
+    splits: list[str]
+    groups: list[str] | None
+    columns: dict[str, list[str]]
+    published: dict[str, dict[str, int]]
+    """Label column -> {class: number}, where the source numbers its classes."""
+    notes: list[str]
+    label_names: tuple[str, ...] = ()
+    """Of labels that can hold together: all of them; see `multi_label`."""
+
+
+def interpret(
+    columns: Columns, settings: DataSettings, base: Path, *, label: str | None = None, parts: Sequence[str] = ()
+) -> Rows:
+    """Find out what each column means, and resolve the paths.
+
+    Args:
+        columns: the table as text.
+        settings: the columns that the user named, and the image root.
+        base: what relative paths are relative to, where `data.image_root` is not given.
+        label: the label column of a model, to prefer over the known names.
+        parts: the columns that it joins, where it is a joint one.
+
+    Raises:
+        ConfigError: a named column is not there.
+        DataError: a column cannot be found or told from another, a label is empty, or no file is where the
+            paths point.
+    """
+    paths = path_column(columns, settings)
+    together = settings.multi_label is not None
+    chosen = (
+        set_columns(columns, settings, label) if together else label_columns(columns, settings, {paths}, label, parts)
+    )
+    group_column = _group_column(columns, settings.group_column, chosen)
+    taken = {"path", "split", "digest"} | ({"group"} if group_column else set())
+    for name in chosen:
+        require_own_name(columns, name, paths, taken)
+    split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
+    splits = _splits(columns, split_column, named=settings.split_column is not None)
+    labels = {name: [unicodedata.normalize("NFC", text) for text in columns.values[name]] for name in chosen}
+    used = {paths, *chosen}
+    numbers: dict[str, dict[str, int]] = {}
+    names: tuple[str, ...] = ()
+    if together:
+        labels, names = label_sets(columns, labels, settings.label_separator)
+    else:
+        for name, cells in labels.items():
+            require_labels(columns, name, cells)
+        numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
+        if len(chosen) > 1:
+            labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    root = image_folder(settings.image_root, base)
+    files = [file_under(root, text) for text in columns.values[paths]]
+    require_files(columns.where, columns.values[paths][0], files, root)
+    told = f"label={chosen[0]!r}" if len(chosen) == 1 else f"labels={some(map(repr, chosen), 12)}"
+    named = [f"path={paths!r}", told]
+    if group_column:
+        off = "" if settings.group_column else "; data.group_column=none: not"
+        named.append(f"group={group_column!r} (rows of one {group_column} stay on one side{off})")
+    if splits is not None:
+        named.append(f"split={split_column!r}")
+    target = next(iter(labels))
+    if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
+        named.append(f"numbers={number!r} (of the classes, for submissions)")
+    return Rows(
+        files=files,
+        labels=labels,
+        splits=splits or [""] * len(columns),
+        groups=columns.values[group_column] if group_column else None,
+        columns={name: cells for name, cells in columns.values.items() if name not in used},
+        published=numbers,
+        notes=[f"columns: {', '.join(named)}"],
+        label_names=names,
+    )
+
+
+def image_column(columns: Columns) -> list[str]:
+    """Return the paths of a table that needs no labels (to predict)."""
+    return columns.values[path_column(columns, DataSettings(), mend="Rename that column to path.")]
+
+
+def image_folder(given: str | None, base: Path, *, key: str = "data.image_root") -> Path:
+    """Return the absolute folder that a table's paths are relative to; `key` is what the user sets it with.
+
+    Raises:
+        DataError: the given one is not there.
+    """
+    root = Path(os.path.expanduser(given)) if given else base  # noqa: PTH111
+    if given and not root.is_dir():
+        near = nearest(root.name, _names(root.parent))
+        raise DataError(f"{key}: there is no folder {root}.{near}")
+    return absolute(root)
+
+
+def file_under(root: Path, text: str) -> str:
+    """Return the file that a table's path means; tables made on Windows have backslashes."""
+    return os.path.join(root, text.replace("\\", "/") if os.sep == "/" else text)  # noqa: PTH118
+
+
+def _group_column(columns: Columns, name: str | None, labels: Sequence[str]) -> str | None:
+    if name == "none" and name not in columns.values:
+        return None
+    found = named_or_known(columns, name, GROUP_NAMES, "data.group_column")
+    return None if found in labels else found
+
+
+def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name it: data.path_column=COLUMN") -> str:
+    """Return the column with the image paths: named, or known by its name or its cells."""
+    found = named_or_known(columns, settings.path_column, _PATH_NAMES, "data.path_column")
+    if found is not None:
+        return found
+    for name, cells in columns.values.items():
+        if all(map(ends_like_an_image, cells[:100])):
+            return name
+    raise DataError(
+        f"Cannot tell which column of {columns.where} holds the image paths. Its columns: "
+        f"{some(columns.values, 12)}. {mend}"
+    )
+
+
+def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | None:
+    """Return the split of each row; None without such a column, or where it has none of the known words."""
+    if name is None:
+        return None
+    cells = columns.values[name]
+    known = {"": "", **SPLIT_FOLDERS, "dev": "val"}
+    unknown = sorted({cell for cell in cells if cell.strip().lower() not in known})
+    if unknown and (named or any(known.get(cell.strip().lower()) for cell in cells)):
+        line = columns.lines[next(i for i, cell in enumerate(cells) if cell == unknown[0])]
+        raise DataError(
+            f"{columns.where}, {columns.unit} {line}: in column {name!r} the split {unknown[0]!r} is not one of "
+            f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
+        )
+    return None if unknown else [known[cell.strip().lower()] for cell in cells]
+
+
+def require_files(where: str, first: str, files: list[str], root: Path, *, mend: str = "data.image_root={}") -> None:
+    """Stop where none of a table's files exist, and look for the folder that has them.
+
+    Args:
+        where: the table.
+        first: its first path, as it is written.
+        files: the files that its paths mean.
+        root: what the paths are relative to.
+        mend: what to type, with the folder in place of ``{}``.
+    """
+    if any(os.path.exists(file) for file in files):  # noqa: PTH110
+        return
+    hint = _where_instead(root, first, mend) or f" Name the folder the paths are relative to: {mend.format('FOLDER')}"
+    raise DataError(f"None of the images in {where} is where its path points, e.g. {root / first}.{hint}")
+
+
+def _where_instead(root: Path, first: str, mend: str) -> str:
+    """Look for a table's first image in the folders around."""
+    near = [folder / name for folder in (root, root.parent) for name in _names(folder)]
+    for folder in (root.parent, *(path for path in near if path.is_dir())):
+        if os.path.isfile(file_under(folder, first)):  # noqa: PTH113
+            return f" Did you mean {mend.format(folder)}?"
+    for folder in (root, *(path for path in near if path.is_dir())):
+        for suffix in (".jpg", ".jpeg", ".png"):
+            if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113
+                return f" There is {folder / first}{suffix}: write the ending {suffix} into the paths."
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208

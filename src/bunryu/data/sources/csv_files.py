@@ -1,0 +1,143 @@
+"""Tables as they were read: a CSV, a TSV or a DataFrame becomes named columns of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bunryu.core.errors import DataError, count, some
+from bunryu.data.images.open import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table of text as it was read: named columns, and where each row stands."""
+
+    where: str
+    values: dict[str, list[str]]
+    lines: Sequence[int]
+    unit: str = "line"
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Label column -> {class: number}, where the source defines both; its labels when none are named."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.lines)
+
+
+def read_csv(path: Path) -> Columns:
+    """Read a CSV or TSV of text: UTF-8 with or without BOM, UTF-16 with BOM, or cp949; any line ends.
+
+    Raises:
+        DataError: missing, empty, of another encoding, without a header, with a column twice, or with a row of
+            another length.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
+    text = _decode_text(raw, path)
+    first = text.split("\n", 1)[0]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return _columns(reader, path)
+    except csv.Error as error:
+        raise DataError(
+            f'{path}, line {reader.line_num}: {error}. Is there a quote (") that is opened and never closed?'
+        ) from None
+
+
+def _columns(reader: Reader, path: Path) -> Columns:
+    header = [name.strip() for name in next(reader, [])]
+    _require_header(header, path)
+    values: dict[str, list[str]] = {name: [] for name in header}
+    lines: list[int] = []
+    for row in reader:
+        if not any(row):
+            continue
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}, line {reader.line_num}: expected {count(len(header), 'column')} ({some(header)}), "
+                f"received {len(row)}. A comma inside a value needs quotes around the value."
+            )
+        for name, cell in zip(header, row, strict=True):
+            values[name].append(cell)
+        lines.append(reader.line_num)
+    if not lines:
+        raise DataError(f"The table {path} has a header but no rows.")
+    return Columns(str(path), values, lines)
+
+
+def _require_header(header: list[str], path: Path) -> None:
+    if not any(header):
+        raise DataError(f"The table {path} is empty. Expected a header line with a path and a label column.")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}, line 1: the column {twice[0]!r} stands twice. Rename one.")
+    first = next((name for name in header if ends_like_an_image(name)), None)
+    if first:
+        raise DataError(
+            f"{path}, line 1: expected the names of the columns, received a row ({first!r} is an image). "
+            "Put a header line above it, such as path,label."
+        )
+
+
+def require_frame(frame: Any) -> None:
+    """Refuse what is no DataFrame.
+
+    Raises:
+        DataError: naming what it is.
+    """
+    if not hasattr(frame, "columns") or not hasattr(frame, "isna"):
+        raise DataError(
+            "Expected a folder, a CSV or TSV, or a pandas DataFrame with a path and a label column; "
+            f"received {type(frame).__name__}."
+        )
+
+
+def from_frame(frame: Any) -> Columns:
+    """Read a pandas DataFrame as text; missing values become empty text.
+
+    Raises:
+        DataError: no DataFrame, no rows, or a column twice.
+    """
+    require_frame(frame)
+    names = [str(name) for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"The DataFrame has the column {twice[0]!r} twice. Rename one.")
+    values = {
+        str(name): [
+            "" if missing else str(value) for value, missing in zip(frame[name], frame[name].isna(), strict=True)
+        ]
+        for name in frame.columns
+    }
+    if not len(frame):
+        raise DataError("The DataFrame has no rows.")
+    return Columns("the DataFrame", values, range(len(frame)), "row")
+
+
+def _decode_text(raw: bytes, path: Path) -> str:
+    encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
+    for encoding in encodings:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{path} is neither UTF-8 nor cp949 text. Save it as UTF-8 (in Excel: CSV UTF-8).")
+
+
+def ends_like_an_image(text: str) -> bool:
+    """Return whether `text` is named like an image."""
+    return os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a million cells

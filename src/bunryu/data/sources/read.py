@@ -1,0 +1,271 @@
+"""Whatever the user has (a folder, split folders, a CSV, a DataFrame) becomes the one table."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typed
+from bunryu.core.storage import absolute
+from bunryu.data.sources import class_folders, person_folders
+from bunryu.data.sources import columns as tabular
+from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
+from bunryu.data.table import SPLITS, Table, texts
+from bunryu.settings.data import DataSettings
+
+_OF_TABLES = (
+    "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
+)  # fmt: skip
+_OF_PERSONS = ("label_column", "label_columns", "group_column")
+
+
+def read_source(
+    settings: DataSettings,
+    frame: Any = None,
+    *,
+    label: str | None = None,
+    parts: Sequence[str] = (),
+    root: Path | None = None,
+) -> Table:
+    """Read the data that `settings` (or a DataFrame) names, without opening any image.
+
+    Args:
+        settings: where the data is.
+        frame: a pandas DataFrame instead of `data.source`.
+        label: the label column of a model that will be measured on this data.
+        parts: the columns that it joins, where it is a joint one.
+        root: what paths are shown relative to, where an earlier run decided it.
+
+    Returns:
+        The table, its rows sorted by path, with splits only where the source gives them.
+
+    Raises:
+        ConfigError: no data named, or named twice.
+        DataError: there is nothing usable, with what was expected and the nearest right thing.
+    """
+    sources = _parts(settings, frame)
+    read = [_read_part(data, split, settings, label, parts) for split, data in sources]
+    rows = _concatenate(read)
+    return _table(rows, root or _root([Path(data) for _, data in sources if isinstance(data, str)], settings))
+
+
+def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
+    """Return a copy of a DataFrame whose image paths mean the same from anywhere."""
+    column = tabular.path_column(from_frame(frame), settings)
+    folder = tabular.image_folder(settings.image_root, Path.cwd())
+    return frame.assign(**{column: [tabular.file_under(folder, str(cell)) for cell in frame[column]]})
+
+
+def require_there(settings: DataSettings, frame: Any = None) -> None:
+    """Refuse data that were not named or are not there; called before anything slow happens.
+
+    Raises:
+        ConfigError: no data named, or named twice.
+        DataError: a path that is not there, or a `frame` that is no DataFrame.
+    """
+    for _, data in _parts(settings, frame):
+        if isinstance(data, str):
+            require_path(data)
+        else:
+            require_frame(data)
+
+
+def require_path(path: str) -> None:
+    """Refuse a path that is not there, and name the nearest.
+
+    Raises:
+        DataError: it is not there.
+    """
+    class_folders.require_utf8(path)
+    file = os.path.expanduser(path)  # noqa: PTH111
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
+        parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
+        beside = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
+        raise DataError(f"There is no file or folder {path}.{nearest(Path(path).name, beside, folder=parent)}")
+
+
+def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
+    """Return (split, path or frame) of each source; split "" where the source itself decides."""
+    if frame is not None and settings.source is not None:
+        raise ConfigError(f"Data came twice: a DataFrame and data.source={settings.source}. Give one.")
+    source = frame if frame is not None else settings.source
+    if source is not None and settings.train is not None:
+        raise ConfigError(f"Data came twice: {settings.source or 'a DataFrame'} and --train-dir. Give one.")
+    apart = [(split, path) for split, path in (("val", settings.val), ("test", settings.test)) if path is not None]
+    if source is None and settings.train is None and apart:
+        split, path = apart[0]
+        raise ConfigError(
+            f"--train-dir is missing: {path} is for {split} only. Name what to train on too: "
+            f"bunryu train --train-dir FOLDER --{split}-dir {typed(path)}"
+        )
+    if source is None and settings.train is None:
+        raise ConfigError("No data was named. Expected a folder or a CSV: bunryu train photos/")
+    parts = [("", source) if source is not None else ("train", settings.train), *apart]
+    _require_table(settings, [data for _, data in parts])
+    return parts
+
+
+def _require_table(settings: DataSettings, sources: list[Any]) -> None:
+    """Refuse settings that say how to read a table, where all data are folders."""
+    given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
+    if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
+        if given in _OF_PERSONS and all(_persons_in(Path(data).expanduser(), settings) for data in sources):
+            return
+        raise ConfigError(
+            f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
+        )
+
+
+def _read_part(data: Any, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]) -> tabular.Rows:
+    if not isinstance(data, str):
+        return _interpreted(from_frame(data), settings, Path.cwd(), label, parts)
+    require_path(data)
+    path = Path(data).expanduser()
+    if path.is_dir() and _persons_in(path, settings):
+        trees = {split: path} if split else class_folders.split_folders(path) or {"": path}
+        columns, notes = person_folders.from_folders(trees)
+        rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
+        return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+    if path.is_dir():
+        return _folder_rows(path, split, label)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise DataError(
+            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
+        )
+    table = read_csv(path)
+    rows = _interpreted(table, settings, path.parent, label, parts)
+    notes = [f"{count(len(table), 'row')} in {path}", *rows.notes]
+    splits = [split] * len(rows.files) if split else rows.splits
+    return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
+
+
+def _interpreted(
+    columns: Columns, settings: DataSettings, base: Path, label: str | None, parts: Sequence[str]
+) -> tabular.Rows:
+    """Interpret a table of images, or of person folders."""
+    notes: list[str] = []
+    paths = tabular.path_column(columns, settings)
+    if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
+        columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
+        settings = settings.model_copy(update={"path_column": None})
+    elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
+        raise ConfigError(
+            f"data.layout=persons: the column {paths!r} of {columns.where} names images, not person folders. Leave it "
+            "out."
+        )
+    rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
+    return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+
+
+def _persons_in(path: Path, settings: DataSettings) -> bool:
+    """Return whether a folder holds person folders, itself or in its split folders."""
+    trees = list(class_folders.split_folders(path).values()) or [path]
+    return settings.layout == "persons" or (
+        settings.layout == "auto" and any(map(person_folders.are_person_folders, trees))
+    )
+
+
+def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
+    strict = label is None
+    if split:
+        listing = class_folders.Listing()
+        class_folders.read_class_folders(path, split, listing, strict=strict)
+        kind = f"{split}: class folders"
+    else:
+        listing, kind = class_folders.read_folder(path, strict=strict)
+    return tabular.Rows(
+        files=[row[0] for row in listing.rows],
+        labels={label or "label": [row[1] for row in listing.rows]},
+        splits=[row[2] for row in listing.rows],
+        groups=None,
+        columns={},
+        published={},
+        notes=[f"{count(len(listing.rows), 'image')} in {path} ({kind})", *listing.all_notes()],
+    )
+
+
+def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    groups: list[str] | None = None
+    if any(part.groups is not None for part in parts):  # rows of a part without groups belong to none
+        groups = [group for part in parts for group in part.groups or [""] * len(part.files)]
+    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
+    return tabular.Rows(
+        files=[file for part in parts for file in part.files],
+        labels=_one_below_another(parts),
+        splits=["train" if i == 0 and not split else split for i, part in enumerate(parts) for split in part.splits],
+        groups=groups,
+        columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
+        published=first.published,
+        notes=[note for part in parts for note in part.notes],
+        label_names=_all_names(parts),
+    )
+
+
+def _all_names(parts: Sequence[tabular.Rows]) -> tuple[str, ...]:
+    """Return the labels that can hold together of all parts; each part of a listing column may lack some."""
+    first = parts[0].label_names
+    every = {name for part in parts for name in part.label_names}
+    return first if every == set(first) else tuple(sorted(every))
+
+
+def _one_below_another(parts: Sequence[tabular.Rows]) -> dict[str, list[str]]:
+    """Return the labels of all parts. One label column may be called differently in each; several may not."""
+    first = parts[0].labels
+    for part in parts:
+        if len(first) != len(part.labels) or (len(first) > 1 and list(first) != list(part.labels)):
+            raise DataError(
+                f"The data to train on have the label columns {some(list(first), 8)}, others "
+                f"{some(list(part.labels), 8)}. They have to be the same."
+            )
+    columns = zip(*(part.labels.values() for part in parts), strict=True)
+    return {name: [label for cells in column for label in cells] for name, column in zip(first, columns, strict=True)}
+
+
+def _root(sources: list[Path], settings: DataSettings) -> Path:
+    """Return the one folder that paths are shown relative to."""
+    if settings.image_root:
+        return absolute(settings.image_root)
+    folders_ = [str(absolute(path if path.is_dir() else path.parent)) for path in sources]
+    if not folders_:
+        return Path.cwd()
+    try:
+        return Path(os.path.commonpath(folders_))
+    except ValueError:  # different drives: paths stay absolute
+        return Path(folders_[0])
+
+
+def _table(rows: tabular.Rows, root: Path) -> Table:
+    prefix = str(root).rstrip(os.sep) + os.sep
+    shown = [os.path.normpath(file) for file in rows.files]
+    shown = [file[len(prefix) :] if file.startswith(prefix) else file for file in shown]
+    shown = [path.replace(os.sep, "/") for path in shown]
+    notes = list(rows.notes)
+    keys = list(zip(shown, next(iter(rows.labels.values())), rows.splits, strict=True))
+    order = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values(), key=keys.__getitem__)
+    if len(order) < len(shown):
+        repeated = count(len(shown) - len(order), "row that repeats", "rows that repeat")
+        notes.append(f"{repeated} another row's path and label: dropped")
+
+    def arranged(cells: list[str]) -> Any:
+        return texts([cells[i] for i in order])
+
+    counts = Counter(rows.splits[i] for i in order)
+    if set(counts) - {""}:
+        notes.append("given splits: " + ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name]))
+    return Table(
+        root=root,
+        paths=arranged(shown),
+        labels={name: arranged(cells) for name, cells in rows.labels.items()},
+        splits=arranged(rows.splits),
+        groups=None if rows.groups is None else arranged(rows.groups),
+        columns={name: arranged(cells) for name, cells in rows.columns.items()},
+        published=rows.published,
+        notes=tuple(notes),
+        label_names=rows.label_names,
+    )

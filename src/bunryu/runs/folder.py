@@ -1,0 +1,306 @@
+"""The run folder: created once, never overwritten; every later command opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bunryu.core.errors import RunError, nearest, typed
+from bunryu.core.storage import read_json, read_jsonl
+from bunryu.settings.config import load_yaml
+from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import build
+
+_OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
+"""Files of which a run has one at least, and which stand for it."""
+
+
+class RunFolder:
+    """The names of everything in a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config(self) -> Path:
+        """All settings, resolved, as YAML. Written last when a run is created."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, threads and command, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def split(self) -> Path:
+        """Path, label, group, split and content hash of every used image, as CSV."""
+        return self.path / "split.csv"
+
+    @property
+    def splits(self) -> list[Path]:
+        """What tells which images its models know: its own `split`, or of an ensemble those of its members."""
+        files = [self.split, *sorted((self.path / "members").glob("*.split.csv"))]
+        return [file for file in files if file.exists()]
+
+    @property
+    def skipped(self) -> Path:
+        """Images that could not be read, with the reason, as CSV."""
+        return self.path / "skipped.csv"
+
+    @property
+    def duplicates(self) -> Path:
+        """Pictures that stand in several rows, as CSV; only where there are any."""
+        return self.path / "duplicates.csv"
+
+    @property
+    def frame(self) -> Path:
+        """The DataFrame that the run was started from, as CSV; only then."""
+        return self.path / "data.csv"
+
+    @property
+    def history(self) -> Path:
+        """One JSON line an epoch."""
+        return self.path / "history.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The best model so far, sealed."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def final(self) -> Path:
+        """The last epoch's weights, sealed; where several stages train, or the last learns from validation rows."""
+        return self.path / "checkpoints" / "final.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The whole state of training, to resume from."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The final sealed model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def ensemble(self) -> Path:
+        """The record of models that predict together, as JSON: it is what `model` is elsewhere."""
+        return self.path / "ensemble.json"
+
+    @property
+    def folds(self) -> Path:
+        """The fold of every image, as CSV; only where the folder holds a cross-validation."""
+        return self.path / "folds.csv"
+
+    def fold(self, number: int) -> RunFolder:
+        """Return the run of one fold of a cross-validation, counted from 1."""
+        return RunFolder(self.path / f"fold-{number}")
+
+    @property
+    def refit(self) -> RunFolder:
+        """The run on all rows of a cross-validation that ends with one."""
+        return RunFolder(self.path / "refit")
+
+    @property
+    def code(self) -> Path:
+        """The folder with a copy of the file that a network of the user's own is in; only then."""
+        return self.path / "code"
+
+    @property
+    def metrics(self) -> Path:
+        """Measures of each split, as JSON. Written last: a run that has it is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, as text."""
+        return self.path / "report.txt"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "plots"
+
+    def settings(self) -> RunSettings:
+        """Read the run's settings back."""
+        return build(RunSettings, [load_yaml(self.config)])
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Read the history, one dict an epoch."""
+        return read_jsonl(self.history)
+
+    def read_metrics(self) -> dict[str, dict[str, Any]]:
+        """Read the measures of each split.
+
+        Raises:
+            RunError: the run is not finished.
+        """
+        if not self.metrics.exists():
+            raise RunError(f"{self.path} has no metrics.json: its training has not finished. {self._resume()}")
+        metrics: dict[str, dict[str, Any]] = read_json(self.metrics)
+        return metrics
+
+    def require_model(self) -> Path:
+        """Return the final sealed model, or the record of several.
+
+        Raises:
+            RunError: the run is not finished, or ended without a final model.
+        """
+        if self.ensemble.exists():
+            return self.ensemble
+        if not self.model.exists():
+            if self.folds.exists() and self.metrics.exists():
+                raise RunError(
+                    f"{self.path} has no final model: it was trained with folds.final=none. Use one of its folds, "
+                    f"{typed(self.fold(1).path)}, or several of them: bunryu ensemble {typed(self.fold(1).path)} "
+                    f"{typed(self.fold(2).path)} --out DIR"
+                )
+            best = f" The best model so far, {self.best}, can be used meanwhile." if self.best.exists() else ""
+            raise RunError(
+                f"{self.path} has no sealed model yet: its training was stopped, or is still running.{best} "
+                f"{self._resume()}"
+            )
+        return self.model
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one training; the system lets go of it even after a kill.
+
+        Raises:
+            RunError: another training holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        held = FileLock(self.path / ".lock", timeout=0)
+        try:
+            held.acquire()
+        except Timeout:
+            raise RunError(
+                f"Another training is running in {self.path}. Wait for it, or stop it first; "
+                "or train into another folder with --out."
+            ) from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _resume(self) -> str:
+        return f"Go on with: bunryu train --resume {typed(self.path)}"
+
+
+def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFolder:
+    """Create the folder of a new run: `out`, or the next free ``root/NAME-N``.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    folder = RunFolder(new_folder(name, out, root))
+    for path in (folder.best.parent, folder.plots):
+        path.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def new_folder(name: str, out: Path | None, root: Path = Path("runs")) -> Path:
+    """Make `out`, or the next free ``root/NAME-N``, and return it.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    require_new(out)
+    if out is None:
+        return _next_free(root, name)
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def require_new(out: Path | None) -> None:
+    """Refuse a run folder that is taken: called again before anything slow happens.
+
+    Raises:
+        RunError: `out` is there already and not empty.
+    """
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        told = "is a file" if out.is_file() else "is not empty"
+        raise RunError(
+            f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
+            f"that run: bunryu train --resume {typed(out)}"
+        )
+
+
+def model_file(path: Path) -> Path:
+    """Return the model file that `path` means: itself, or the final one of the run at `path` (or ensemble.json).
+
+    Raises:
+        RunError: there is none, or not yet.
+    """
+    if path.is_file():
+        return path
+    if path.suffix == ".safetensors":
+        there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise RunError(f"There is no model file {path}.{nearest(path.name, there, folder=str(path.parent))}")
+    return open_folder(path).require_model()
+
+
+def open_folder(path: str | Path) -> RunFolder:
+    """Return the run folder at `path` (or the one whose final model or settings are the file at `path`).
+
+    Raises:
+        RunError: there is none.
+    """
+    path = Path(path)
+    _require_final(path)
+    folder = path.parent if path.is_file() else path
+    if not folder.is_dir():
+        siblings = [str(p) for p in folder.parent.iterdir() if is_run(p)] if folder.parent.is_dir() else []
+        raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
+    if not is_run(folder):
+        if (folder / "probe.json").exists():
+            raise RunError(
+                f"{folder} is a probe, not a run: it has no model. Train one with: "
+                f"bunryu train DATA --recipe {typed(folder / 'recipe.yaml')}"
+            )
+        if (folder / "checkpoints").is_dir() or (folder / "folds.csv").exists():
+            raise RunError(
+                f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Remove it, and "
+                "start the training anew."
+            )
+        inside = sorted(str(p.parent) for p in folder.glob("*/config.yaml"))
+        hint = f" Did you mean {inside[-1]}?" if inside else ""
+        raise RunError(f"{folder} is not a run folder: it has neither config.yaml nor model.safetensors.{hint}")
+    return RunFolder(folder)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether this is a run folder."""
+    return any((folder / name).exists() for name in _OF_THE_WHOLE)
+
+
+def _require_final(path: Path) -> None:
+    """Refuse a checkpoint, or another file, in place of the run."""
+    if not path.is_file() or path.name in _OF_THE_WHOLE:
+        return
+    run = next((folder for folder in path.parents[:2] if is_run(folder)), None)
+    hint = f" Did you mean {typed(run)}?" if run else ""
+    takes = f" `bunryu predict {typed(path)} IMAGES` takes a model file." if path.suffix == ".safetensors" else ""
+    if run and path.parent.name == "checkpoints":
+        takes += f" To measure it: bunryu evaluate {typed(run)} --checkpoint {typed(path.stem)}"
+    raise RunError(f"{path} is a file, not a run folder.{hint}{takes}")
+
+
+def _next_free(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [path.name[len(name) + 1 :] for path in root.glob(f"{_escaped(name)}-*")]  # photos-probe-1 is no photos
+    number = 1 + max((int(text) for text in taken if text.isascii() and text.isdigit()), default=0)
+    while True:
+        try:
+            (root / f"{name}-{number}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return root / f"{name}-{number}"
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -1,0 +1,329 @@
+"""Settings of the data room: where images come from, how they are split, decoded and fitted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
+from bunryu.settings.config import Settings, Size, parse_size
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Channel, Channel, Channel]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+def _as_list(value: Any) -> Any:
+    """Take one name for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+class DataSettings(Settings):
+    """Where the images and labels come from."""
+
+    source: str | None = None
+    """A folder of class folders, a folder with train/val/test, or a CSV or TSV file. The DATA argument."""
+    train: str | None = None
+    """A tree of class folders or a CSV to train on, where train, val and test lie apart (--train-dir)."""
+    val: str | None = None
+    """A tree of class folders or a CSV to validate on (--val-dir)."""
+    test: str | None = None
+    """A tree of class folders or a CSV to test on (--test-dir)."""
+    image_root: str | None = None
+    """The folder that paths in a CSV are relative to; the CSV's own folder when null."""
+    path_column: str | None = None
+    """The CSV column with image paths; found by its name when null."""
+    label_column: str | None = None
+    """The CSV column with class labels; found by its name when null."""
+    label_columns: list[str] | None = None
+    """Several label columns, such as [mask, gender, age]: their values together make the class (worn+male+under30),
+    and every column is measured for itself. See model.heads. Of person folders: all three when null."""
+    multi_label: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] | None = None
+    """Labels that can hold together: several columns of yes and no (1 and 0, true and false), such as [smiling,
+    glasses, hat], each learned by a sigmoid with a threshold of its own; or one column whose cells list labels
+    (smiling|glasses; an empty cell: none)."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
+    group_column: str | None = None
+    """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
+    when null (group, person, subject, patient, also with _id); none: no groups."""
+    split_column: str | None = None
+    """The CSV column that says train, val or test; found by its name when null."""
+    layout: Literal["auto", "classes", "persons"] = "auto"
+    """What folders are. classes: one a class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5, incorrect_mask and
+    normal, as mask competitions have them. auto: persons where most of them are named so."""
+    check: Literal["full", "header", "none"] = "full"
+    """How images are checked once before training: decode all of each, read its header, or not at all."""
+    on_leak: Literal["stop", "continue"] = "stop"
+    """What to do when the same picture is in two given splits."""
+    max_megapixels: Annotated[float, Field(gt=0)] = 50.0
+    """Images with more pixels (in millions) are refused before any memory is taken for them."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Threads that decode images; the number of cores when null."""
+    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
+    """Disk space in GB, in the user's cache folder, for features of frozen backbones and for decoded pictures, so
+    that the next run starts at once; the longest unused are removed. Nothing is kept when 0."""
+    balance_to: Annotated[int, Field(ge=1)] | None = None
+    """Augmented copies of training rows are added in each epoch until every class has so many rows; the originals stay,
+    and so do classes with more. Nothing is written to disk. Not with train.sampler=class_aware."""
+    pixel_cache: Literal["auto", "on", "off"] = "auto"
+    """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
+    bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> DataSettings:
+        if self.label_column is not None and self.label_columns is not None:
+            raise ValueError("give data.label_column (one) or data.label_columns (several), not both")
+        if self.label_columns is not None and len(self.label_columns) < 2:
+            raise ValueError(
+                f"data.label_columns joins two columns or more, received {self.label_columns}; one is data.label_column"
+            )
+        if self.label_columns is not None and len(set(self.label_columns)) < len(self.label_columns):
+            raise ValueError(f"data.label_columns names a column twice: {self.label_columns}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_together(self) -> DataSettings:
+        several = self.multi_label or []
+        if several and (self.label_column is not None or self.label_columns is not None):
+            given = "label_column" if self.label_column is not None else "label_columns"
+            raise ValueError(
+                f"data.multi_label (labels that can hold together) and data.{given} (classes that exclude each other) "
+                "came both; give one"
+            )
+        if len(set(several)) < len(several):
+            raise ValueError(f"data.multi_label names a column twice: {several}")
+        if self.label_separator is not None and len(several) != 1:
+            raise ValueError("data.label_separator is of one column that lists labels; give data.multi_label=COLUMN")
+        return self
+
+
+class SplitSettings(Settings):
+    """How rows without a given split are divided."""
+
+    val: Fraction = 0.2
+    """Share of the rows for validation, where none is given."""
+    test: Fraction = 0.0
+    """Share of the rows for a held-out test, where none is given."""
+    stratify: str | None = None
+    """The CSV column to stratify by; the label when null."""
+    seed: int = 0
+    """Seed of the split alone, so that the same split can be trained with several train.seed."""
+    file: str | None = None
+    """A split.csv of an earlier run to use again, row by row."""
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train(self) -> SplitSettings:
+        if self.val + self.test >= 1.0:
+            raise ValueError(f"split.val + split.test must be below 1, received {self.val} + {self.test}")
+        return self
+
+
+class FoldSettings(Settings):
+    """Cross-validation: one run a fold, and a final model of all of them."""
+
+    k: Annotated[int, Field(ge=2)] | None = None
+    """Folds (--folds): the rows that are no test rows are divided into so many parts, and each is the validation of one
+    run; one run with split.val when null."""
+    final: Literal["ensemble", "refit", "none"] = "ensemble"
+    """The final model of the folds (--final). ensemble: their models predicting together; refit: one more run on all
+    rows that are no test rows, for as many epochs as the folds' best epochs say (the median); none."""
+
+
+class DecodeSettings(Settings):
+    """How a file becomes pixels. Sealed in the model; the same in training and in use."""
+
+    exif: bool = True
+    """Turn the picture as its EXIF orientation says."""
+    background: Colour = (255, 255, 255)
+    """The colour (R, G, B) that shows through transparent pixels."""
+    scaling: Literal["jpeg", "full"] = "jpeg"
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
+
+
+class InputSettings(Settings):
+    """How pixels become the network's input. Sealed in the model."""
+
+    size: Annotated[Size, BeforeValidator(parse_size)] | None = Field(
+        None, json_schema_extra={"type": "integer or HEIGHTxWIDTH | null"}
+    )
+    """Height and width in pixels: one number, or HEIGHTxWIDTH. What the weights expect when null."""
+    channels: Literal["rgb", "grey"] = "rgb"
+    """Three colour channels or one grey channel."""
+    center_crop: Annotated[Size, BeforeValidator(parse_size)] | None = Field(
+        None, json_schema_extra={"type": "integer or HEIGHTxWIDTH | null"}
+    )
+    """First take the middle of each picture, so many of its own pixels high and wide (all of it where it has fewer);
+    in training and in use. Not when null."""
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    """Keep the aspect and cut the edges, stretch to fit, or keep all of it and pad."""
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Share of the fitted picture's side that the centre crop keeps (fit=crop). From the weights when null."""
+    pad_colour: Colour = (0, 0, 0)
+    """The colour (R, G, B) of the padding (fit=pad)."""
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] | None = None
+    """The resampling filter, antialiased. From the weights when null."""
+    normalize: Literal["auto", "weights", "imagenet", "train"] = "auto"
+    """Where mean and std come from: the weights, ImageNet, or the training rows (auto: weights, else train)."""
+    mean: list[float] | None = None
+    """Mean of each channel in 0 to 1, instead of input.normalize. Give input.std too."""
+    std: list[float] | None = None
+    """Standard deviation of each channel in 0 to 1, instead of input.normalize. Give input.mean too."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> InputSettings:
+        channels = 3 if self.channels == "rgb" else 1
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("input.mean and input.std belong together; give both or neither")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != channels:
+                raise ValueError(
+                    f"input.{name} needs {channels} numbers for channels={self.channels}, received {numbers}"
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"input.std must be above 0, received {self.std}")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
+        if self.center_crop is not None and min(self.center_crop) < 1:
+            raise ValueError(f"input.center_crop must be at least 1 pixel, received {list(self.center_crop)}")
+        if self.fit != "crop" and self.crop_pct is not None:
+            raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Random changes of training pictures, drawn for each row and epoch. Nothing is random elsewhere."""
+
+    preset: Literal["none", "light", "medium", "heavy", "trivial_augment", "rand_augment"] | None = None
+    """A whole choice in place of the fields below (and of what the recipe says of them). none; light: crops and mirror
+    images; medium, heavy: with turns, brightness, contrast, saturation, and more of each (heavy: hue and erasing too);
+    trivial_augment (Mueller & Hutter 2021), rand_augment (Cubuk et al. 2020): after a crop and a mirror image."""
+    ops: Annotated[Ops | None, BeforeValidator(read_ops)] = Field(
+        None, json_schema_extra={"type": "list of NAME or {NAME: {PARAMETER: VALUE}} | null"}
+    )
+    """Operations in this order, in place of the fields below: `[hflip, {rotate: {degrees: 15}}]`. Names: see
+    docs/training/augmentation.md; or classes of the backend. They run picture by picture in the threads that decode."""
+    backend: Literal["torchvision", "albumentations"] = "torchvision"
+    """What carries out augment.ops: torchvision's transforms.v2, or albumentations (pip install
+    'bunryu[albumentations]')."""
+    crop_scale: tuple[Positive, Positive] | None = (0.35, 1.0)
+    """Random resized crop: smallest and largest share of the area; off when null."""
+    crop_ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    """Random resized crop: smallest and largest aspect (width over height, relative to the input's)."""
+    hflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Probability of a mirror image."""
+    vflip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of an upside-down image."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Largest rotation in degrees, either way; edges are filled with input.pad_colour."""
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Brightness factor drawn from 1 - b to 1 + b."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Contrast factor drawn from 1 - c to 1 + c."""
+    saturation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Saturation factor drawn from 1 - s to 1 + s (RGB)."""
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Hue shift drawn from -h to h of a full turn (RGB)."""
+    erase: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of erasing a random rectangle (Zhong et al. 2020), filled with the mean colour."""
+    erase_scale: tuple[Positive, Positive] = (0.02, 0.33)
+    """Smallest and largest share of the area that erasing takes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_unless_given(cls, values: Any) -> Any:
+        """With a preset or operations the fields are off, not at their defaults."""
+        asked = isinstance(values, dict) and (values.get("ops") is not None or values.get("preset") is not None)
+        return {**_FIELDS_OFF, **values} if asked else values
+
+    @model_validator(mode="after")
+    def _once(self) -> AugmentSettings:
+        chosen = [name for name in ("preset", "ops") if getattr(self, name) is not None]
+        if len(chosen) == 2:
+            raise ValueError(f"augment.preset={self.preset} and augment.ops came both; give one")
+        for name in type(self).model_fields if chosen else ():
+            off = _FIELDS_OFF.get(name, type(self).model_fields[name].default)
+            if name not in ("preset", "ops", "backend") and getattr(self, name) != off:
+                raise ValueError(
+                    f"augment.{chosen[0]} and augment.{name} came both, and augment.{chosen[0]} says all; leave one "
+                    f"out (augment.{chosen[0]}=null, augment.{name}={'null' if off is None else off})"
+                )
+        if self.backend == "albumentations" and self.ops is None:
+            raise ValueError("augment.backend=albumentations carries out augment.ops, and there are none; give them")
+        theirs = [name for item in self.ops or [] for name in item if name in TORCHVISION_ONLY]
+        if self.backend == "albumentations" and theirs:
+            raise ValueError(
+                f"augment.ops: {theirs[0]} is torchvision's; leave it out, or set augment.backend=torchvision"
+            )
+        return self
+
+    def settled(self, channels: Literal["rgb", "grey"] = "rgb") -> AugmentSettings:
+        """Return the same without a preset: with what it stands for. Grey pictures have no saturation and hue."""
+        if self.preset is None:
+            return self
+        chosen = _PRESETS[self.preset]
+        return AugmentSettings(
+            **{name: value for name, value in chosen.items() if channels == "rgb" or name not in ("saturation", "hue")}
+        )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentSettings:
+        for name in ("crop_scale", "crop_ratio", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"augment.{name} is [smallest, largest], received {list(pair)}")
+        for name in ("crop_scale", "erase_scale"):
+            pair = getattr(self, name)
+            if pair is not None and pair[1] > 1.0:
+                raise ValueError(f"augment.{name} is a share of the area, at most 1, received {list(pair)}")
+        return self
+
+
+_FIELDS_OFF: dict[str, Any] = {"crop_scale": None, "hflip": 0.0}
+"""Of the fields that are on unless they are switched off."""
+_PRESETS: dict[str, dict[str, Any]] = {
+    "none": _FIELDS_OFF,
+    "light": {"crop_scale": (0.5, 1.0), "hflip": 0.5},
+    "medium": {
+        "crop_scale": (0.35, 1.0), "hflip": 0.5, "rotate": 10, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2,
+    },
+    "heavy": {
+        "crop_scale": (0.2, 1.0), "hflip": 0.5, "rotate": 20, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
+        "hue": 0.05, "erase": 0.25,
+    },
+    "trivial_augment": {"ops": ["random_resized_crop", "hflip", "trivial_augment"]},
+    "rand_augment": {"ops": ["random_resized_crop", "hflip", "rand_augment"]},
+}  # fmt: skip
+NO_AUGMENT = AugmentSettings(**_FIELDS_OFF)
+"""Pictures as validation sees them."""
+
+
+class DecodeSpec(Settings):
+    """The sealed, complete decode record: see `DecodeSettings`."""
+
+    exif: bool = True
+    background: Colour = (255, 255, 255)
+    scaling: Literal["jpeg", "full"] = "full"
+    max_pixels: int = 50_000_000
+
+
+class InputSpec(Settings):
+    """The sealed, complete input record: every choice of `InputSettings` made."""
+
+    height: int
+    width: int
+    channels: Literal["rgb", "grey"] = "rgb"
+    center_crop: tuple[int, int] | None = None
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    crop_pct: float = 1.0
+    pad_colour: Colour = (0, 0, 0)
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bilinear"
+    mean: list[float]
+    std: list[float]
+
+    @property
+    def depth(self) -> int:
+        """Number of channels: 3 or 1."""
+        return 3 if self.channels == "rgb" else 1

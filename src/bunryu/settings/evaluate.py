@@ -1,0 +1,27 @@
+"""Settings of the evaluate room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bunryu.settings.config import Settings
+
+
+class EvaluateSettings(Settings):
+    """How results are measured."""
+
+    positive: str | None = None
+    """The positive class of a two-class run (its precision, recall, F1 and ROC AUC are reported);
+    the last class in order when null."""
+    bootstrap: Annotated[int, Field(ge=0)] = 2000
+    """Bootstrap resamples of the 95 % intervals; no intervals when 0."""
+
+
+class DecisionSettings(Settings):
+    """What happens between the trained network and its answers; sealed in the model."""
+
+    tau: Annotated[float, Field(ge=0)] | Literal["auto"] | None = None
+    """Logit adjustment after training (Menon et al. 2021): tau log(prior) is taken from the logits, so that rare
+    classes are answered more often. auto: the best for macro-F1 on the validation rows; nothing when null."""

@@ -1,0 +1,265 @@
+"""What the loop learns from: pictures, decoded and augmented anew each epoch, or features that a frozen
+backbone made of them once.
+
+Both name their draws by (seed, epoch, row), so a cached stage repeats what the uncached one sees: view v of a
+picture is the picture as epoch v of the run augments it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bunryu.core import console, distributed
+from bunryu.core.cache import kept, key_of_facts
+from bunryu.core.environment import versions
+from bunryu.core.randomness import comings, key_of, plain
+from bunryu.data.augment.batch import apply, canvas, draw
+from bunryu.data.augment.per_image import pipeline
+from bunryu.data.images.load import load_batches, require_read
+from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.data.table import Table
+from bunryu.inference.device import autocast, to_device
+from bunryu.inference.model import BATCH, Model, normalize, probabilities
+from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage, size_at
+from bunryu.train.compile import compiled
+from bunryu.train.data_parallel import block
+from bunryu.train.prefetch import prefetched
+
+Rows = NDArray[np.int64]
+Batches = list[Rows]
+
+
+class Feed(Protocol):
+    """Where batches come from, and how the network answers to them."""
+
+    seconds_between_saves: ClassVar[float]
+    """0: after every epoch. Epochs on features are sooner done again than written down."""
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield each batch on the device, ready for `logits`, and its rows; `epoch` names the draws."""
+        ...
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, K), with gradients for what is not frozen."""
+        ...
+
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+        """Return the validation rows and the class probabilities (N, K) that `model` gives them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures from their files, augmented on the device."""
+
+    seconds_between_saves: ClassVar[float] = 0.0
+
+    model: Model
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    """The model's network, or what torch.compile made of it."""
+    input: InputSpec
+    """The size that this stage trains at; validation is always at the sealed one."""
+    augment: AugmentSettings
+    seed: int
+    table: Table
+    val_rows: Rows
+    workers: int | None
+    cache_gb: float
+    cache: PixelCache | None
+    """Where the table's pictures are kept once they are decoded."""
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield uint8 pictures (B, H, W, C)."""
+        return prefetched(self._made(batches, epoch), self.model.device)
+
+    def _made(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        spec, decode = canvas(self.input, self.augment), self.model.sealed.decode
+        change = None
+        if self.augment.ops is not None:
+            operations = pipeline(self.augment, self.input)
+            change = lambda pixels, key: operations(pixels, key_of(self.seed, "augment", epoch, key))  # noqa: E731
+        read = load_batches(
+            self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache, change=change
+        )
+        for keys, batch in zip(batches, read, strict=True):
+            require_read(batch.failed, self.table.file)
+            pixels = to_device(batch.pixels_BHWC, self.model.device)
+            if change is not None or not len(batch.rows):  # a process without a part of a short batch has none
+                yield pixels, batch.rows
+                continue
+            parameters = draw(self.augment, self.seed, epoch, keys)
+            yield apply(pixels, parameters, self.augment, self.input), batch.rows
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the whole network."""
+        with autocast(self.model.device, self.model.sealed.precision):
+            return self.forward(normalize(x, self.input))
+
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+        """Run the one inference path."""
+        mine = block(self.val_rows, BATCH)
+        rows, probs, failed = model.infer(
+            self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
+        )
+        require_read(failed, self.table.file)
+        parts = distributed.gathered((rows, probs))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a frozen backbone, held in memory: training costs a head, not a network.
+
+    A cached stage equals the uncached one where nothing random comes before the head; with augmentation it
+    sees `views` of each picture in turn instead of a new one each epoch.
+    """
+
+    seconds_between_saves: ClassVar[float] = 10.0
+    model: Model
+    views_VNF: torch.Tensor
+    place: NDArray[np.int64]
+    """Row id -> place among the training rows, -1 elsewhere."""
+    val_rows: Rows
+    val_NF: torch.Tensor
+
+    def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
+        """Yield features (B, F) of the epoch's view; a row that comes again, of the next."""
+        device = self.views_VNF.device
+        for keys in batches:
+            rows = plain(keys)
+            views = (epoch + comings(keys)) % len(self.views_VNF)
+            yield (
+                self.views_VNF[torch.from_numpy(views).to(device), torch.from_numpy(self.place[rows]).to(device)],
+                rows,
+            )
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the head."""
+        with autocast(self.model.device, self.model.sealed.precision):
+            logits: torch.Tensor = self.model.net.head(x)
+        return logits
+
+    @torch.no_grad()
+    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+        """Run the head on the validation features; `model` has the same backbone, since that is frozen."""
+        model.net.eval()
+        with autocast(model.device, model.sealed.precision):
+            parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]
+        sealed = model.sealed
+        return self.val_rows, probabilities(torch.cat(parts), sealed.decision, sealed.heads).cpu().numpy()
+
+
+def pictures(
+    model: Model, settings: RunSettings, table: Table, val_rows: Rows, cache: PixelCache | None = None
+) -> Pictures:
+    """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
+    return Pictures(
+        model=model,
+        forward=compiled(model.net) if settings.train.compile else model.net,
+        input=model.sealed.input,
+        augment=settings.augment.settled(model.sealed.input.channels),
+        seed=settings.train.seed,
+        table=table,
+        val_rows=val_rows,
+        workers=settings.data.workers,
+        cache_gb=settings.data.cache_gb,
+        cache=cache,
+    )
+
+
+def choose_feed(pictures: Pictures, stage: Stage, rows: Rows) -> Feed:
+    """Return what a stage learns from: features where it caches them, else pictures."""
+    if stage.views is None:
+        return pictures
+    plain = dataclasses.replace(pictures, augment=NO_AUGMENT)
+    place = np.full(int(rows.max()) + 1, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    if stage.views == 0:  # of training and validation rows together: every fold of the same rows finds them kept
+        every = np.union1d(rows, pictures.val_rows)
+        made_NF = features(plain, every, 0, "features")
+        own_NF, val_NF = (made_NF[np.searchsorted(every, some)] for some in (rows, pictures.val_rows))
+        return Features(pictures.model, own_NF[None], place, pictures.val_rows, val_NF)
+    views = [features(pictures, rows, view, f"features {view + 1}/{stage.views}") for view in range(stage.views)]
+    val_NF = features(plain, pictures.val_rows, 0, "features of validation")
+    return Features(pictures.model, torch.stack(views), place, pictures.val_rows, val_NF)
+
+
+def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
+    """Return the feed for an epoch of the stage: at the size whose turn it is, where the stage has several."""
+    if not stage.sizes or not isinstance(feed, Pictures):
+        return feed
+    height, width = size_at(stage.sizes, epoch, int(stage.epochs or 1))
+    return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
+
+
+def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:
+    """Return what the backbone makes of rows as validation sees them, float32 (N, F)."""
+    plain = dataclasses.replace(pictures(model, settings, table, rows), augment=NO_AUGMENT)
+    return features(plain, rows, 0, "features")
+
+
+def features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
+    """Return what the backbone makes of the pictures as `epoch` augments them, float32 (N, F), in their order.
+
+    Of several processes each makes a part, and all get the whole.
+    """
+    mine = _kept_features(pictures, block(rows, BATCH), epoch, label)
+    if distributed.world() == 1:
+        return mine
+    return torch.cat([torch.from_numpy(part) for part in distributed.gathered(mine.cpu().numpy())]).to(mine.device)
+
+
+def _kept_features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
+    """Return the features, kept between runs under everything they follow from.
+
+    That is the pictures' content, the backbone and its weights, how pictures become its input, the augmentation's
+    draws, and what decides the last bits.
+    """
+    model, digests = pictures.model, pictures.table.digests
+    if digests is None:
+        return _features(pictures, rows, epoch, label)
+    random = pictures.augment != NO_AUGMENT
+    key = key_of_facts(
+        backbone=[model.sealed.architecture.model_dump(exclude={"dropout"}), _digest(model.net.backbone)],
+        images=digests[rows].tolist(),
+        decode=model.sealed.decode.model_dump(),
+        input=pictures.input.model_dump(),
+        precision=model.sealed.precision,
+        draws=[pictures.augment.model_dump(), pictures.seed, epoch, rows.tolist()] if random else None,
+        bits=[model.device.type, torch.get_num_threads(), versions(), BATCH],
+    )
+    made = kept("features", key, lambda: _features(pictures, rows, epoch, label).cpu().numpy(), pictures.cache_gb)
+    return torch.from_numpy(made).to(model.device)
+
+
+def _digest(net: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+@torch.no_grad()
+def _features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
+    model = pictures.model
+    model.net.eval()
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    found: list[torch.Tensor] = [torch.zeros(0, model.net.width, device=model.device)]
+    with console.working(label, len(rows)) as task:
+        for x_BHWC, batch in pictures.batches(batches, epoch):
+            with autocast(model.device, model.sealed.precision):
+                found.append(model.net.features(normalize(x_BHWC, pictures.input)).float())
+            task.advance(len(batch))
+    return torch.cat(found)

@@ -1,0 +1,304 @@
+"""Measure a run on its own validation and test rows, or on other labelled data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bunryu.core import console
+from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
+from bunryu.core.storage import read_json, write_atomic
+from bunryu.data.checks.check import check_images
+from bunryu.data.splits.folds import read_folds
+from bunryu.data.splits.split_csv import read_digests, read_run_rows
+from bunryu.data.table import Table
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
+from bunryu.evaluate.measured import Measured
+from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
+from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.text import figure, headline, warnings_of
+from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.rows import by_group, labelled, own_splits, require_images
+from bunryu.inference.ensemble import Device, open_predictor, with_tta
+from bunryu.inference.ensemble_record import records_of
+from bunryu.inference.model import Predictor
+from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.models.record import read_sealed
+from bunryu.runs.folder import RunFolder
+from bunryu.settings.load import evaluation_settings
+from bunryu.settings.run import RunSettings
+from bunryu.ship import predict as ship
+from bunryu.train.epoch_table import loss_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: name of the split or data -> n, accuracy, macro_f1, ..., per_class.
+        predictions: name -> DataFrame with path, true, pred, conf, p_CLASS; without conf of labels that can hold
+            together.
+        confusion: name -> counts (K, K) as a DataFrame; rows are the truth. Of labels that can hold together a line a
+            label: how often it holds and is said, holds or is said alone, and neither.
+        skipped: name -> {path: reason} of the images that could not be read.
+        path: the folder that everything was written to.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    predictions: dict[str, pd.DataFrame]
+    confusion: dict[str, pd.DataFrame]
+    skipped: dict[str, dict[str, str]]
+    path: Path
+
+    def __repr__(self) -> str:
+        """Return the headline of each split."""
+        return "\n".join(f"{name}: {headline(metrics)}" for name, metrics in self.metrics.items())
+
+
+def evaluate(
+    folder: RunFolder,
+    data: Any = None,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    overrides: Sequence[str] = (),
+    device: Device = "auto",
+    tta: Sequence[str] = (),
+    checkpoint: str | None = None,
+) -> Evaluation:
+    """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
+    if data is None and (
+        idle := [pair for pair in overrides if pair.startswith("data.") and pair.split("=")[0] != "data.workers"]
+    ):
+        raise ConfigError(
+            f"{idle[0]}: without --data the run's own {folder.split.name} is measured, which data settings do not "
+            "change. Give the data that they are for: --data PATH"
+        )
+    settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
+    _require_empty(out)
+    file = None if checkpoint is None else _checkpoint(folder, checkpoint)
+    table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
+    tasks = _tasks(folder, table, name, settings, device, file)
+    results: list[Measured] = [task(()) for task in tasks.values()]
+    facts: dict[str, str] = {}
+    if tta:
+        results, facts = _with_tta(tasks, results, tta)
+    target = _results_folder(folder, out)
+    _note(folder, table, results, name, checkpoint)
+    for result in results:
+        for warning in warnings_of(result.metrics):
+            console.say(f"{result.name}: {warning}", style="yellow")
+        if result.skipped:
+            told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
+            console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
+            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
+    run, of_data, again = _named(folder, data, file)
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again)
+    if data is None and folder.history.exists():
+        note = loss_note(folder.settings()) if folder.config.exists() else ""
+        plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
+    console.say(f"results: {target} (report.txt, metrics.json, plots/)")
+    return _evaluation(results, target)
+
+
+def _named(folder: RunFolder, data: Any, file: Path | None) -> tuple[str, dict[str, str], str]:
+    """Return what is measured in few words, the facts of that, and the command that measures it again."""
+    told, run, again = "the run's own splits", folder.path.name, f"bunryu evaluate {typed(folder.path)}"
+    if file is not None:
+        run, again = f"{run} {file.stem}", f"{again} --checkpoint {typed(file.stem)}"
+    if data is not None:
+        told = str(data) if isinstance(data, (str, os.PathLike)) else "a table"
+        run = f"{run} on {Path(told).name or told}"
+        again = f"{again} --data {typed(data)}" if told != "a table" else "evaluate the table again"
+    model = file or (folder.ensemble if folder.ensemble.exists() else folder.model)
+    return run, {"model": str(model), "data": told}, again
+
+
+def _checkpoint(folder: RunFolder, name: str) -> Path:
+    """Return the file of one of a run's checkpoints.
+
+    Raises:
+        RunError: there is none of that name.
+    """
+    there = {path.stem: path for path in sorted(folder.best.parent.glob("*.safetensors")) if path != folder.last}
+    if name not in there:
+        found = f"Checkpoints: {some(there, 12)}." if there else "It has none."
+        raise RunError(f"--checkpoint: {folder.path} has no checkpoint {name!r}.{nearest(name, there)} {found}")
+    return there[name]
+
+
+def _note(
+    folder: RunFolder, table: Table | None, results: list[Measured], name: str | None, checkpoint: str | None
+) -> None:
+    """Note where figures promise more than new images will give."""
+    of_val = [result.metrics for result in results if result.name.startswith("val")]
+    if table is not None:
+        _note_seen(folder, table, results[0].metrics["notes"])
+    elif _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
+        for metrics in of_val:
+            metrics["notes"].insert(
+                0, "The model learned from these images in its last epochs, so their figures mean nothing."
+            )
+    elif folder.ensemble.exists() and not folder.folds.exists():
+        for metrics in of_val:
+            note_members(metrics)
+    elif name is None and folder.config.exists():
+        own = folder.settings()
+        note_chosen(results, own.train.monitor, own.decision.tau)
+
+
+Task = Callable[[Sequence[str]], Measured]
+"""Measures rows of one kind, each picture on the views named."""
+
+
+def _tasks(
+    folder: RunFolder,
+    table: Table | None,
+    name: str | None,
+    settings: RunSettings,
+    device: Device,
+    file: Path | None,
+) -> dict[str, Task]:
+    """Return what measures the data given (a table), or else the run's own rows."""
+    if table is None and folder.folds.exists():
+        return _own_folds(folder, name, settings, device)
+    model = open_predictor(file or folder.path, device=device)
+    tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
+    return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
+
+
+def _task(name: str, table: Table, model: Predictor, settings: RunSettings) -> Task:
+    """Return what measures all rows of a table."""
+
+    def measure(tta: Sequence[str]) -> Measured:
+        rows, workers = np.arange(len(table)), settings.data.workers
+        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, workers=workers)
+
+    return measure
+
+
+def _with_tta(
+    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str]
+) -> tuple[list[Measured], dict[str, str]]:
+    """Measure everything once more with test-time augmentation; say what it changes, and whether noise explains it."""
+    results, facts = [], {"tta": ", ".join(tta)}
+    for before, task in zip(plain, tasks.values(), strict=True):
+        after = dataclasses.replace(task(tta), name=f"{before.name}_tta")
+        results += [before, after]
+        old, new = before.predictions, after.predictions
+        if isinstance(new, LabelPredictions):
+            figures = [figure(result.metrics, "macro_f1") for result in (before, after)]
+            facts[f"{before.name} with tta"] = f"macro-F1 {figures[1]}, without {figures[0]}"
+            continue
+        if old.paths != new.paths or old.true_N is None:
+            continue
+        k, groups = len(old.classes), old.groups
+        change = macro_f1_difference(new.pred_N, old.pred_N, old.true_N, k, groups=groups)
+        after.metrics["tta"] = {"views": list(tta), "macro_f1_change": change._asdict()}
+        facts[f"{before.name} with tta"] = (
+            f"macro-F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], "
+            f"{'beyond' if change.clear else 'within'} noise"
+        )
+    for name, told in facts.items():
+        console.say(f"{name}: {told}")
+    return results, facts
+
+
+def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, device: Device) -> dict[str, Task]:
+    """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
+    folder.read_metrics()  # refuses one that has not finished
+    tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
+    root = Path(read_json(folder.environment)["data_root"])
+    table = read_run_rows(folder.split, root, sealed.answer.column)
+    fold_N = read_folds(folder.folds, table)
+
+    def out_of_fold(tta: Sequence[str]) -> Measured:
+        found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
+        return measure_pooled(table, decided(found, fold_N, tau, sealed)[0], settings.evaluate, sealed)
+
+    tasks: dict[str, Task] = {NAME: out_of_fold}
+    if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):
+        final = open_predictor(folder.path, device=device)
+        tasks["test"] = _task("test", table.take(table.split("test")), final, settings)
+    if name not in (None, *tasks):
+        raise ConfigError(
+            f"--name: without --data the folds and the test rows are measured, {' or '.join(tasks)}; received {name!r}."
+        )
+    chosen = {key: task for key, task in tasks.items() if name in (None, key)}
+    require_images(folder, root, [table])
+    return chosen
+
+
+def _evaluation(results: list[Measured], path: Path) -> Evaluation:
+    import pandas as pd
+
+    return Evaluation(
+        metrics={r.name: r.metrics for r in results},
+        predictions={r.name: r.predictions.frame() for r in results},
+        confusion={r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.answers) for r in results},
+        skipped={r.name: r.skipped for r in results},
+        path=path,
+    )
+
+
+def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
+    """Note how many of the images the model knows from its training, byte for byte: they show too much."""
+    own = [read_digests(file) for file in folder.splits]
+    if not own:
+        return
+    checked = check_images(table, records_of(folder.path)[0].decode, level="none").table
+    assert checked.digests is not None
+    val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
+    trained = set().union(*(digests["train"] for digests in own))
+    for known, why in ((set().union(*(digests["val"] for digests in own)) - trained, val), (trained, "learned from")):
+        seen = sum(digest in known for digest in checked.digests.tolist())
+        if seen:
+            are = "is an exact copy" if seen == 1 else "are exact copies"
+            notes.insert(
+                0,
+                f"{seen:,} of {count(len(checked), 'image')} {are} of images that this model has {why}, "
+                "so the figures promise more than new images will give.",
+            )
+
+
+def _learned_from_val(folder: RunFolder) -> bool:
+    """Return whether a model of the folder learned from the run's validation rows; the folds of several never do."""
+    return not folder.folds.exists() and any(
+        LEARNED_FROM_VAL in sealed.provenance for sealed in records_of(folder.path)
+    )
+
+
+def _file_name(name: str) -> str:
+    """Return a name of results, which begins the names of their files."""
+    if not name.strip(". ") or set(name) & set("/\\\0"):
+        raise ConfigError(f"--name: expected a plain word, without / and \\, received {name!r}.")
+    return name
+
+
+def _require_empty(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        told = "is a file" if out.is_file() else "is not empty"
+        raise RunError(f"--out: {out} {told}, and results are never overwritten. Name a new folder.")
+
+
+def _results_folder(folder: RunFolder, out: Path | None) -> Path:
+    """Make the folder of the results: `out`, or the next free ``RUN/evaluate-N``."""
+    _require_empty(out)
+    if out is None:
+        number = 1
+        while (folder.path / f"evaluate-{number}").exists():
+            number += 1
+        out = folder.path / f"evaluate-{number}"
+    out.mkdir(parents=True, exist_ok=True)
+    return out

@@ -1,0 +1,213 @@
+"""Everything that is decided before the first step: data, split, classes, network, input, precision.
+
+Nothing is written here, so that an error leaves no half-made run, and `--dry-run` can stop after it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bunryu.core import console, distributed
+from bunryu.core.environment import versions
+from bunryu.core.errors import ConfigError, count
+from bunryu.data.augment.per_image import described, require_working
+from bunryu.data.checks.check import Checked
+from bunryu.data.dro_groups import dro_groups_told
+from bunryu.data.images.pixel_cache import worth_keeping
+from bunryu.data.table import SPLITS, Table
+from bunryu.inference.device import choose_device
+from bunryu.models.build import require_fit
+from bunryu.models.initial import choose_architecture, network, new_head, require_head, told_of
+from bunryu.models.record import Architecture, Sealed
+from bunryu.models.weights import Loaded
+from bunryu.settings.data import InputSpec
+from bunryu.settings.model import without_library
+from bunryu.settings.run import RunSettings, absolute, decode_spec, whole_stages
+from bunryu.train.best_epoch import kept_told
+from bunryu.train.epoch_table import learning_told
+from bunryu.train.precision import choose_precision, set_threads
+from bunryu.train.stages import require_trainable_batch, stages_told
+from bunryu.train.tensorboard import require_tensorboard
+from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
+from bunryu.workflows.plan.heads import Heads, choose_heads
+from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
+from bunryu.workflows.plan.time_budget import paced
+
+
+def make_plan(
+    settings: RunSettings,
+    frame: Any = None,
+    root: Path | None = None,
+    read: tuple[Table, Checked] | None = None,
+) -> Plan:
+    """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
+    then the images checked.
+
+    Args:
+        settings: all settings.
+        frame: a DataFrame instead of `settings.data.source`.
+        root: the folder that the data's paths are relative to; as the source says when None.
+        read: the data, where they were read and divided already.
+
+    Raises:
+        BunryuError: whatever does not allow the run.
+    """
+    require_one_run(settings)
+    device = choose_device(settings.train.device, mend="train.device=auto")
+    augment = settings.augment.settled(settings.input.channels)
+    require_working(augment, likely_input(settings))
+    found = find_data(settings, frame, root) if read is None else read[0]
+    architecture, donor = choose_architecture(settings)
+    require_head(settings, architecture)
+    net, loaded = network(settings, architecture, donor)
+    table, checked = read_data(settings, found) if read is None else read
+    heads = choose_heads(table)
+    classes = heads.answer.classes
+    require_validation(settings, table)
+    say_poor_splits(table)
+    require_measurable(settings, table, heads)
+    new_head(net, architecture, sum(len(head.classes) for head in heads.heads), settings)
+    spec, how = choose_input(settings, architecture, donor, checked, table)
+    for size in [(spec.height, spec.width), *(size for stage in settings.train.stages for size in stage.sizes or [])]:
+        require_fit(net, architecture, size)
+    require_working(augment, spec)
+    precision, why = choose_precision(settings.train.precision, device, net, min(spec.height, spec.width))
+    require_unscaled(settings, precision)
+    sealed = Sealed(
+        architecture=architecture,
+        heads=heads.heads,
+        joint=heads.joint,
+        attributes=heads.attributes,
+        decode=decode_spec(settings),
+        input=spec,
+        precision=precision,
+        provenance=_provenance(settings, loaded),
+    )
+    megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
+    kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, {})
+    facts = _facts(plan, loaded, heads, {"input": how, "device": why})
+    if kept:
+        facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
+    return dataclasses.replace(plan, facts=facts)
+
+
+def _facts(plan: Plan, loaded: Loaded, heads: Heads, why: dict[str, str]) -> dict[str, str]:
+    """Say what was decided, for the echo and the report."""
+    settings, table, sealed, spec = plan.settings, plan.table, plan.sealed, plan.sealed.input
+    parameters = sum(p.numel() for p in plan.net.parameters())
+    facts = {
+        "model": f"{told_of(sealed.architecture)}, {parameters:,} parameters",
+        "weights": loaded.told(),
+        **heads.facts(),
+        "images": _used(plan.checked),
+        "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
+        "input": f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {why['input']}",
+        "device": f"{plan.device}, {sealed.precision} ({why['device']})",
+        "recipe": settings.recipe,
+        "learning": learning_told(settings),
+    }
+    if known := known_to_donor(settings.model.weights, table):
+        facts["not clean"] = known
+    if settings.data.balance_to is not None:
+        facts["balance"] = balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
+    if table.dro_groups is not None:
+        facts["group DRO"] = f"training rows of each group: {dro_groups_told(table)}"
+    return facts
+
+
+def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
+    """Return where a model comes from, for its record."""
+    augmentation = described(settings.augment.settled(settings.input.channels))
+    seed = settings.train.seed
+    return {"versions": versions(), "weights": loaded.source, "seed": seed, "augmentation": augmentation}
+
+
+def _used(checked: Checked) -> str:
+    """Say how many images are used, skipped, and there more than once."""
+    skipped, copies = len(checked.skipped), len(checked.copies)
+    parts = [f"{len(checked.table):,} used"]
+    parts += [f"{skipped:,} skipped"] if skipped else []
+    parts += [f"{count(copies, 'picture')} in several rows"] if copies else []
+    return ", ".join(parts)
+
+
+def _looks(settings: RunSettings) -> int:
+    """Return how often a run reads each training picture."""
+    return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
+
+
+def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
+    """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
+    model = {
+        "name": architecture.name,
+        "weights": settings.model.weights or ("none" if without_library(architecture.name) else "imagenet"),
+        "batch_norm": architecture.name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
+    }
+    chosen = {
+        "size": (spec.height, spec.width),
+        "crop_pct": spec.crop_pct if spec.fit == "crop" else None,
+        "interpolation": spec.interpolation,
+    }
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"pixel_cache": "on" if kept else "off"}),
+            "model": settings.model.model_copy(update=model),
+            "input": settings.input.model_copy(update=chosen),
+            "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
+        }
+    )
+
+
+def planned(settings: RunSettings, frame: Any, minutes: float | None, began: float | None) -> Plan:
+    """Decide everything, and say it."""
+    began = time.monotonic() if began is None else began
+    settings = ready(settings)
+    plan = make_plan(settings, frame)
+    require_shareable(settings)
+    if distributed.world() > 1:
+        shared = f"{distributed.world()}, each with its part of every batch of {settings.train.batch_size}"
+        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
+    if minutes is not None:
+        plan = paced(plan, minutes, began)
+    return said(plan)
+
+
+def require_shareable(settings: RunSettings) -> None:
+    """Refuse several processes where a batch cannot be shared among them.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if distributed.world() > 1 and (settings.loss.name == "soft_f1" or settings.loss.group_dro):
+        which = "group_dro" if settings.loss.group_dro else "name=soft_f1"
+        raise ConfigError(f"loss.{which} is a figure of the whole batch, of which each process has a part.")
+
+
+def ready(settings: RunSettings) -> RunSettings:
+    """Return the settings with absolute paths; make torch ready for them."""
+    require_tensorboard(settings.train)
+    settings = absolute(settings)
+    set_threads(settings.train)
+    distributed.require_devices(choose_device(settings.train.device, mend="train.device=auto").type)
+    return settings
+
+
+def said(plan: Plan) -> Plan:
+    """Say what was decided; return it with its stages among the facts."""
+    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
+    if kept := kept_told(whole_stages(plan.settings), plan.net):
+        plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
+    for name, text in plan.facts.items():
+        console.say(f"{name}: {text}")
+    for stage in whole_stages(plan.settings):
+        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
+    return plan

@@ -1,0 +1,81 @@
+"""What the network shall answer: one head, or of several label columns a joint head or one a column."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+from bunryu.core.errors import ConfigError, count, some
+from bunryu.data.table import Table, class_names, joined
+from bunryu.models.record import Attribute, Head
+
+MOST = 1000
+"""Combinations of classes that separate heads may have: predictions give the probability of each."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads, as the sealed record has them."""
+
+    heads: list[Head]
+    joint: Head | None
+    attributes: list[Attribute]
+
+    @property
+    def answer(self) -> Head:
+        """What is answered."""
+        return self.joint or self.heads[0]
+
+    def facts(self) -> dict[str, str]:
+        """Say what is answered, for the echo and the report."""
+        what = "labels" if self.answer.kind == "sigmoid" else "classes"
+        told = {what: f"{len(self.answer.classes)}: {some(self.answer.classes, 12)}"}
+        if self.attributes:
+            parts = ", ".join(f"{part.column} ({some(part.classes, 6)})" for part in self.attributes)
+            told["heads"] = f"{count(len(self.heads), 'head') if self.joint else 'one joint head'} for {parts}"
+        return told
+
+
+def choose_heads(table: Table) -> Heads:
+    """Return the heads for the label columns of a table, their classes those of the training rows.
+
+    Raises:
+        ConfigError: too many combinations for separate heads.
+    """
+    if table.label_names:
+        return Heads([Head(column=table.target, kind="sigmoid", classes=list(table.label_names))], None, [])
+    rows = table.split("train")
+    names = {column: class_names(table, rows, column=column) for column in table.attributes}
+    if table.separate:
+        heads = [_head(table, column, classes) for column, classes in names.items()]
+        total = math.prod(map(len, names.values()))
+        if total > MOST:
+            raise ConfigError(
+                f"model.heads=separate: {joined(table.attributes)} have {total:,} combinations of classes, more than "
+                f"{MOST:,}. Name fewer columns in data.label_columns, or use model.heads=joint."
+            )
+        combinations = list(product(*names.values()))
+        joint = _head(table, table.target, [joined(values) for values in combinations])
+        if len(set(joint.classes)) < total:
+            raise ConfigError("model.heads=separate: write the labels without +, which joins those of several columns.")
+        return Heads(heads, joint, _attributes(names, combinations))
+    head = _head(table, table.target, class_names(table, rows))
+    labels = (table.labels[column][rows].tolist() for column in table.attributes)
+    means = dict(zip(table.target_labels[rows].tolist(), zip(*labels, strict=True), strict=True)) if names else {}
+    return Heads([head], None, _attributes(names, [means[name] for name in head.classes] if names else []))
+
+
+def _head(table: Table, column: str, classes: list[str]) -> Head:
+    published = table.published.get(column)
+    known = published is not None and all(name in published for name in classes)
+    numbers = [published[name] for name in classes] if published and known else None
+    return Head(column=column, classes=classes, published=numbers)
+
+
+def _attributes(names: dict[str, list[str]], combinations: list[tuple[str, ...]]) -> list[Attribute]:
+    """Return the attributes of joint classes that combine such values."""
+    return [
+        Attribute(column=column, classes=classes, of=[classes.index(values[place]) for values in combinations])
+        for place, (column, classes) in enumerate(names.items())
+    ]

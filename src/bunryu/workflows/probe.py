@@ -1,0 +1,217 @@
+"""`bunryu probe`: what a linear head on frozen backbones reaches on the data, cross-validated, in about a minute.
+
+It tells what to train next: which backbone, whether the rare classes need weights, and the figure to beat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bunryu.core import console
+from bunryu.core.errors import ConfigError
+from bunryu.core.storage import write_atomic
+from bunryu.data.images.decode import load
+from bunryu.data.splits.assign import folds
+from bunryu.evaluate.attributes import measure_attributes
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
+from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report.plots import plot_examples
+from bunryu.evaluate.review import review, review_examples, review_lines, review_told
+from bunryu.inference.model import Model
+from bunryu.inference.predictions import Predictions
+from bunryu.runs.folder import new_folder
+from bunryu.settings.load import load_settings
+from bunryu.settings.model import without_library
+from bunryu.settings.run import RunSettings, absolute
+from bunryu.train.feed import plain_features
+from bunryu.train.head_losses import HeadLosses
+from bunryu.train.linear_probe import out_of_fold
+from bunryu.workflows.plan.data import require_exclusive
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.plan import Plan
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
+
+_EVEN = 0.7
+"""Classes are about the same size where the smallest has this share of the largest, or more."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One backbone with every loss, and what else was found on the way."""
+
+    tried: list[Tried]
+    plan: Plan
+    rows: NDArray[np.int64]
+    """Of the plan's table."""
+    fold_N: NDArray[np.int64]
+    x_NF: NDArray[np.float32]
+
+    @property
+    def best(self) -> Tried:
+        """The loss with the highest macro-F1."""
+        return max(self.tried, key=lambda one: float(one.metrics["macro_f1"]))
+
+
+def probe(
+    overrides: Sequence[str],
+    backbones: Sequence[str],
+    values: dict[str, Any],
+    *,
+    frame: Any = None,
+    out: Path | None,
+    root: Path = Path("runs"),
+) -> Probed:
+    """Probe the data with one or several backbones.
+
+    Args:
+        overrides: ``section.key=value`` pairs, as for train.
+        backbones: NAME or NAME=WEIGHTS; model.name and model.weights of the settings when empty.
+        values: nested settings of the command's own options.
+        frame: a DataFrame instead of `data.source`.
+        out: the folder of the results; the next free ``root/NAME-probe-N`` when None.
+        root: where runs get their folders.
+
+    Raises:
+        BunryuError: with one message.
+    """
+    tried: list[Tried] = []
+    best: Attempt | None = None
+    for number, pairs in enumerate([_pairs(text) for text in backbones] or [()]):
+        plan = _plan(load_settings([*overrides, *pairs], values=values), frame, quiet=number > 0)
+        attempt = _try(plan)
+        tried += attempt.tried
+        best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics["macro_f1"])
+    assert best is not None
+    tried.sort(key=lambda one: -one.metrics["macro_f1"])
+    folder = new_folder(f"{plan.settings.label}-probe", out, root)
+    per_class = tried[0].metrics["per_class"]
+    sizes = [row["support"] for row in per_class.values() if row["support"]]
+    rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
+    compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
+    found = Probed(compared, folder, tried[0].metrics["n"], rare, _review(best, folder))
+    write_probe(found, plan)
+    return found
+
+
+def _pairs(backbone: str) -> tuple[str, ...]:
+    """Return the settings that ``NAME`` or ``NAME=WEIGHTS`` means."""
+    name, _, weights = backbone.partition("=")
+    return (f"model.name={name}", f"model.weights={weights}") if weights else (f"model.name={name}",)
+
+
+def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
+    """Decide everything for one backbone; what there is to say of the data is said once."""
+    if settings.model.weights == "none":
+        raise ConfigError(
+            "model.weights=none: probe shows what pretrained weights know, so it needs some: leave the setting out, or "
+            "give model.weights=FILE or a run."
+        )
+    if without_library(settings.model.name) and settings.model.weights is None:
+        raise ConfigError(
+            f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
+            "give model.weights=RUN, a run of yours."
+        )
+    if settings.data.balance_to is not None:
+        raise ConfigError(
+            f"data.balance_to={settings.data.balance_to}: probe sees each picture once, as it is; it compares class "
+            "weights instead. Leave it out."
+        )
+    require_exclusive(settings, "probe")
+    with console.quietly(quiet):
+        plan = make_plan(absolute(settings), frame)
+    for name in ("heads", "model", "weights", "input", "device"):
+        if name in plan.facts:
+            console.say(f"{name}: {plan.facts[name]}")
+    return plan
+
+
+def _try(plan: Plan) -> Attempt:
+    """Compute the features of one backbone, and solve a head on them with each loss, fold by fold."""
+    table, classes = plan.table, plan.classes
+    rows = np.sort(np.concatenate([table.split("train"), table.split("val")]))
+    own = table.take(rows)
+    index = {name: k for k, name in enumerate(classes)}
+    target = np.array([index[name] for name in own.target_labels], np.int64)
+    learned = list(own.learned.values())
+    fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
+    model = Model(plan.net, plan.sealed, plan.device)
+    x_NF = plain_features(model, plan.settings, table, rows)
+    counts = np.bincount(target, minlength=len(classes)).tolist()
+    groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    paths = list(map(str, own.paths))
+    found = []
+    with console.working("solving heads", len(LOSSES)) as task:
+        for name, loss in LOSSES.items():
+            losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
+            probs = out_of_fold(x_NF, target, fold_N, losses)
+            answers = Predictions(paths, classes, probs, target, groups, attributes=plan.sealed.attributes)
+            found.append(_measured(name, answers, plan))
+            task.advance()
+    found.append(_adjusted(found[0], fold_N, plan))
+    return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
+
+
+def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
+    assert predictions.true_N is not None
+    metrics = measure(
+        predictions.probs_NK,
+        predictions.true_N,
+        predictions.classes,
+        groups=predictions.groups,
+        bootstrap=plan.settings.evaluate.bootstrap,
+    )
+    if predictions.attributes:
+        metrics["attributes"] = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
+    recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
+    weights = str(plan.settings.model.weights)
+    return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
+
+
+def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
+    """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
+    before = plain.predictions
+    assert before.true_N is not None
+    counts_K = np.bincount(before.true_N, minlength=len(before.classes))
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior(counts_K, plan.sealed))
+    return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
+
+
+def _review(best: Attempt, folder: Path) -> list[str]:
+    """Write what deserves a look, as a table and as a picture; say it in sentences."""
+    predictions, table, sealed = best.best.predictions, best.plan.table, best.plan.sealed
+    true_N = predictions.true_N
+    assert true_N is not None
+    found = review(best.x_NF, predictions.probs_NK, true_N)
+    told = review_told(found, true_N, best.fold_N)
+    if told:
+        write_atomic(folder / "review.csv", review_lines(found, predictions))
+        rows, titles = review_examples(found, predictions)
+        images = [load(table.file(int(best.rows[row])), sealed.decode, sealed.input) for row in rows]
+        note = "a likelier label, images like copies, images unlike all others"
+        plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
+    return told
+
+
+def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the rarest third of the classes, one at least."""
+    names = sorted(
+        (name for name, row in per_class.items() if row["support"]), key=lambda name: int(per_class[name]["support"])
+    )
+    return names[: max(1, len(names) // 3)]
+
+
+def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
+    true, groups = best.predictions.true_N, best.predictions.groups
+    assert true is not None
+    difference = macro_f1_difference(
+        one.predictions.pred_N, best.predictions.pred_N, true, len(plan.classes), groups=groups
+    )
+    return Tried(one.backbone, one.weights, one.loss, one.metrics, one.predictions, one.rare_recall, difference)

@@ -1,0 +1,122 @@
+"""bunryu score: predictions against the truth, both tables, joined by file name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from bunryu.core.csv_text import unguard
+from bunryu.core.errors import DataError, count, nearest, some, typed
+from bunryu.core.storage import write_json
+from bunryu.data.sources.csv_files import Columns, read_csv
+from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report.text import headline, text_report
+from bunryu.ship.submission import image_column_of
+
+_GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
+_TRUE = ("true", "ans", "answer", "target", "label", "class", "category", "truth")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was found: the metrics, as in metrics.json, but for those that need probabilities."""
+
+    metrics: dict[str, Any]
+    report: str
+
+    def __repr__(self) -> str:
+        """Return the headline."""
+        return headline(self.metrics)
+
+
+def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000) -> Scored:
+    """Score a table of answers against a table of truths.
+
+    The image is the column whose cells are image names; the answer is called pred, ans, target, label ... (of the
+    truth true, ans, target, label ...), else it is the last column. Rows are joined by file name.
+
+    Args:
+        predictions: a CSV or TSV.
+        truth: a CSV or TSV.
+        out: also write the metrics there, as JSON.
+        bootstrap: resamples of the intervals; none when 0.
+
+    Raises:
+        DataError: rows that are in one table alone, a file name twice, or answers that are no class of the truth.
+    """
+    said, true = _answers(predictions, _GIVEN), _answers(truth, _TRUE)
+    _require_same(said, true, predictions, truth)
+    labels = [true[name] for name in true]
+    answers = [said[name] for name in true]
+    numbers = all(label.lstrip("-").isdigit() for label in (*labels, *answers))
+    classes = sorted({*labels, *answers}, key=lambda label: (int(label), label) if numbers else (0, label))
+    if not set(answers) & set(labels):
+        raise DataError(
+            f"{predictions} answers {some(sorted(set(answers)))}, {truth} has {some(sorted(set(labels)))}: not one in "
+            f"common. Are those names and numbers of the same classes?{_as_numbers(answers, labels, truth)}"
+        )
+    index = {name: k for k, name in enumerate(classes)}
+    true_N = np.array([index[label] for label in labels], np.int64)
+    sure_NK = np.eye(len(classes), dtype=np.float32)[[index[answer] for answer in answers]]
+    if len(classes) == 1:
+        raise DataError(f"{truth} has one class alone, {classes[0]!r}: there is nothing to score.")
+    metrics = {
+        key: value
+        for key, value in measure(sure_NK, true_N, classes, bootstrap=bootstrap).items()
+        if key != "loss" and key != "roc_auc" and not key.startswith("positive")
+    }
+    title = f"{predictions.name} against {truth.name}"
+    report = text_report(title, {}, {"score": metrics}, next_steps=[])
+    if out is not None:
+        write_json(out, metrics)
+    return Scored(metrics, report)
+
+
+def _as_numbers(answers: list[str], labels: list[str], truth: Path) -> str:
+    """Say how to get numbers for answers, where names stand against numbers."""
+    numbers = [all(text.lstrip("-").isdigit() for text in texts) for texts in (answers, labels)]
+    if numbers != [False, True]:
+        return ""
+    return (
+        f" Numbers, where the training data gave them: bunryu predict RUN IMAGES --submission {typed(truth)} "
+        "--out submission.csv"
+    )
+
+
+def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the answer to each file name."""
+    table = read_csv(path)
+    image = image_column_of(table)
+    column = _column(table, image, names, path)
+    keys = [PurePath(unguard(cell)).name for cell in table.values[image]]
+    found = dict(zip(keys, map(unguard, table.values[column]), strict=True))
+    if len(found) < len(keys):
+        at = next(at for at, key in enumerate(keys) if key in keys[:at])
+        key, line = keys[at], table.lines[at]
+        raise DataError(f"{path}, line {line}: {key} stands there twice. Each image needs one answer.")
+    empty = next((line for line, cell in zip(table.lines, table.values[column], strict=True) if not cell.strip()), None)
+    if empty is not None:
+        raise DataError(f"{path}, line {empty}: no answer in the column {column!r}.")
+    return found
+
+
+def _column(table: Columns, image: str, names: tuple[str, ...], path: Path) -> str:
+    others = {name.lower(): name for name in table.values if name != image}
+    if not others:
+        raise DataError(f"{path} has one column alone, {image!r}. Expected an image and an answer, such as path,label.")
+    return next((others[name] for name in names if name in others), list(others.values())[-1])
+
+
+def _require_same(said: dict[str, str], true: dict[str, str], predictions: Path, truth: Path) -> None:
+    missing, extra = [name for name in true if name not in said], [name for name in said if name not in true]
+    told = []
+    if missing:
+        told.append(f"{count(len(missing), 'image', 'images')} of {truth} without an answer: {some(missing)}")
+    if extra:
+        told.append(f"{count(len(extra), 'answer', 'answers')} to images that {truth} does not have: {some(extra)}")
+    if told:
+        hint = nearest(missing[0], extra) if missing and extra else ""
+        raise DataError(f"{predictions} and {truth} do not fit: {'; '.join(told)}.{hint} Every image needs one answer.")

@@ -1,0 +1,555 @@
+"""Settings: strict, frozen, explained; every mistake is one message, told before torch is imported."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from bunryu.core.errors import ConfigError, typed
+from bunryu.settings.config import Layer, Settings, dump_yaml, load_yaml, parse_overrides
+from bunryu.settings.fields import keys, type_text
+from bunryu.settings.load import evaluation_settings, load_settings
+from bunryu.settings.recipes import recipe_names
+from bunryu.settings.run import RunSettings
+from bunryu.settings.stages import Stage
+from bunryu.settings.validate import build
+
+
+def told(*pairs: str, **options: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_settings(pairs, **options)
+    return str(error.value)
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("train.epochs=7", 7),
+        ("train.epochs= 7 ", 7),
+        ("optim.lr=1e-3", 1e-3),
+        ("optim.head_lr=null", None),
+        ("optim.head_lr=", None),
+        ("decode.exif=no", False),
+        ("decode.exif=false", False),
+        ("input.size=224", (224, 224)),
+        ("input.size=256x192", (256, 192)),
+        ("input.size=[256, 192]", (256, 192)),
+        ("decode.background=[1, 2, 3]", (1, 2, 3)),
+        ("augment.crop_scale=[0.5, 1]", (0.5, 1.0)),
+        ("augment.crop_scale=null", None),
+        ("data.label_column=01", "01"),
+        ("data.label_column=no", "no"),
+        ("data.label_column=a=b", "a=b"),
+        ("data.image_root=내 사진/고양이 '1'", "내 사진/고양이 '1'"),
+        ("loss.class_weights={01: 2, no: 0.5}", {"01": 2.0, "no": 0.5}),
+        ("loss.class_weights.고양이=3", {"고양이": 3.0}),
+        ("schedule.milestones=[]", []),
+    ],
+)
+def test_pairs_take_the_type_of_their_field(pair: str, value: Any) -> None:
+    found: Any = load_settings([pair])
+    for part in pair.partition("=")[0].split(".")[:2]:
+        found = getattr(found, part)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_later_wins_and_pairs_win_over_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.yaml", "train:\n  epochs: 5\n  seed: 3\noptim: {lr: 0.5}\n")
+    made = load_settings(["train.epochs=6", "train.epochs=7"], recipe=str(path), values={"train": {"seed": 4}})
+    assert (made.train.epochs, made.train.seed, made.optim.lr) == (7, 4, 0.5)
+    assert made.train.stages[0].name == "head", "what the file leaves out comes from its recipe"
+    assert load_settings(["loss.class_weights={a: 1}", "loss.class_weights.b=2"]).loss.class_weights == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "---\n", "\ufefftrain: {epochs: 3}\n", "train:\r\n  epochs: 3\r\n"]
+)
+def test_yaml_of_any_look(tmp_path: Path, text: str) -> None:
+    made = load_settings(recipe=str(write(tmp_path / "a.yaml", text)))
+    assert made.train.epochs == (3 if "epochs" in text else 10)
+
+
+def test_yaml_scalars_are_text_until_their_field_decides(tmp_path: Path) -> None:
+    text = "data: {label_column: 01, group_column: no, path_column: ~, split_column: 'null', image_root: 1e3}\n"
+    data = load_settings(recipe=str(write(tmp_path / "a.yaml", text))).data
+    assert (data.label_column, data.group_column, data.path_column) == ("01", "no", None)
+    assert (data.split_column, data.image_root) == ("null", "1e3")
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "name: !!python/object/apply:os.system ['touch hacked']\n")
+    with pytest.raises(ConfigError):
+        load_settings(recipe=str(path))
+    assert not (tmp_path / "hacked").exists()
+    assert not Path("hacked").exists()
+
+
+def test_recipe_may_be_named_anywhere(tmp_path: Path) -> None:
+    assert load_settings().recipe == "default"
+    assert load_settings(recipe="scratch").train.epochs == 30
+    assert load_settings(["recipe=scratch"]).train.epochs == 30
+    mine = write(tmp_path / "a.yaml", "recipe: scratch\n")
+    assert load_settings(recipe=str(mine)).recipe == "scratch"
+    assert load_settings(["recipe=default"], recipe=str(mine)).recipe == "default"
+    assert load_settings(["model.name=scratch_cnn"]).recipe == "scratch"
+    assert load_settings(["model.weights=none"]).recipe == "scratch"
+    assert load_settings(["model.name=scratch_cnn", "model.weights=run"]).recipe == "default"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_says_what_it_is(name: str) -> None:
+    from importlib.resources import files
+
+    head = files("bunryu").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
+    for word in ("# Data:", "# Command:", "# Used:", "# Measured:"):
+        assert word in head
+    assert load_settings(recipe=name).recipe == name
+
+
+def test_settings_are_frozen_and_forbid_unknown_keys() -> None:
+    made = load_settings()
+    with pytest.raises(ValidationError):
+        made.train.epochs = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        RunSettings(unknown=1)  # type: ignore[call-arg]
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ("train.epoch=3", ["There is no setting 'train.epoch' (the settings given). Did you mean 'train.epochs'?"]),
+        ("epochs=3", ["Did you mean 'train.epochs'?"]),
+        ("seed=3", ["Did you mean 'split.seed' or 'train.seed'?"]),
+        ("batchsize=3", ["Did you mean 'train.batch_size'?"]),
+        ("optimizer.lr=3", ["no setting 'optimizer'", "Did you mean 'optim'?"]),
+        ("data.lable_column=x", ["Did you mean 'data.label_column'?"]),
+        ("train.zzz=1", ["Known in train: epochs, batch_size"]),
+        ("zzz=1", ["Known: name, recipe, data"]),
+        ("decode.background=[300,0,0]", ["decode.background: expected three whole", "at most 255, received '300'"]),
+        ("input.pad_colour=[0,0,-1]", ["input.pad_colour: expected three whole", "at least 0, received '-1'"]),
+        ("train.epochs=three", ["train.epochs: expected a whole number, received 'three' (the settings given)."]),
+        ("train.epochs=2.5", ["expected a whole number, received '2.5'"]),
+        ("train.epochs=0", ["expected a whole number of at least 1, received '0'"]),
+        ("train.epochs.more=3", ["train.epochs: expected a whole number"]),
+        ("optim.lr=-1", ["expected a number above 0, received '-1'"]),
+        ("optim.lr=nan", ["expected a number, received 'nan'"]),
+        ("optim.lr=inf", ["expected a number, received 'inf'"]),
+        ("input.crop_pct=2", ["expected a number of at most 1, received '2'"]),
+        ("split.val=1", ["expected a number below 1, received '1'"]),
+        ("decode.exif=perhaps", ["expected true or false, received 'perhaps'"]),
+        ("model.name=", ["model.name: expected text, received null"]),
+        ("train.device=gpu", ["expected auto, cuda, mps or cpu, received 'gpu'", "Did you mean 'cuda'?"]),
+        ("input.fit=cropp", ["expected crop, stretch or pad", "Did you mean 'crop'?"]),
+        ("loss.class_weights=balance", ["balanced, effective, numbers by name (such as {cat: 2.0, dog: 1.0}) or null, ",
+                                         "Did you mean 'balanced'?"]),
+        ("loss.class_weights.a=-2", ["loss.class_weights.a: expected a number above 0, received '-2'"]),
+        ("train.stages=3", ["train.stages: expected a list of stages (such as [{name: ...}]), received '3'"]),
+        ("train.stages=[head]", ["train.stages.0: expected {name: ...}, received 'head'"]),
+        ("input.mean=0.5", ["input.mean: expected a list of numbers (such as [0.5, 1.0]) or null, received '0.5'"]),
+        ("train.monitor=f1", ["Did you mean 'macro_f1'?"]),
+        ("optim.name=SGD", ["Did you mean 'sgd'?"]),
+        ("train.stages=[{nam: x}]", ["train.stages.0.name is missing: expected text (the settings given).",
+                                     "'train.stages.0.nam' (the settings given). Did you mean 'train.stages.0.name'?"]),
+        ("train.stages=[{name: x, freeze: bacbone}]", ["train.stages.0.freeze", "Did you mean 'backbone'?"]),
+        ("train.stages=[]", ["at least one stage"]),
+        ("train.stages=[{name: a, epochs: 20}]", ["the stages take 20 epochs", "train.epochs is 10"]),
+        ("augment.crop_scale=[0.1]", ["augment.crop_scale: expected two numbers (such as [0.5, 1.0]) or null, "
+                                      "received ['0.1']"]),
+        ("augment.crop_scale=[0.9, 0.1]", ["[smallest, largest]"]),
+        ("decode.background=[1, b, 3]", ["decode.background: expected three whole numbers (such as [64, 128, 192]), "
+                                         "received 'b'"]),
+        ("input.size=big", ["expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received 'big'"]),
+        ("input.size=[1]", ["input.size: expected two whole numbers (such as [64, 128]) or null"]),
+        ("input.size=0", ["at least 1 pixel"]),
+        ("schedule.milestones=[0]", ["schedule.milestones.0: expected a whole number of at least 1"]),
+        ("optim=adam", ["optim is a section: expected settings in it, such as optim.name, received 'adam'"]),
+        ("loss=", ["loss is a section", "received null"]),
+        ("train.epochs", ["Expected key=value", "received 'train.epochs'"]),
+        ("=3", ["Expected key=value"]),
+        ("train.stages=[1", ["Cannot read the list or mapping in 'train.stages=[1'"]),
+        ("name=a/b", ["name: expected the name of a folder"]),
+        ("recipe=scrach", ["Did you mean 'scratch'?", "Recipes: default, emotion"]),
+    ],
+)  # fmt: skip
+def test_wrong_keys_types_and_values(pairs: str, expected: list[str]) -> None:
+    text = told(pairs)
+    for part in expected:
+        assert part in text
+    assert len(text.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        (["split.val=0.6", "split.test=0.5"], "split.val + split.test must be below 1, received 0.6 + 0.5"),
+        (["input.channels=grey", "augment.hue=0.1"], "augment.saturation and augment.hue change colours"),
+        (["model.name=scratch_cnn", "model.weights=imagenet"], "scratch_cnn has no imagenet weights"),
+        (["model.batch_norm=true"], "model.batch_norm is an option of scratch_cnn"),
+        (["input.mean=[0.5, 0.5, 0.5]"], "input.mean and input.std belong together"),
+        (["input.mean=[0.5]", "input.std=[0.5]"], "input.mean needs 3 numbers"),
+        (["input.fit=pad", "input.crop_pct=0.9"], "input.crop_pct is used with input.fit=crop only"),
+        (["schedule.name=multistep"], "schedule.name=multistep needs schedule.milestones"),
+        (["data.source=a", "data.train=b"], "data came twice: data.source=a and data.train=b"),
+        (["train.swa=0.5", "train.ema=null", "schedule.name=plateau"], "would go on to lower the rate that train.swa"),
+        (["train.swa=0.5", "train.ema=null", "train.stages=[{name: swa}]"], "call yours otherwise"),
+        (
+            ["train.compile=true", "train.stages=[{name: a, freeze: backbone, views: 0}]"],
+            "train.compile is of pictures, and every stage learns from features",
+        ),
+        (["data.train=a", "split.val=0"], "split.val=0 leaves nothing to compute train.monitor=macro_f1 on"),
+    ],
+)
+def test_wrong_combinations(pairs: list[str], expected: str) -> None:
+    text = told(*pairs)
+    assert expected in text
+    assert len(text.splitlines()) == 1
+
+
+def test_no_share_for_validation_is_fine_where_the_data_may_bring_their_own() -> None:
+    assert load_settings(["split.val=0", "data.source=photos"]).split.val == 0
+    assert load_settings(["split.val=0", "data.train=a", "data.val=b"]).split.val == 0
+    assert load_settings(["split.val=0", "data.train=a", "train.monitor=train_loss"]).split.val == 0
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    assert len(told("train.epoch=3", "optim.lr=x", "train.device=gpu").splitlines()) == 3
+
+
+def test_mistakes_in_a_file_name_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "my settings.yaml", "train:\n  epochs: 5\n\n  epoch: 6\noptim:\n  lr: fast\n")
+    text = told(recipe=str(path))
+    assert f"There is no setting 'train.epoch' ({path}, line 4). Did you mean 'train.epochs'?" in text
+    assert f"optim.lr: expected a number, received 'fast' ({path}, line 6)." in text
+    nested = write(tmp_path / "b.yaml", "train:\n  stages:\n    - {name: a}\n    - name: b\n      freez: none\n")
+    assert f"'train.stages.1.freez' ({nested}, line 5)" in told(recipe=str(nested))
+    assert f"({nested}, line 4)" in told(recipe=str(write(nested, "train:\n  stages:\n    - {name: a}\n    - {}\n")))
+
+
+def test_a_value_is_blamed_on_whoever_set_it_last(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "train:\n  epochs: x\n  stages: [{name: a}, {nam: b}]\n")
+    assert "train.epochs: expected a whole number, received 'y' (the settings given)." in told(
+        "train.epochs=y", "train.stages=[{name: all}]", recipe=str(path)
+    )
+    assert "(the settings given)" in told("train.epochs=3", "train.stages=[{name: a}, {nam: c}]", recipe=str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train:\n  epochs: 1\n  seed: 2\n  epochs: 3\n", "line 4: the key train.epochs stands twice. Keep one."),
+        ("train: {epochs: 1}\noptim: {}\ntrain: {seed: 1}\n", "line 3: the key train stands twice"),
+        ("train:\n  stages:\n    - {name: a, name: b}\n", "line 3: the key train.stages.0.name stands twice"),
+        ("- a\n- b\n", "expected `section:` with keys below it"),
+        ("just text\n", "expected `section:` with keys below it"),
+        ("train: {epochs: 1\n", "is not valid YAML"),
+        ("train:\n\tepochs: 1\n", "is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "is not valid YAML"),
+        ("a: &x [*x]\n", "refers to itself"),
+        ("recipe: nothing\n", "there is no recipe 'nothing'"),
+        ("recipe: [a, b]\n", "there is no recipe"),
+        ("train: null\n", "train is a section"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, expected: str) -> None:
+    path = write(tmp_path / "a.yaml", text)
+    assert expected in told(recipe=str(path))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert told(recipe=str(tmp_path / "none.yaml")) == f"There is no settings file {tmp_path / 'none.yaml'}."
+    (tmp_path / "folder.yaml").mkdir()
+    assert "Cannot open the settings file" in told(recipe=str(tmp_path / "folder.yaml"))
+    assert "is not UTF-8 text" in told(recipe=str(write(tmp_path / "k.yaml", "name: 분류\n", "cp949")))
+    assert "There is no recipe 'scrtch'. Did you mean 'scratch'?" in told(recipe="scrtch")
+
+
+def test_evaluate_takes_its_own_sections_only() -> None:
+    made = load_settings(["evaluate.bootstrap=7", "data.check=none"])
+    assert evaluation_settings(lambda: made, []).evaluate.bootstrap == 7
+    assert evaluation_settings(lambda: made, []).data.check == "full", "where data lie is not taken over"
+    assert evaluation_settings(None, ["evaluate.bootstrap=5"]).evaluate.bootstrap == 5
+    with pytest.raises(ConfigError, match=r"received 'train\.epochs=3'"):
+        evaluation_settings(None, ["train.epochs=3"])
+    with pytest.raises(ConfigError, match=r"Did you mean 'evaluate\.bootstrap'"):
+        evaluation_settings(None, ["evaluate.boostrap=3"])
+    with pytest.raises(ConfigError, match="Expected key=value"):
+        evaluation_settings(None, ["evaluate.bootstrap"])
+    with pytest.raises(ConfigError, match=r"received 'test/'\. Did you mean: --data test/"):
+        evaluation_settings(None, ["test/"])
+
+
+def test_data_named_as_an_argument_and_as_a_setting_are_refused() -> None:
+    values = {"data": {"source": "photos"}}
+    assert told("data.source=other", values=values) == ("Data came twice: DATA photos and data.source=other. Give one.")
+    assert told("data.val=w", values={"data": {"train": "a", "val": "v"}}).startswith("Data came twice: --val-dir v")
+    assert "data came twice: data.source=photos and data.train=a" in told("data.train=a", values=values)
+    assert load_settings(["data.label_column=x"], values=values).data.source == "photos"
+
+
+# Round trips.
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+def values_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Return values of a field's type, of which most are within its limits."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return values_of(inner[0])
+    if origin is Literal:
+        return st.sampled_from(inner)
+    if origin in (Union, types.UnionType):
+        return st.one_of([st.none() if arm is type(None) else values_of(arm) for arm in inner])
+    if origin is tuple:
+        return st.tuples(*map(values_of, inner))
+    if origin is list:
+        return st.lists(values_of(inner[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(TEXT, values_of(inner[1]), max_size=3)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return section(annotation)
+    kinds: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
+        int: st.integers(0, 300),
+        float: st.one_of(st.floats(0, 1), st.sampled_from([0.1, 1e-7, 1e-4, 0.5, 3.0, 1e16])),
+        str: TEXT,
+        Any: st.one_of(TEXT, st.integers(), st.booleans(), st.lists(st.floats(0, 1), max_size=2)),
+    }
+    return kinds[annotation]
+
+
+@st.composite
+def section(draw: st.DrawFn, model: type[BaseModel]) -> Any:
+    """Draw some fields of a section; those that do not fit together are left at their defaults."""
+    names = draw(st.sets(st.sampled_from(sorted(model.model_fields))))
+    chosen: dict[str, Any] = {}
+    for name in sorted(names):
+        value = draw(values_of(model.model_fields[name].annotation))
+        try:
+            model.model_validate({**REQUIRED.get(model.__name__, {}), **chosen, name: value})
+        except ValidationError:
+            continue
+        chosen[name] = value
+    return {**REQUIRED.get(model.__name__, {}), **chosen}
+
+
+REQUIRED: dict[str, dict[str, Any]] = {"Stage": {"name": "all"}}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=section(RunSettings))
+def test_yaml_round_trip(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    made = RunSettings.model_validate(values)
+    path = tmp_path_factory.mktemp("yaml") / "config.yaml"
+    path.write_text(dump_yaml(made), encoding="utf-8")
+    assert build(RunSettings, [load_yaml(path)]) == made
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=TEXT)
+@example(text="a\x85b")
+@example(text="\u2028")
+@example(text="null")
+@example(text="0o7")
+@example(text=" : #")
+def test_any_text_survives_as_a_value_and_as_a_class_name(text: str) -> None:
+    made = RunSettings.model_validate({"data": {"label_column": text}, "loss": {"class_weights": {text: 2.0}}})
+    assert yaml.safe_load(dump_yaml(made))["data"]["label_column"] == text
+    stripped = text.strip()
+    assume(stripped not in ("", "null", "~") and stripped[0] not in "[{")
+    assert load_settings([f"data.label_column={text}"]).data.label_column == stripped
+
+
+def test_pairs_round_trip_for_plain_values() -> None:
+    made = load_settings(["train.epochs=11", "optim.lr=3e-5", "decode.exif=false", "input.size=64x32"])
+    pairs = []
+    for key in keys(RunSettings):
+        value: Any = made.model_dump(mode="json")
+        for part in key.name.split("."):
+            value = value[part]
+        pairs.append(f"{key.name}={'null' if value is None else json.dumps(value) if value != str(value) else value}")
+    again = load_settings(pairs)
+    assert again == made
+
+
+# Help.
+
+
+def test_every_key_is_explained() -> None:
+    listed = list(keys(RunSettings))
+    assert len(listed) > 60
+    assert len({key.name for key in listed}) == len(listed)
+    for key in listed:
+        assert key.help, key.name
+        assert key.type, key.name
+        assert "<" not in key.type + key.default, key
+
+
+def test_type_text_is_readable() -> None:
+    assert type_text(Literal["a", "b"] | None) == "a | b | null"
+    assert type_text(tuple[int, int]) == "[integer, integer]"
+    assert type_text(tuple[int, ...]) == "list of integer"
+    assert type_text(dict[str, float]) == "{text: number}"
+
+
+class Small(Settings):
+    """A model of its own."""
+
+    count: int = 1
+    """How many."""
+
+
+def test_the_machinery_serves_any_model() -> None:
+    assert build(Small, [Layer("here", {"count": "3"})]).count == 3
+    with pytest.raises(ConfigError, match=r"There is no setting 'cuont' \(here\)\. Did you mean 'count'\?"):
+        build(Small, [Layer("here", {"cuont": "3"})])
+    with pytest.raises(ConfigError, match="Expected key=value"):
+        parse_overrides(["count"])
+
+
+# Before torch.
+
+_PROBE = """
+import contextlib, io, json, sys
+HEAVY = {"torch", "torchvision", "timm", "pandas", "matplotlib", "sklearn", "scipy"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise RuntimeError(f"{name} was imported")
+
+sys.meta_path.insert(0, Refuse())
+from bunryu import cli
+found = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["bunryu", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException as error:
+            code = repr(error)
+    found.append([code, out.getvalue(), err.getvalue(), sorted(HEAVY & set(sys.modules))])
+print(json.dumps(found))
+"""
+
+
+def test_help_and_every_argument_error_come_before_torch(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run / "config.yaml", dump_yaml(RunSettings()))
+    (run / "model.safetensors").touch()
+    write(tmp_path / "t.csv", "a,b\n1,2\n")
+    cases: list[tuple[list[str], int, str]] = [
+        ([], 2, ""),
+        (["--help"], 0, "Commands:"),
+        (["--version"], 0, "bunryu "),
+        (["settings"], 0, "train.epochs  (integer; 10 in recipe 'default', 30 in recipe 'scratch')"),
+        (["settings", "epochs"], 0, "train.epochs"),
+        (["recipes"], 0, "scratch"),
+        *(([command, "--help"], 0, "Usage:") for command in ("demo", "train", "evaluate", "predict", "settings")),
+        (["settings", "lerning"], 2, "No setting has"),
+        (["settings", "early", "stopping"], 0, "train.patience"),
+        (["settings", "freeze_backbone"], 0, "train.stages[].freeze"),
+        (["settings", "stages[].name"], 0, "train.stages[].name  (text; must be given)"),
+        (["infer", "runs/a-1"], 2, "There is no command 'infer'. Did you mean 'predict'?"),
+        (["trian"], 2, "Did you mean 'train'"),
+        (["train"], 2, "No data was named"),
+        (["train", "foto"], 2, "Did you mean 'photos'"),
+        (["train", "photos", "--epochs", "3"], 2, "Settings are given as KEY=VALUE: train.epochs=3"),
+        (["train", "photos", "more"], 2, "Expected one DATA"),
+        (["train", "photos", "train.epoch=3"], 2, "Did you mean 'train.epochs'"),
+        (["train", "photos", "train.epochs=x"], 2, "expected a whole number"),
+        (["train", "photos", "split.val=0.9", "split.test=0.9"], 2, "must be below 1"),
+        (["train", "photos", "--recipe", "fast"], 2, "There is no recipe"),
+        (["train", "photos", "--recipe", "fast.yaml"], 2, "There is no settings file"),
+        (["train", "--train-dir", "photos", "--val-dir", "phots"], 2, "Did you mean 'photos'"),
+        (["train", "photos", "--more-epochs", "3"], 2, "belongs to --resume"),
+        (["train", "photos", "--resume", "run"], 2, "takes no data"),
+        (["evaluate"], 2, "Which run?"),
+        (["evaluate", "runn"], 2, "There is no run folder"),
+        (["evaluate", "photos"], 2, "is not a run folder"),
+        (["evaluate", "run", "train.epochs=3"], 2, "evaluate takes"),
+        (["evaluate", "run", "evaluate.positve=x"], 2, "Did you mean 'evaluate.positive'"),
+        (["evaluate", "run", "--data", "foto"], 2, "Did you mean 'photos'"),
+        (["predict"], 2, "Which run, and which images?"),
+        (["predict", "run"], 2, "Which images?"),
+        (["predict", "nowhere", "a.jpg"], 2, "There is no run folder"),
+        (["predict", "run", "a.jpg"], 2, "There is no file or folder a.jpg"),
+        (["predict", "run", "*.jpg"], 2, "No file matches"),
+        (["predict", "run", "photos"], 2, "There are no images in photos"),
+        (["predict", "run", "t.csv"], 2, "Rename that column to path"),
+        (["predict", "run", "t.csv", "--image-root", "no"], 2, ""),
+        (["predict", "run", "a.jpg", "--format", "xml"], 2, "csv"),
+        (["predict", "run", "a.jpg", "--batch-size", "0"], 2, "--batch-size"),
+    ]
+    arguments = json.dumps([case[0] for case in cases])
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROBE, arguments], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    for (command, code, expected), (found, out, err, heavy) in zip(cases, json.loads(ended.stdout), strict=True):
+        assert heavy == [], command
+        assert found == code, (command, err)
+        told_on = out if code == 0 else err
+        assert " ".join(expected.split()) in " ".join(told_on.split()), (command, told_on)
+        assert "Traceback" not in err, command
+        if code and command:
+            assert out == "", command
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("runs/photos-1", "runs/photos-1"),
+        ("runs/사진-1", "runs/사진-1"),
+        ("runs/내 사진-1", '"runs/내 사진-1"'),
+        ("C:\\My Photos", '"C:\\My Photos"'),
+        ("cost$1", "'cost$1'"),
+        ('a"b', "'a\"b'"),
+    ],
+)
+def test_paths_in_suggested_commands_can_be_pasted(path: str, shown: str) -> None:
+    assert typed(path) == shown
+    if "\\" not in path:
+        assert shlex.split(shown) == [path]
+
+
+def test_a_settings_file_that_is_not_there_is_told_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "mine.yaml", "")
+    (tmp_path / "mine.jpg").touch()
+    with pytest.raises(ConfigError, match=r"no settings file .*mine\.yml\. Did you mean 'mine\.yaml'\?"):
+        load_settings(recipe=str(tmp_path / "mine.yml"))
+
+
+def test_a_key_without_a_default_must_be_given() -> None:
+    assert [key.name for key in keys(Stage) if key.default == "must be given"] == ["name"]
+    assert not [key.name for key in [*keys(Stage), *keys(RunSettings)] if "Undefined" in key.default]
