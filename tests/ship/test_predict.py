@@ -30,6 +30,7 @@ from bunryu.data.images.sources import as_sources
 from bunryu.inference.predictions import Predictions
 from bunryu.ship import predict as ship
 from bunryu.workflows import train
+from bunryu.workflows.plan import decide
 from conftest import Command, refused, table
 
 # One orchestration.
@@ -81,7 +82,7 @@ _EARLY = """
 import sys
 from pathlib import Path
 from bunryu.ship.predict import predict
-from bunryu.errors import BunryuError
+from bunryu.core.errors import BunryuError
 try:
     predict(Path(sys.argv[1]), [sys.argv[2]], batch_size=1, out=Path(sys.argv[3]))
 except BunryuError as error:
@@ -350,7 +351,7 @@ def test_ctrl_c_of_train(
 ) -> None:
     make_images(here / "photos", {"a": 6, "b": 6})
     with monkeypatch.context() as patch:
-        patch.setattr(train, "make_plan", _interrupt)
+        patch.setattr(decide, "make_plan", _interrupt)
         ended = bunryu("train", "photos", *tiny_settings, "--out", "run")
     assert (ended.code, ended.err) == (130, "Stopped; nothing was written.\n")
     assert [path.name for path in here.iterdir()] == ["photos"]
@@ -395,16 +396,16 @@ def test_a_real_ctrl_c_stops_soon(tiny_run: Any, tmp_path: Path) -> None:
 
 _SIGNALLED = """
 import signal, sys
-from bunryu import cli, console
-from bunryu.inference import forward
 import bunryu.inference.model as inference
+from bunryu.cli.app import main
+from bunryu.inference.model import forward
 def told(*arguments):
     inference.forward = forward
     print("predicting", file=sys.stderr, flush=True)
     return forward(*arguments)
 inference.forward = told
 signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.main()
+main()
 """
 
 
