@@ -30,12 +30,14 @@ REFUSED: list[tuple[list[str], Callable[[], object]]] = [
     (["train", "photos", "--out", "full"], lambda: package.train("photos", out="full")),
     (["train", "photos", "--dry-run", "--out", "full"], lambda: package.dry_run("photos", out="full")),
     (["train", "--val-dir", "photos"], lambda: package.train({"val": "photos"})),
-    (["train", "--train-dir", "photos", "--val-dir", "fotos"], lambda: package.train({"train": "photos", "val": "fotos"})),
+    (["train", "--train-dir", "photos", "--test-dir", "x"], lambda: package.train({"train": "photos", "test": "x"})),
     (["train", "photos", "--recipe", "fast"], lambda: package.train("photos", recipe="fast")),
     (["train", "--resume", "full"], lambda: package.resume("full")),
     (["probe", "photos", "--out", "full"], lambda: package.probe("photos", out="full")),
-    (["bench", "photos", "--tune", "--out", "there.yaml"], lambda: package.bench("photos", tune=True, out="there.yaml")),
-    (["split", "photos", "train.epochs=3", "--out", "new"], lambda: package.split("photos", "train.epochs=3", out="new")),
+    (["bench", "photos", "--tune", "--out", "there.yaml"],
+     lambda: package.bench("photos", tune=True, out="there.yaml")),
+    (["split", "photos", "train.epochs=3", "--out", "new"],
+     lambda: package.split("photos", "train.epochs=3", out="new")),
     (["augment", "photos", "--out", "new"], lambda: package.augment("photos", out="new")),
     (["ensemble", "full", "full", "--out", "new"], lambda: package.ensemble(["full", "full"], out="new")),
     (["ensemble", "gone", "gone", "--out", "full"], lambda: package.ensemble(["gone", "gone"], out="full")),
@@ -109,7 +111,6 @@ def test_who_calls_is_known_within_the_call_alone() -> None:
 
     before = present()
     assert before.origin == "the settings given"
-    with pytest.raises(KeyError), called_by(Other()):
+    with called_by(Other()):
         assert present().origin == "elsewhere"
-        raise KeyError
     assert present() is before

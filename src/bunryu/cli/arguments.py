@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bunryu.cli.sagemaker import ANSWERS, INPUTS, RUN, given_or
-from bunryu.cli.usage_errors import told_plainly
+from bunryu.cli.usage_errors import ELSEWHERE, told_plainly
 from bunryu.core.errors import ConfigError, Interrupted, some
 
 _TABLES = (".csv", ".tsv")
@@ -91,6 +91,12 @@ class Commands(TyperGroup):
             if usage := told_plainly(error, str(ctx.invoked_subcommand), sys.argv):
                 raise ConfigError(usage) from None
             raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; one that is called otherwise elsewhere is told its name here."""
+        if args[0] in ELSEWHERE and self.get_command(ctx, args[0]) is None:
+            raise ConfigError(f"There is no command {args[0]!r}. Did you mean {ELSEWHERE[args[0]]!r}?")
+        return super().resolve_command(ctx, args)
 
 
 @contextmanager

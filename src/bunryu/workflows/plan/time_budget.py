@@ -200,7 +200,7 @@ def measure_pace(plan: Plan, sizes: list[Size]) -> Pace:
 def _seconds_to_learn(feed: Pictures, batches: list[NDArray[np.int64]], size: Size) -> float:
     """Return seconds a picture, forward and backward; the first batch warms up and does not count."""
     spec = feed.input.model_copy(update={"height": size[0], "width": size[1]})
-    sized = Pictures(**{**vars(feed), "input": spec})
+    sized = dataclasses.replace(feed, input=spec)
     net: Classifier = feed.model.net
     net.train()
     begin, rows = time.monotonic(), 0
