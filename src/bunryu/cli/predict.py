@@ -22,36 +22,38 @@ from bunryu.cli.arguments import (
 )
 from bunryu.core import console
 
+RunAndImages = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN IMAGES",
+        help="The run folder or a model file [$SM_CHANNEL_MODEL]; images, folders, globs, or a CSV of paths "
+        "[$SM_CHANNEL_EVAL].",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The file to write: .csv, .tsv or .jsonl; - is standard output. "
+        "[-, or $SM_OUTPUT_DATA_DIR/predictions.csv]"
+    ),
+]
+FormatName = Annotated[
+    Format | None,
+    typer.Option(help="csv-excel is a CSV that Excel opens with Hangul right. [by --out; a list for one image file]"),
+]
+Submission = Annotated[
+    Path | None, typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in.")
+]
+
 
 def predict(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN IMAGES",
-            help="The run folder or a model file [$SM_CHANNEL_MODEL]; images, folders, globs, or a CSV of paths "
-            "[$SM_CHANNEL_EVAL].",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The file to write: .csv, .tsv or .jsonl; - is standard output. "
-            "[-, or $SM_OUTPUT_DATA_DIR/predictions.csv]"
-        ),
-    ] = None,
-    format: Annotated[
-        Format | None,
-        typer.Option(
-            help="csv-excel is a CSV that Excel opens with Hangul right. [by --out; a list for one image file]"
-        ),
-    ] = None,
+    args: RunAndImages = None,
+    out: Out = None,
+    format: FormatName = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
     image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to. [its folder]")] = None,
-    submission: Annotated[
-        Path | None,
-        typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in."),
-    ] = None,
+    submission: Submission = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
     trust_code: TrustCode = False,
