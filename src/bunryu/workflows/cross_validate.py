@@ -247,15 +247,10 @@ def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
     """Train on all rows of the folds, copy the sealed model, and say for how long it was trained."""
     settings, run = folds.settings, folds.folder.refit
     chosen = refit_stages(settings, [until_best(fold) for fold in runs])
-    update = {**chosen, "monitor": "train_epochs", "patience": None, "min_improvement": 0.0}
-    refitted = settings_of_fold(
-        settings,
-        run.split,
-        train=settings.train.model_copy(update=update),
-        decision=settings.decision.model_copy(update={"tau": tau}),
-    )
+    whole = {"train.monitor": "train_epochs", "train.patience": None, "train.min_improvement": 0.0}
+    refitted = settings_of_fold(settings, run.split, {**chosen, **whole, "decision.tau": tau})
     _run(folds, run, "refit", folds.table, refitted)
     write_atomic(folds.folder.model, run.model.read_bytes())
-    told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["stages"])
+    told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["train.stages"])
     mean = ", averaged" if refitted.train.swa else ""
     return f"{len(folds.table.split('train')):,} rows, {told}{mean} (the median of the folds' best)"

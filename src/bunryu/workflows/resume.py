@@ -25,6 +25,7 @@ from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
 from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
+from bunryu.settings.validate import replaced
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
@@ -190,7 +191,7 @@ def with_code(folder: RunFolder, settings: RunSettings) -> RunSettings:
     copy = (folder.code / file.name).absolute()
     if not copy.exists():
         raise RunError(f"{folder.path} has no copy of {file}, so it cannot start over. Start a new run.")
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"file": f"{copy}:{name}"})})
+    return replaced(settings, {"model.file": f"{copy}:{name}"})
 
 
 def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, more_epochs: int) -> RunSettings:
@@ -211,10 +212,9 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]
     sizes = last.sizes and last.sizes[-1:]
-    stages.append(last.model_copy(update={"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
+    stages.append(replaced(last, {"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
     epochs = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    update = {"stages": stages, "epochs": epochs}
-    settings = settings.model_copy(update={"train": settings.train.model_copy(update=update)})
+    settings = replaced(settings, {"train.stages": stages, "train.epochs": epochs})
     folder.metrics.unlink(missing_ok=True)
     write_config(folder, settings)  # the checkpoint stands before the new stage: a kill here loses nothing
     return settings

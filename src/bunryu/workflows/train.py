@@ -35,6 +35,7 @@ from bunryu.models.sealed_file import seal
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, whole_stages
+from bunryu.settings.validate import replaced
 from bunryu.train.checkpoint import Checkpoint, Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
@@ -202,8 +203,8 @@ def finish(
         final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     decision, told = decide(settings.decision.tau, best, table, settings.data, cache=cache)
-    best.sealed = best.sealed.model_copy(update={"decision": decision})
-    final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
+    best.sealed = replaced(best.sealed, {"decision": decision})
+    final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [

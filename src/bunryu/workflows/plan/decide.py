@@ -29,6 +29,7 @@ from bunryu.models.weights import Loaded
 from bunryu.settings.data import InputSpec
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute, decode_spec, whole_stages
+from bunryu.settings.validate import replaced
 from bunryu.train.best_epoch import kept_told
 from bunryu.train.epoch_table import learning_told
 from bunryu.train.precision import choose_precision, set_threads
@@ -147,23 +148,19 @@ def _looks(settings: RunSettings) -> int:
 
 def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
-    model = {
-        "name": architecture.name,
-        "weights": settings.model.weights or ("none" if without_library(architecture.name) else "imagenet"),
-        "batch_norm": architecture.name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
-    }
-    chosen = {
-        "size": (spec.height, spec.width),
-        "crop_pct": spec.crop_pct if spec.fit == "crop" else None,
-        "interpolation": spec.interpolation,
-    }
-    return settings.model_copy(
-        update={
-            "data": settings.data.model_copy(update={"pixel_cache": "on" if kept else "off"}),
-            "model": settings.model.model_copy(update=model),
-            "input": settings.input.model_copy(update=chosen),
-            "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
-        }
+    name = architecture.name
+    return replaced(
+        settings,
+        {
+            "data.pixel_cache": "on" if kept else "off",
+            "model.name": name,
+            "model.weights": settings.model.weights or ("none" if without_library(name) else "imagenet"),
+            "model.batch_norm": name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
+            "input.size": (spec.height, spec.width),
+            "input.crop_pct": spec.crop_pct if spec.fit == "crop" else None,
+            "input.interpolation": spec.interpolation,
+            "train.threads": torch.get_num_threads(),
+        },
     )
 
 
