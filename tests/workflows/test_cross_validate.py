@@ -25,6 +25,7 @@ from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
+from bunryu.settings.validate import replaced
 from bunryu.workflows import resume
 from bunryu.workflows import train as experiment
 from bunryu.workflows.plan import folds
@@ -264,9 +265,9 @@ def test_minutes_are_shared_among_the_runs(photos: Path, tmp_path: Path, monkeyp
 
     def paced(plan: Plan, minutes: float, _: float) -> Plan:
         asked.append(minutes)
-        train = plan.settings.train.model_copy(update={"epochs": 1, "stages": [Stage(name="all", epochs=1)]})
-        settings = plan.settings.model_copy(update={"train": train})
-        return dataclasses.replace(plan, settings=settings, facts=plan.facts | {"plan": "one epoch"})
+        settings = replaced(plan.settings, {"train.epochs": 1, "train.stages": [Stage(name="all", epochs=1)]})
+        decisions = dataclasses.replace(plan.decisions, plan="one epoch")
+        return dataclasses.replace(plan, settings=settings, decisions=decisions)
 
     monkeypatch.setattr(folds, "paced", paced)
     run = product.train(photos, *pairs, minutes=6.0, folds=3, final="refit", out=tmp_path / "cv", quiet=True)

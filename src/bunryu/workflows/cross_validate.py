@@ -32,6 +32,7 @@ from bunryu.runs.folder import RunFolder, new_folder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.folds import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.workflows.plan.preview import try_first_batch
 from bunryu.workflows.plan.record import write_setup
@@ -49,7 +50,7 @@ class Folds:
         table: every row; the splits are train (in one of the folds) and test.
         fold_N: the fold of each row, -1 for test rows.
         checked: what the check of the images found.
-        facts: what was decided, for the report.
+        decisions: for the report.
     """
 
     folder: RunFolder
@@ -57,7 +58,7 @@ class Folds:
     table: Table
     fold_N: NDArray[np.int64]
     checked: Checked
-    facts: dict[str, str]
+    decisions: Decisions
 
     @property
     def k(self) -> int:
@@ -86,7 +87,7 @@ def cross_validate(
         write_folds(folder.folds, table, fold_N)
         whole = dataclasses.replace(plan, table=table)
         write_setup(folder, whole, frame)  # config.yaml comes last: a folder that has it is whole
-        _go_on(Folds(folder, folder.settings(), table, fold_N, plan.checked, plan.facts))
+        _go_on(Folds(folder, folder.settings(), table, fold_N, plan.checked, plan.decisions))
     return folder
 
 
@@ -122,7 +123,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
         table = _with_splits(checked.table, before, separate=settings.model.heads == "separate")
         checked = dataclasses.replace(checked, table=table, copies=find_copies(table))
         fold_N = read_folds(folder.folds, table)
-        _go_on(Folds(folder, settings, table, fold_N, checked, environment["facts"]))
+        _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment["facts"])))
     return folder
 
 
@@ -188,9 +189,9 @@ def _finish(folds: Folds) -> None:
         results[0].metrics["notes"].append(
             "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
         )
-    facts = folds.facts | {"best epochs": _best_epochs(runs)} | ({"decision": told} if told else {})
+    decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
-        facts |= {"refit": _refit(folds, runs, tau)}
+        decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
         write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
     rows = table.split("test")
@@ -200,7 +201,7 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
-    write_results(folder.path, results, folder.path.name, title, facts, steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")

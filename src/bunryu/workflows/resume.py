@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.decide import make_plan, require_shareable
+from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.record import write_config
 from bunryu.workflows.train import follow, run_to_end
 
@@ -87,8 +89,9 @@ def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
         say_other_versions(environment["versions"])
         place = _place(checkpoint, whole_stages(settings))
         console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
-        facts = environment["facts"] | {"stages": stages_told(whole_stages(settings), net)}
-        run_to_end(folder, settings, table, model, facts, checkpoint)
+        before = Decisions.read(environment["facts"])
+        decisions = dataclasses.replace(before, stages=stages_told(whole_stages(settings), net))
+        run_to_end(folder, settings, table, model, decisions, checkpoint)
     return folder
 
 
@@ -179,7 +182,7 @@ def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int, 
         raise RunError(f"{folder.path} has no checkpoint yet; resume it without --more-epochs first.")
     console.say("no checkpoint was saved before it stopped: starting from the beginning")
     plan = make_plan(settings, root=root)
-    run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
+    run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.decisions)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ from bunryu.train.stages import losses_for
 from bunryu.train.state import Job
 from bunryu.train.targets import targets_of
 from bunryu.workflows.plan.decide import planned
+from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.preview import try_first_batch, write_augmented
 from bunryu.workflows.plan.record import write_setup
@@ -88,7 +90,7 @@ def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
         write_setup(folder, plan, frame)
         model = Model(plan.net, plan.sealed, plan.device)
         write_augmented(folder, plan, model)
-        run_to_end(folder, plan.settings, plan.table, model, plan.facts)
+        run_to_end(folder, plan.settings, plan.table, model, plan.decisions)
 
 
 def dry_run(
@@ -136,7 +138,7 @@ def run_to_end(
     settings: RunSettings,
     table: Table,
     model: Model,
-    facts: dict[str, str],
+    decisions: Decisions,
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
@@ -149,7 +151,7 @@ def run_to_end(
     cache = pixel_cache(table, settings.data)
     progress = learn(folder, settings, table, model, cache, checkpoint)
     try:
-        finish(folder, settings, table, model, facts, progress, cache)
+        finish(folder, settings, table, model, decisions, progress, cache)
     except KeyboardInterrupt:
         go_on = f"bunryu train --resume {typed(folder.path)}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
@@ -190,7 +192,7 @@ def finish(
     settings: RunSettings,
     table: Table,
     model: Model,
-    facts: dict[str, str],
+    decisions: Decisions,
     progress: Progress,
     cache: PixelCache | None,
 ) -> None:
@@ -221,8 +223,9 @@ def finish(
         ended += note_learned(results, learned, progress.best_epoch)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    facts = facts | {"training": ended} | ({"decision": told} if told else {})
-    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {typed(folder.path)}")
+    again = f"bunryu evaluate {typed(folder.path)}"
+    decisions = dataclasses.replace(decisions, training=ended, decision=told or None)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
     console.say(ended)
     if told:
         console.say(f"decision: {told}")

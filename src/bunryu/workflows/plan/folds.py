@@ -26,6 +26,7 @@ from bunryu.settings.stages import AverageStage
 from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.data import find_data, read_data
 from bunryu.workflows.plan.decide import make_plan, ready, said
+from bunryu.workflows.plan.decisions import Rows
 from bunryu.workflows.plan.heads import choose_heads
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import require_measurable
@@ -61,16 +62,17 @@ def plan_folds(
         runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
         now = time.monotonic()
         plan = paced(plan, (minutes - (now - began) / 60) / runs, now)
-        plan = dataclasses.replace(plan, facts=plan.facts | {"plan": f"each of {runs:.3g} runs {plan.facts['plan']}"})
+        told = f"each of {runs:.3g} runs {plan.decisions.plan}"
+        plan = dataclasses.replace(plan, decisions=dataclasses.replace(plan.decisions, plan=told))
     groups = ", no group in two of them" if table.groups is not None else ""
     by = settings.split.stratify or "label"
     sizes = np.bincount(fold_N[fold_N >= 0], minlength=k).tolist()
-    facts = plan.facts | {
-        "rows": ", ".join(f"{name} {n:,}" for name in ("train", "test") if (n := len(table.split(name)))),
-        "folds": f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
-    }
-    facts["rows"] = facts["rows"].replace("train", "in folds")
-    plan = said(dataclasses.replace(plan, facts=facts))
+    decisions = dataclasses.replace(
+        plan.decisions,
+        rows=Rows({"in folds" if name == "train" else name: n for name, n in Rows.of(table).counts.items()}),
+        folds=f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
+    )
+    plan = said(dataclasses.replace(plan, decisions=decisions))
     restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
     return dataclasses.replace(plan, settings=replaced(plan.settings, restored)), fold_N, table
 

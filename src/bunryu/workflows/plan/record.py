@@ -55,7 +55,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         precision=plan.sealed.precision,
         threads=int(settings.train.threads or 0),
         data_root=str(plan.table.root),
-        facts=plan.facts,
+        facts=plan.decisions.told(),
     )
     write_config(folder, settings)
 

@@ -102,11 +102,8 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     total = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
     changes = {"train.epochs": max(total, 1), "train.stages": stages}
     settings = replaced(plan.settings, changes, origin=f"--minutes {minutes:g} ({told})")
-    return dataclasses.replace(
-        plan,
-        settings=settings,
-        facts=plan.facts | {"plan": f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"},
-    )
+    told = f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"
+    return dataclasses.replace(plan, settings=settings, decisions=dataclasses.replace(plan.decisions, plan=told))
 
 
 def quickest(plan: Plan, size: Size) -> Plan:
@@ -120,10 +117,11 @@ def quickest(plan: Plan, size: Size) -> Plan:
     gain = measure_pace(plan, [size]).learn[size] / measure_pace(rival, [size]).learn[size]
     if gain < _CLEAR:
         return plan
+    told = f"{plan.device}, bf16 (timed: {gain:.1f} times as fast as fp32)"
     return dataclasses.replace(
         rival,
         settings=replaced(plan.settings, {"train.precision": "bf16"}),
-        facts=plan.facts | {"device": f"{plan.device}, bf16 (timed: {gain:.1f} times as fast as fp32)"},
+        decisions=dataclasses.replace(plan.decisions, device=told),
     )
 
 
