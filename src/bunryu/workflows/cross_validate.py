@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import Interrupted, RunError, count, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks.check import Checked, find_copies
+from bunryu.data.checks.check import Checked
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
@@ -36,7 +36,7 @@ from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.folds import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.workflows.plan.preview import try_first_batch
 from bunryu.workflows.plan.record import write_setup
-from bunryu.workflows.resume import resume, say_other_versions, unchanged_data, with_code
+from bunryu.workflows.resume import read_again, resume, say_other_versions, unchanged_data, with_code
 from bunryu.workflows.train import carry_out, next_steps
 
 
@@ -119,25 +119,11 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
         settings = with_code(folder, folder.settings())
         torch.set_num_threads(int(environment["threads"]))
         say_other_versions(environment["versions"])
-        before, checked = unchanged_data(folder, settings, Path(environment["data_root"]))
-        table = _with_splits(checked.table, before, separate=settings.model.heads == "separate")
-        checked = dataclasses.replace(checked, table=table, copies=find_copies(table))
+        read = unchanged_data(folder, settings, Path(environment["data_root"]))
+        table, checked = read_again(*read, separate=settings.model.heads == "separate")
         fold_N = read_folds(folder.folds, table)
         _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment["facts"])))
     return folder
-
-
-def _with_splits(now: Table, before: Table, *, separate: bool) -> Table:
-    """Return the data as they were read again, in the order and with the splits that split.csv has.
-
-    split.csv alone would not do: what was read knows of published indices and of several label columns.
-    """
-    place: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(now.paths.tolist(), now.target_labels.tolist(), strict=True)):
-        place.setdefault(key, []).append(row)
-    keys = zip(before.paths.tolist(), before.target_labels.tolist(), strict=True)
-    rows = np.array([place[key].pop(0) for key in keys], np.int64)
-    return dataclasses.replace(now.take(rows), splits=before.splits, dro_groups=before.dro_groups, separate=separate)
 
 
 def _go_on(folds: Folds) -> None:
@@ -157,7 +143,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
     console.say(f"\n{name}: {rows}", style="bold")
     with _stopped_in(folds, name):
         if run.last.exists():
-            resume(run.path)
+            resume(run.path, checked=folds.checked)
         else:
             for path in (run.best.parent, run.plots):
                 path.mkdir(parents=True, exist_ok=True)

@@ -45,13 +45,13 @@ def require_exclusive(settings: RunSettings, what: str) -> None:
         )
 
 
-def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
+def find_data(settings: RunSettings, frame: Any = None) -> Table:
     """Find the data and its classes, without opening an image.
 
     Raises:
         DataError: the data do not allow a classifier; see `sources`.
     """
-    table = read_source(settings.data, frame, root=root)
+    table = read_source(settings.data, frame)
     if settings.model.heads == "separate":
         if not table.attributes:
             raise ConfigError(

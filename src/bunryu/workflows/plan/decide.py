@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,19 +43,13 @@ from bunryu.workflows.plan.requirements import balanced_told, require_measurable
 from bunryu.workflows.plan.time_budget import paced
 
 
-def make_plan(
-    settings: RunSettings,
-    frame: Any = None,
-    root: Path | None = None,
-    read: tuple[Table, Checked] | None = None,
-) -> Plan:
+def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Checked] | None = None) -> Plan:
     """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
     then the images checked.
 
     Args:
         settings: all settings.
         frame: a DataFrame instead of `settings.data.source`.
-        root: the folder that the data's paths are relative to; as the source says when None.
         read: the data, where they were read and divided already.
 
     Raises:
@@ -66,7 +59,7 @@ def make_plan(
     device = choose_device(settings.train.device, mend="train.device=auto")
     augment = settings.augment.settled(settings.input.channels)
     require_working(augment, likely_input(settings))
-    found = find_data(settings, frame, root) if read is None else read[0]
+    found = find_data(settings, frame) if read is None else read[0]
     architecture, donor = choose_architecture(settings)
     require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
