@@ -497,14 +497,14 @@ class Refuse:
             raise RuntimeError(f"{name} was imported")
 
 sys.meta_path.insert(0, Refuse())
-from bunryu import cli
+from bunryu.cli.app import main
 found = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["bunryu", *arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as end:
             code = end.code or 0

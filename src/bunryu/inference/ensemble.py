@@ -17,7 +17,8 @@ from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.inference.device import memory_advice
 from bunryu.inference.ensemble_record import Mean, read_ensemble
-from bunryu.inference.model import BATCH, Model, Predictor, forward, probabilities
+from bunryu.inference.model import Model, Predictor, forward, probabilities
+from bunryu.inference.predictions import BATCH
 from bunryu.inference.tta import View, views
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision

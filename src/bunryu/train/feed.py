@@ -28,7 +28,8 @@ from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.device import autocast, to_device
-from bunryu.inference.model import BATCH, Model, normalize, probabilities
+from bunryu.inference.model import Model, normalize, probabilities
+from bunryu.inference.predictions import BATCH
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at

@@ -91,9 +91,11 @@ def cross_validate(
     return folder
 
 
-def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float | None = None) -> None:
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
     """Plan all folds, and take the first batch of the first through the network; see `train.dry_run`."""
-    plan, fold_N, table = plan_folds(settings, None, minutes, began)
+    plan, fold_N, table = plan_folds(settings, frame, minutes, began)
     try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
 
 

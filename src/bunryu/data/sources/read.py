@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -129,7 +130,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
         trees = {split: path} if split else class_folders.split_folders(path) or {"": path}
         columns, notes = person_folders.from_folders(trees)
         rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
-        return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+        return dataclasses.replace(rows, notes=[*notes, *rows.notes])
     if path.is_dir():
         return _folder_rows(path, split, label)
     if path.suffix.lower() not in TABLE_SUFFIXES:
@@ -140,7 +141,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
     rows = _interpreted(table, settings, path.parent, label, parts)
     notes = [f"{count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
-    return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
+    return dataclasses.replace(rows, splits=splits, notes=notes)
 
 
 def _interpreted(
@@ -158,7 +159,7 @@ def _interpreted(
             "out."
         )
     rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
-    return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+    return dataclasses.replace(rows, notes=[*notes, *rows.notes])
 
 
 def _persons_in(path: Path, settings: DataSettings) -> bool:
