@@ -137,7 +137,7 @@ def predict(
 
     Args:
         run: a run, its folder, or a model file.
-        images: paths of images, folders, globs or tables; or pictures as bytes or uint8 arrays, called ``image 0``.
+        images: paths of images, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...).
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
         submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.

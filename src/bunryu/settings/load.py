@@ -60,19 +60,6 @@ def load_settings(
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
 
 
-def require_whole(settings: RunSettings, origin: str) -> None:
-    """Refuse settings that were decided after the user's were read, where the two do not go together.
-
-    Args:
-        settings: with what was decided.
-        origin: what decided, for the message.
-
-    Raises:
-        ConfigError: as `load_settings`.
-    """
-    build(RunSettings, [Layer(origin, settings.model_dump(mode="json"))])
-
-
 def _says_all(augment: Any) -> bool:
     """Return whether augment.* of a layer stand in place of the recipe's: with a preset or operations they do."""
     return isinstance(augment, dict) and any(augment.get(name) is not None for name in ("preset", "ops"))

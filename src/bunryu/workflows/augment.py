@@ -32,6 +32,7 @@ from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
 from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec
 from bunryu.settings.run import RunSettings, absolute, decode_spec
+from bunryu.settings.validate import replaced
 from bunryu.train.sampling import Rows, balanced
 from bunryu.workflows.plan.data import check_data, find_data, require_exclusive
 from bunryu.workflows.plan.record import write_skipped
@@ -211,7 +212,7 @@ def _write_one(made: _Made, *, table: Table, folder: Path, settings: RunSettings
         return str(error)
     if wish.square is not None:
         side = max(pixels.shape[:2])
-        pixels = fit(pixels, _input(side, side).model_copy(update={"fit": "pad", "pad_colour": wish.square}))
+        pixels = fit(pixels, replaced(_input(side, side), {"fit": "pad", "pad_colour": wish.square}))
     buffer = io.BytesIO()
     Image.fromarray(changed(pixels, made.change, settings, wish)).save(buffer, "PNG")
     target.write_bytes(buffer.getvalue())
@@ -223,7 +224,7 @@ def changed(pixels: Pixels, change: str | int, settings: RunSettings, wish: Wish
     if isinstance(change, str):
         return np.flip(pixels, FLIPS[change]) if change else pixels
     augment, seed = settings.augment.settled(), settings.train.seed
-    spec = _input(*pixels.shape[:2]).model_copy(update={"pad_colour": wish.square or settings.input.pad_colour})
+    spec = replaced(_input(*pixels.shape[:2]), {"pad_colour": wish.square or settings.input.pad_colour})
     if augment.ops is not None:
         return pipeline(augment, spec)(pixels, key_of(seed, "augment", 0, change))
     batch = torch.from_numpy(pixels[None].copy())

@@ -24,6 +24,7 @@ from bunryu.inference.model import Model, forward
 from bunryu.models.record import Precision
 from bunryu.settings.fields import value_text
 from bunryu.settings.run import RunSettings, absolute
+from bunryu.settings.validate import replaced
 from bunryu.train.feed import Pictures, pictures
 from bunryu.train.precision import memory_advice
 from bunryu.train.stages import epoch_batches
@@ -139,7 +140,7 @@ def others(plan: Plan, threads: int) -> list[tuple[Precision, int]]:
 
 def time_way(plan: Plan, precision: Precision, threads: int) -> Timed:
     """Time one way on a copy of the network, with the run's own rows."""
-    model = Model(copy.deepcopy(plan.net), plan.sealed.model_copy(update={"precision": precision}), plan.device)
+    model = Model(copy.deepcopy(plan.net), replaced(plan.sealed, {"precision": precision}), plan.device)
     feed = pictures(model, plan.settings, plan.table, np.zeros(0, np.int64))
     size = plan.settings.train.batch_size
     batches = epoch_batches(plan.table.split("train"), size, plan.settings.train.seed, 0)[: _STEPS + 1]

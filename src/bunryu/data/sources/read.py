@@ -16,6 +16,7 @@ from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
+from bunryu.settings.validate import replaced
 
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
@@ -151,7 +152,7 @@ def _interpreted(
     paths = tabular.path_column(columns, settings)
     if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
         columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
-        settings = settings.model_copy(update={"path_column": None})
+        settings = replaced(settings, {"path_column": None})
     elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
         raise ConfigError(
             f"data.layout=persons: the column {paths!r} of {columns.where} names images, not person folders. Leave it "

@@ -17,6 +17,7 @@ from bunryu.models.allowed_code import source_of
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.plan import Plan
 
 
@@ -25,8 +26,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
     settings = plan.settings
     if frame is not None:
         write_atomic(folder.frame, with_absolute_paths(frame, settings.data).to_csv(index=False))
-        data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
-        settings = settings.model_copy(update={"data": data})
+        settings = replaced(settings, {"data.source": str(folder.frame.absolute())})
     write_split(folder.split, plan.table)
     if own := plan.sealed.architecture.own:
         folder.code.mkdir(exist_ok=True)  # a fold that was stopped before its first checkpoint begins again
@@ -53,7 +53,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         precision=plan.sealed.precision,
         threads=int(settings.train.threads or 0),
         data_root=str(plan.table.root),
-        facts=plan.facts,
+        facts=plan.decisions.told(),
     )
     write_config(folder, settings)
 
