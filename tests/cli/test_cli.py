@@ -71,8 +71,8 @@ def test_runs_are_numbered_and_dry_runs_write_nothing(
         assert told in ended.err, ended.err
     from bunryu.workflows import train
 
-    def no_training(folder: Any, *_: object) -> None:
-        (folder.path / "trained").touch()
+    def no_training(session: Any, *_: object) -> None:
+        (session.folder.path / "trained").touch()
 
     monkeypatch.setattr(train, "run_to_end", no_training)
     monkeypatch.setattr(train, "say_results", lambda *_: None)
