@@ -14,8 +14,9 @@ from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_there
 from bunryu.evaluate.report.text import headline
 from bunryu.inference.ensemble import Device, Ensemble, open_predictor
-from bunryu.inference.model import BATCH, Model, Predictor
+from bunryu.inference.model import Model, Predictor
 from bunryu.inference.predictions import Format
+from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
 from bunryu.runs.folder import RunFolder, open_folder, require_new

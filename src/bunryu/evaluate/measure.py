@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError, some
 from bunryu.data.images.decode import load
-from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
@@ -23,6 +23,7 @@ from bunryu.evaluate.slices import WORST, measure_groups
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import Predictions
+from bunryu.inference.reading import PLAIN, Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
@@ -52,23 +53,21 @@ def predict_rows(
     table: Table,
     rows: NDArray[np.int64],
     model: Predictor,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
 ) -> Predicted:
-    """Predict rows whose labels are known. `cache` is where the table's pictures are kept.
+    """Predict rows whose labels are known.
 
     Raises:
         DataError: none of the images could be read.
     """
-    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}", cache=cache)
-    skipped = {str(table.paths[row]): reason for row, reason in failed.items()}
+    answers = model.infer(table.file, rows, dataclasses.replace(reading, told=f"Measuring {name}"))
+    kept, skipped = answers.rows, {str(table.paths[row]): reason for row, reason in answers.failed.items()}
     if not len(kept):
         told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
     paths, true = [str(table.paths[row]) for row in kept], table.target_labels[kept]
     groups, more = groups_of(table, kept), dro_column(table, kept)
-    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups, more=more)
+    predictions = answers_of(model.sealed, paths, answers.probs_NK, true=true, groups=groups, more=more)
     return Predicted(kept, predictions, skipped)
 
 
@@ -93,12 +92,10 @@ def measure_rows(
     rows: NDArray[np.int64],
     model: Predictor,
     settings: EvaluateSettings,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
 ) -> Measured:
     """Predict rows and measure them, with intervals; see `predict_rows`."""
-    found = predict_rows(name, table, rows, model, workers=workers, cache=cache)
+    found = predict_rows(name, table, rows, model, reading)
     return measured(name, found.predictions, settings, picture_of(table, found.kept, model.sealed), found.skipped)
 
 
@@ -107,8 +104,7 @@ def decide(
     model: Predictor,
     table: Table,
     data: DataSettings,
-    *,
-    cache: PixelCache | None,
+    reading: Reading,
 ) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
@@ -116,14 +112,14 @@ def decide(
         tau: of logit adjustment; auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        data: how many threads decode, and to what the training rows were balanced.
-        cache: where the table's pictures are kept.
+        data: to what the training rows were balanced.
+        reading: how the validation rows are read, where they decide.
 
     Raises:
         DataError: auto, without validation rows.
     """
     if model.sealed.multi_label:
-        return _thresholds(model, table, data, cache)
+        return _thresholds(model, table, reading)
     if tau is None:
         return model.sealed.decision, ""
     target = class_indices(table, model.classes)
@@ -136,22 +132,22 @@ def decide(
         rows = table.split("val")
         if not len(rows):
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        kept, probs, _ = model.infer(table.file, rows, workers=data.workers, label="choosing tau", cache=cache)
-        tau = choose_tau(probs, target[kept], prior(counts_K, sealed))
+        answers = model.infer(table.file, rows, dataclasses.replace(reading, told="choosing tau"))
+        tau = choose_tau(answers.probs_NK, target[answers.rows], prior(counts_K, sealed))
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in counts for value in offsets(own, tau)]
     decision = sealed.decision.model_copy(update={"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
-def _thresholds(model: Predictor, table: Table, data: DataSettings, cache: PixelCache | None) -> tuple[Decision, str]:
+def _thresholds(model: Predictor, table: Table, reading: Reading) -> tuple[Decision, str]:
     """Return the threshold of each label, the best for its F1 on the validation rows, and how that was decided."""
     rows, classes = table.split("val"), model.classes
     if not len(rows):
         return Decision(thresholds=dict.fromkeys(classes, USUAL)), f"a threshold of {USUAL:g} for each label"
-    kept, probs_NL, _ = model.infer(table.file, rows, workers=data.workers, label="choosing thresholds", cache=cache)
-    held_NL = held_labels(table.target_labels[kept], classes)
-    found = dict(zip(classes, best_thresholds(probs_NL, held_NL), strict=True))
+    answers = model.infer(table.file, rows, dataclasses.replace(reading, told="choosing thresholds"))
+    held_NL = held_labels(table.target_labels[answers.rows], classes)
+    found = dict(zip(classes, best_thresholds(answers.probs_NK, held_NL), strict=True))
     told = "a threshold for each label, the best for its F1 on the validation rows"
     if absent := absent_labels(classes, held_NL):
         told += f" ({USUAL:g} for {some(absent, 8)}, which none of them has)"

@@ -17,6 +17,7 @@ from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.inference.ensemble import Device, open_predictor
 from bunryu.inference.predictions import Predictions
+from bunryu.inference.reading import Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -62,7 +63,7 @@ def predict_folds(
     for fold in range(int(fold_N.max()) + 1):
         model = open_predictor(folder.fold(fold + 1).path, device=device, tta=tta)
         rows = np.flatnonzero(fold_N == fold)
-        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, workers=workers))
+        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, Reading(workers=workers)))
     return pooled(table, fold_N, parts)
 
 

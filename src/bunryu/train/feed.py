@@ -28,7 +28,8 @@ from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.device import autocast, to_device
-from bunryu.inference.model import BATCH, Model, normalize, probabilities
+from bunryu.inference.model import Model, normalize, probabilities
+from bunryu.inference.reading import BATCH, Answers, Reading, in_chunks
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at
@@ -54,8 +55,8 @@ class Feed(Protocol):
         """Return logits (B, K), with gradients for what is not frozen."""
         ...
 
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
-        """Return the validation rows and the class probabilities (N, K) that `model` gives them."""
+    def validate(self, model: Model) -> Answers:
+        """Return what `model` answers to the validation rows, all of them."""
         ...
 
 
@@ -106,15 +107,14 @@ class Pictures:
         with autocast(self.model.device, self.model.sealed.precision):
             return self.forward(normalize(x, self.input))
 
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+    def validate(self, model: Model) -> Answers:
         """Run the one inference path."""
-        mine = block(self.val_rows, BATCH)
-        rows, probs, failed = model.infer(
-            self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
-        )
-        require_read(failed, self.table.file)
-        parts = distributed.gathered((rows, probs))
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        reading = Reading(workers=self.workers, told="validating", cache=self.cache)
+        mine = model.infer(self.table.file, block(self.val_rows, BATCH), reading)
+        require_read(mine.failed, self.table.file)
+        parts = distributed.gathered(mine)
+        rows, probs = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "probs_NK"))
+        return Answers(rows, probs)
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,14 @@ class Features:
         return logits
 
     @torch.no_grad()
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+    def validate(self, model: Model) -> Answers:
         """Run the head on the validation features; `model` has the same backbone, since that is frozen."""
         model.net.eval()
         with autocast(model.device, model.sealed.precision):
             parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]
         sealed = model.sealed
-        return self.val_rows, probabilities(torch.cat(parts), sealed.decision, sealed.heads).cpu().numpy()
+        probs = probabilities(torch.cat(parts), sealed.decision, sealed.heads)
+        return Answers(self.val_rows, probs.cpu().numpy())
 
 
 def pictures(
@@ -255,7 +256,7 @@ def _digest(net: nn.Module) -> str:
 def _features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
     model = pictures.model
     model.net.eval()
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    batches = list(in_chunks(rows, BATCH))
     found: list[torch.Tensor] = [torch.zeros(0, model.net.width, device=model.device)]
     with console.working(label, len(rows)) as task:
         for x_BHWC, batch in pictures.batches(batches, epoch):

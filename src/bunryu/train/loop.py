@@ -64,9 +64,8 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
                 row = train_epoch(here, state, at_epoch(feed, stage, progress.epoch))
                 collect(job, state)
             if len(here.val_rows):
-                row |= {
-                    f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
-                }
+                answers = feed.validate(answering(job, state))
+                row |= {f"val_{name}": value for name, value in job.score(answers.rows, answers.probs_NK).items()}
             require_finite(job.folder, row)
             why = remember(job, state, row)
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))

@@ -30,6 +30,7 @@ from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.reading import Reading
 from bunryu.models.record import read_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import evaluation_settings
@@ -182,8 +183,8 @@ def _task(name: str, table: Table, model: Predictor, settings: RunSettings) -> T
     """Return what measures all rows of a table."""
 
     def measure(tta: Sequence[str]) -> Measured:
-        rows, workers = np.arange(len(table)), settings.data.workers
-        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, workers=workers)
+        rows, reading = np.arange(len(table)), Reading(workers=settings.data.workers)
+        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, reading)
 
     return measure
 

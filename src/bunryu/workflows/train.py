@@ -28,6 +28,7 @@ from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.evaluate.report.training_curves import plot_curves
 from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
+from bunryu.inference.reading import Reading
 from bunryu.models.allowed_code import allow_source, source_of
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
@@ -201,13 +202,14 @@ def finish(
     if learned := learned_from_val(history):
         final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
-    decision, told = decide(settings.decision.tau, best, table, settings.data, cache=cache)
+    reading = Reading(workers=settings.data.workers, cache=cache)
+    decision, told = decide(settings.decision.tau, best, table, settings.data, reading)
     best.sealed = best.sealed.model_copy(update={"decision": decision})
     final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [
-        measure_rows(name, table, table.split(name), of, settings.evaluate, workers=settings.data.workers, cache=cache)
+        measure_rows(name, table, table.split(name), of, settings.evaluate, reading)
         for name, of in (("val", best), ("test", final))
         if len(table.split(name))
     ]
