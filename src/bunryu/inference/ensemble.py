@@ -84,8 +84,11 @@ class Ensemble(Predictor):
                     for m, view in looks if at else ():
                         pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
                         probs_MNK[m, at] += self._answer(m, view, pixels) / len(self.views[m])
+                    if reading.examples is not None and len(ways) == 1 and at:  # else others have not answered yet
+                        reading.examples.see(batch.rows, batch.pixels_BHWC, self._together(probs_MNK[:, at]))
         read = np.array([int(row) not in failed for row in rows], bool)
-        return Answers(rows[read], self._together(probs_MNK[:, read]), failed)
+        pictures = {} if reading.examples is None else reading.examples.pictures
+        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures)
 
     def _looks(self) -> list[tuple[DecodeSpec, InputSpec, list[tuple[int, View]]]]:
         """Return each way of reading pictures, and who looks at them so: all who can share a reading do."""

@@ -5,6 +5,7 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -163,6 +164,7 @@ class Model(Predictor):
         sealed = self.sealed
         kept = [np.zeros(0, np.int64)]
         found = [np.zeros((0, len(self.classes)), np.float32)]
+        said = [np.zeros((0, sealed.outputs), np.float32)]
         failed: dict[int, str] = {}
         with memory_advice(reading.batch_size, self.device):
             for batch in console.tracked_rows(batches, reading.told, total):
@@ -170,9 +172,28 @@ class Model(Predictor):
                 if len(batch.rows):
                     pixels = to_device(batch.pixels_BHWC, self.device)
                     logits = forward(self.net, pixels, sealed.input, sealed.precision)
+                    probs = probabilities(logits, sealed.decision, sealed.heads).cpu().numpy()
                     kept.append(batch.rows)
-                    found.append(probabilities(logits, sealed.decision, sealed.heads).cpu().numpy())
-        return Answers(np.concatenate(kept), np.concatenate(found), failed)
+                    found.append(probs)
+                    if reading.logits:
+                        said.append(logits.cpu().numpy())
+                    if reading.examples is not None:
+                        reading.examples.see(batch.rows, batch.pixels_BHWC, probs)
+        logits_NC = np.concatenate(said) if reading.logits else None
+        pictures = {} if reading.examples is None else reading.examples.pictures
+        return Answers(np.concatenate(kept), np.concatenate(found), failed, logits_NC, pictures)
+
+    def decided(self, answers: Answers) -> Answers:
+        """Return answers with their logits as the present decision answers: to the bits of `infer`, without a pass.
+
+        That goes for answers without failed rows, since a batch of other length may round its last values otherwise.
+        """
+        assert answers.logits_NC is not None
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        for logits_BC in torch.split(torch.from_numpy(answers.logits_NC), BATCH):
+            probs = probabilities(logits_BC.to(self.device), self.sealed.decision, self.sealed.heads)
+            found.append(probs.cpu().numpy())
+        return dataclasses.replace(answers, probs_NK=np.concatenate(found))
 
     def __repr__(self) -> str:
         """Return the model in a line, for notebooks."""

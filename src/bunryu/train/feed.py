@@ -28,6 +28,7 @@ from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.device import autocast, to_device
+from bunryu.inference.examples import Examples
 from bunryu.inference.model import Model, normalize, probabilities
 from bunryu.inference.reading import BATCH, Answers, Reading, in_chunks
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
@@ -109,12 +110,13 @@ class Pictures:
 
     def validate(self, model: Model) -> Answers:
         """Run the one inference path."""
-        reading = Reading(workers=self.workers, told="validating", cache=self.cache)
+        examples = Examples(model.sealed, self.table)
+        reading = Reading(workers=self.workers, told="validating", cache=self.cache, logits=True, examples=examples)
         mine = model.infer(self.table.file, block(self.val_rows, BATCH), reading)
         require_read(mine.failed, self.table.file)
-        parts = distributed.gathered(mine)
-        rows, probs = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "probs_NK"))
-        return Answers(rows, probs)
+        parts = distributed.gathered((mine.rows, mine.probs_NK, mine.logits_NC))
+        rows, probs, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Answers(rows, probs, logits_NC=logits, pictures=mine.pictures)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,10 @@ class Features:
 
     @torch.no_grad()
     def validate(self, model: Model) -> Answers:
-        """Run the head on the validation features; `model` has the same backbone, since that is frozen."""
+        """Run the head on the validation features; `model` has the same backbone, since that is frozen.
+
+        Without logits to keep: features fell into other batches than pictures, which may round them otherwise.
+        """
         model.net.eval()
         with autocast(model.device, model.sealed.precision):
             parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]

@@ -33,8 +33,8 @@ from bunryu.train.tensorboard import board_of
 from bunryu.train.weight_averaging import collect, factor, follow, settle
 
 
-def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
-    """Train through all stages from the start, or from a checkpoint, and return where it ended.
+def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
+    """Train through all stages from the start, or from a checkpoint, and return the state in which it ended.
 
     Raises:
         Interrupted: asked to stop; the state was saved.
@@ -63,11 +63,13 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             else:
                 row = train_epoch(here, state, at_epoch(feed, stage, progress.epoch))
                 collect(job, state)
+            answers = None
             if len(here.val_rows):
                 answers = feed.validate(answering(job, state))
                 row |= {f"val_{name}": value for name, value in job.score(answers.rows, answers.probs_NK).items()}
             require_finite(job.folder, row)
             why = remember(job, state, row)
+            state.best = answers if row["best"] else state.best
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             ended = bool(why) or progress.epoch == int(stage.epochs or 0)
             late = time.monotonic() - state.saved > feed.seconds_between_saves
@@ -78,7 +80,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
         state.optimizer = None
         save(job, state)
         stop_if_asked(job)
-    return progress
+    return state
 
 
 def begin(job: Job, checkpoint: Checkpoint | None) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from bunryu.data.images.pixel_cache import PixelCache, pixel_cache
 from bunryu.data.table import Table
 from bunryu.evaluate.measure import (
     LEARNED_FROM_VAL,
+    answer_rows,
     decide,
     learned_from_val,
     measure_rows,
@@ -28,7 +30,7 @@ from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.evaluate.report.training_curves import plot_curves
 from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
-from bunryu.inference.reading import Reading
+from bunryu.inference.reading import Answers, Reading
 from bunryu.models.allowed_code import allow_source, source_of
 from bunryu.models.build import build
 from bunryu.models.record import Sealed
@@ -36,14 +38,14 @@ from bunryu.models.sealed_file import seal
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, whole_stages
-from bunryu.train.checkpoint import Checkpoint, Progress
+from bunryu.train.checkpoint import Checkpoint
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
 from bunryu.train.group_dro import GroupDRO
 from bunryu.train.loop import fit
 from bunryu.train.precision import memory_advice
 from bunryu.train.stages import losses_for
-from bunryu.train.state import Job
+from bunryu.train.state import Job, State
 from bunryu.train.targets import targets_of
 from bunryu.workflows.plan.decide import planned
 from bunryu.workflows.plan.plan import Plan
@@ -147,9 +149,9 @@ def run_to_end(
     threads = torch.get_num_threads()
     distributed.from_first(Told(folder, settings, table, model.sealed, model.device, threads, checkpoint, code))
     cache = pixel_cache(table, settings.data)
-    progress = learn(folder, settings, table, model, cache, checkpoint)
+    trained = learn(folder, settings, table, model, cache, checkpoint)
     try:
-        finish(folder, settings, table, model, facts, progress, cache)
+        finish(folder, settings, table, model, facts, trained, cache)
     except KeyboardInterrupt:
         go_on = f"bunryu train --resume {typed(folder.path)}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
@@ -162,7 +164,7 @@ def learn(
     model: Model,
     cache: PixelCache | None,
     checkpoint: Checkpoint | None,
-) -> Progress:
+) -> State:
     """Train from the checkpoint or the start; of several processes, every one."""
     same_as_first(model.net.state_dict().values())
     targets, rows = targets_of(table, model.sealed), table.split("train")
@@ -191,10 +193,11 @@ def finish(
     table: Table,
     model: Model,
     facts: dict[str, str],
-    progress: Progress,
+    trained: State,
     cache: PixelCache | None,
 ) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
+    progress = trained.progress
     best = final = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
@@ -203,13 +206,15 @@ def finish(
         final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     reading = Reading(workers=settings.data.workers, cache=cache)
-    decision, told = decide(settings.decision.tau, best, table, settings.data, reading)
+    val = validated(trained, best, table, reading)
+    decision, told = decide(settings.decision.tau, best, table, settings.data, val)
     best.sealed = best.sealed.model_copy(update={"decision": decision})
     final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
+    answers = {} if val is None else {"val": best.decided(val)}
     results = [
-        measure_rows(name, table, table.split(name), of, settings.evaluate, reading)
+        measure_rows(name, table, table.split(name), of, settings.evaluate, reading, answers.get(name))
         for name, of in (("val", best), ("test", final))
         if len(table.split(name))
     ]
@@ -230,6 +235,19 @@ def finish(
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def validated(trained: State, best: Model, table: Table, reading: Reading) -> Answers | None:
+    """Return what the best model answers to the validation rows: as in its epoch, else asked once more.
+
+    None without such rows. In its epoch it was asked with the same pictures in the same batches, so to the same bits;
+    not where it learned on features, or in another process before a resume.
+    """
+    if trained.best is not None and trained.best.logits_NC is not None:
+        return trained.best
+    rows = table.split("val")
+    asked = dataclasses.replace(reading, logits=True)
+    return answer_rows("val", table, rows, best, asked) if len(rows) else None
 
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:
