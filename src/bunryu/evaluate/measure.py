@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError, some
-from bunryu.data.images.decode import load
+from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
@@ -69,12 +69,20 @@ def predict_rows(
 
 
 def answer_rows(
-    name: str, table: Table, rows: NDArray[np.int64], model: Predictor, reading: Reading = PLAIN
+    name: str,
+    table: Table,
+    rows: NDArray[np.int64],
+    model: Predictor,
+    reading: Reading = PLAIN,
+    source: Callable[[int], Source] | None = None,
 ) -> Answers:
-    """Let the model answer rows whose labels are known, and keep the pictures that may be shown; see `predict_rows`."""
+    """Let the model answer rows whose labels are known, and keep the pictures that may be shown; see `predict_rows`.
+
+    Their files are opened, or what `source` gives is taken.
+    """
     examples = Examples(model.sealed, table)
     reading = dataclasses.replace(reading, told=f"Measuring {name}", examples=examples)
-    answers = model.infer(table.file, rows, reading)
+    answers = model.infer(source or table.file, rows, reading)
     if not len(answers.rows):
         told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")

@@ -24,6 +24,8 @@ from bunryu.core.environment import versions
 from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.augment.batch import apply, canvas, draw
 from bunryu.data.augment.per_image import pipeline
+from bunryu.data.images.contents import Contents
+from bunryu.data.images.decode import Source
 from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
@@ -80,6 +82,13 @@ class Pictures:
     cache_gb: float
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""
+    contents: Contents | None = None
+    """What the check has read of the files, for a first look before training; None to open them."""
+
+    def source(self, row: int) -> Source:
+        """Return the row's file, or what was read of it."""
+        file = self.table.file(row)
+        return file if self.contents is None else self.contents.of(file)
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
@@ -91,9 +100,7 @@ class Pictures:
         if self.augment.ops is not None:
             operations = pipeline(self.augment, self.input)
             change = lambda pixels, key: operations(pixels, key_of(self.seed, "augment", epoch, key))  # noqa: E731
-        read = load_batches(
-            self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache, change=change
-        )
+        read = load_batches(self.source, batches, decode, spec, workers=self.workers, cache=self.cache, change=change)
         for keys, batch in zip(batches, read, strict=True):
             require_read(batch.failed, self.table.file)
             pixels = to_device(batch.pixels_BHWC, self.model.device)
@@ -167,9 +174,14 @@ class Features:
 
 
 def pictures(
-    model: Model, settings: RunSettings, table: Table, val_rows: Rows, cache: PixelCache | None = None
+    model: Model,
+    settings: RunSettings,
+    table: Table,
+    val_rows: Rows,
+    cache: PixelCache | None = None,
+    contents: Contents | None = None,
 ) -> Pictures:
-    """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
+    """Return the feed of pictures from their files (or `contents`), as the settings say; kept in `cache` if given."""
     return Pictures(
         model=model,
         forward=compiled(model.net) if settings.train.compile else model.net,
@@ -181,6 +193,7 @@ def pictures(
         workers=settings.data.workers,
         cache_gb=settings.data.cache_gb,
         cache=cache,
+        contents=contents,
     )
 
 
@@ -209,9 +222,11 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
     return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
 
 
-def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:
+def plain_features(
+    model: Model, settings: RunSettings, table: Table, rows: Rows, contents: Contents | None = None
+) -> torch.Tensor:
     """Return what the backbone makes of rows as validation sees them, float32 (N, F)."""
-    plain = dataclasses.replace(pictures(model, settings, table, rows), augment=NO_AUGMENT)
+    plain = dataclasses.replace(pictures(model, settings, table, rows, contents=contents), augment=NO_AUGMENT)
     return features(plain, rows, 0, "features")
 
 

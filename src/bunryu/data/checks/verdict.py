@@ -93,14 +93,8 @@ def look(
     Returns:
         What was found, or why the file cannot be read.
     """
-    content: bytes | None = None
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - a million rows, no Path objects
-            if stamp.size <= _MAX_BYTES_HELD:
-                content = stream.read()
-                digest = content_digest(content)
-            else:
-                digest = hashlib.file_digest(stream, _hasher).digest()
+        digest, content = read_once(file, stamp)
     except OSError as error:
         return _why(error)
     if (verdict := known(digest)) is not None:
@@ -109,6 +103,15 @@ def look(
     if stamp_of(file) != stamp:
         return Look(digest, Verdict("changed while it was being checked", lasting=False), False, False, content)
     return Look(digest, verdict, False, True, content)
+
+
+def read_once(file: str, stamp: Stamp) -> tuple[bytes, bytes | None]:
+    """Return the hash of a file's content, and the content, or None of a large one. Raise OSError."""
+    with open(file, "rb") as stream:  # noqa: PTH123 - a million rows, no Path objects
+        if stamp.size > _MAX_BYTES_HELD:
+            return hashlib.file_digest(stream, _hasher).digest(), None
+        content = stream.read()
+    return content_digest(content), content
 
 
 def _large(file: str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:

@@ -7,6 +7,7 @@ import torch
 
 from bunryu.core import console, distributed
 from bunryu.core.randomness import plain
+from bunryu.data.images.pixel_cache import pixel_cache
 from bunryu.data.multi_label import JOIN
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.plots import plot_examples
@@ -16,7 +17,7 @@ from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage
 from bunryu.train.data_parallel import part
-from bunryu.train.feed import at_epoch, pictures
+from bunryu.train.feed import Pictures, at_epoch, pictures
 from bunryu.train.mixup import mix
 from bunryu.train.precision import memory_advice
 from bunryu.train.sampling import epoch_counts, epoch_rows
@@ -51,7 +52,7 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     held_JL = None if targets.held_JL is None else torch.tensor(targets.held_JL, dtype=torch.float32)
     order = epoch_rows(rows, target[rows], settings.train, epoch, settings.data.balance_to)
     keys = part(in_batches(order, settings.train.batch_size)[0])
-    feed = at_epoch(pictures(model, settings, table, np.zeros(0, np.int64)), stage, 0)
+    feed = at_epoch(_first_look(plan, model), stage, 0)
     if stage.views is None:
         x_BHWC, ids = next(iter(feed.batches([keys], epoch)))
     else:
@@ -70,6 +71,12 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     note = f"{many} pictures of the first batch, stage '{stage.name}', epoch {epoch + 1}"
     path, unknown = folder.plots / "augmented.png", [None] * len(shown)
     plot_examples(list(shown), titles, unknown, path, of=folder.path.name, what="as training sees it", note=note)
+
+
+def _first_look(plan: Plan, model: Model) -> Pictures:
+    """Return the feed that training has, but from what the check has read of the files."""
+    cache, nothing = pixel_cache(plan.table, plan.settings.data), np.zeros(0, np.int64)
+    return pictures(model, plan.settings, plan.table, nothing, cache, plan.checked.contents)
 
 
 def caption(target: torch.Tensor, names: list[str]) -> str:
@@ -107,7 +114,7 @@ def try_first_batch(plan: Plan) -> None:
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
     model.net.train()
-    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
+    feed = _first_look(plan, model)
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)
