@@ -293,3 +293,17 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device().type == "cuda"
     assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("decision", [Decision(), Decision(temperature=1.7, logit_offsets=[0.3, -0.2, 1.1])])
+def test_kept_logits_are_decided_to_the_same_bits(pictures: list[np.ndarray], decision: Decision) -> None:
+    ours = model()
+    rows = np.arange(70) % len(pictures)
+    said = ours.infer(pictures.__getitem__, rows, Reading(logits=True))
+    assert said.logits_NC is not None
+    assert said.logits_NC.shape == (70, 3)
+    ours.sealed = ours.sealed.model_copy(update={"decision": decision})
+    expected = ours.infer(pictures.__getitem__, rows)
+    assert expected.logits_NC is None
+    assert np.array_equal(ours.decided(said).probs_NK, expected.probs_NK)
+    assert np.array_equal(said.probs_NK, expected.probs_NK) == (decision == Decision())
