@@ -134,6 +134,19 @@ def test_other_data(tiny_run: Any, pictures: Path, tmp_path: Path, make_images: 
     assert len(found) == 35
 
 
+def test_other_views_of_a_picture_are_decoded_from_one_read(
+    tiny_run: Any, tmp_path: Path, make_images: Callable[..., Path]
+) -> None:
+    other = make_images(tmp_path / "other", {"cat": 5, "강아지": 30})
+    with opened(other) as found:
+        api.open_run(tiny_run.run).predict(other, tta="hflip,crops")
+    assert set(found.values()) == {1}
+    with opened(other) as found:
+        api.open_run(tiny_run.run).evaluate(other, out=tmp_path / "results", tta="hflip,crops", quiet=True)
+    assert set(found.values()) == {2}  # the plain view, and all views: two results
+    assert len(found) == 35
+
+
 def test_prediction(tiny_run: Any, tmp_path: Path, make_images: Callable[..., Path]) -> None:
     other = make_images(tmp_path / "other", {"new": 7})
     with opened(other) as found:

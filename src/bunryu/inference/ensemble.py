@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.images.decode import Source
-from bunryu.data.images.load import load_batches
+from bunryu.data.images.load import load_ways
 from bunryu.inference.device import memory_advice
 from bunryu.inference.ensemble_record import Mean, read_ensemble
 from bunryu.inference.model import Model, Predictor, forward, probabilities
@@ -72,20 +72,22 @@ class Ensemble(Predictor):
         place = {int(row): i for i, row in enumerate(rows)}
         probs_MNK = np.zeros((len(self.members), len(rows), len(self.classes)), np.float64)
         failed: dict[int, str] = {}
-        ways = self._looks()
-        for number, (decode, spec, looks) in enumerate(ways, 1):
-            chunks, told = in_chunks(rows, reading.batch_size), reading.told
-            told = told if told is None or len(ways) == 1 else f"{told} ({number}/{len(ways)})"
-            batches = load_batches(source, chunks, decode, spec, workers=reading.workers, cache=reading.cache)
-            with memory_advice(reading.batch_size, self.device):
-                for batch in console.tracked_rows(batches, told, len(rows)):
+        looks, chunks = self._looks(), in_chunks(rows, reading.batch_size)
+        ways = [(decode, spec) for decode, spec, _ in looks]
+        read_ways = load_ways(source, chunks, ways, workers=reading.workers, cache=reading.cache)
+        with memory_advice(reading.batch_size, self.device):
+            for batches in console.tracked_rows(read_ways, reading.told, len(rows), lambda found: len(found[0])):
+                for batch, (_, _, lookers) in zip(batches, looks, strict=True):
                     failed |= batch.failed
                     at = [place[int(row)] for row in batch.rows]
-                    for m, view in looks if at else ():
+                    for m, view in lookers if at else ():
                         pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
                         probs_MNK[m, at] += self._answer(m, view, pixels) / len(self.views[m])
-                    if reading.examples is not None and len(ways) == 1 and at:  # else others have not answered yet
-                        reading.examples.see(batch.rows, batch.pixels_BHWC, self._together(probs_MNK[:, at]))
+                if reading.examples is not None:
+                    first = batches[0]  # as the first member sees pictures
+                    good = np.array([int(row) not in failed for row in first.rows], bool)
+                    at = [place[int(row)] for row in first.rows[good]]
+                    reading.examples.see(first.rows[good], first.pixels_BHWC[good], self._together(probs_MNK[:, at]))
         read = np.array([int(row) not in failed for row in rows], bool)
         pictures = {} if reading.examples is None else reading.examples.pictures
         return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures)
