@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.data.images.pixel_cache import PixelCache
-
 if TYPE_CHECKING:
+    from bunryu.data.images.pixel_cache import PixelCache
     from bunryu.inference.examples import Examples
 
 BATCH = 32

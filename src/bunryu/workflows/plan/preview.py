@@ -7,7 +7,7 @@ import torch
 
 from bunryu.core import console, distributed
 from bunryu.core.randomness import plain
-from bunryu.data.images.pixel_cache import pixel_cache
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.multi_label import JOIN
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.plots import plot_examples
@@ -29,7 +29,7 @@ _MOST = 24
 """Pictures in the grid."""
 
 
-def write_augmented(folder: RunFolder, plan: Plan, model: Model) -> None:
+def write_augmented(folder: RunFolder, plan: Plan, model: Model, cache: PixelCache | None) -> None:
     """Draw the first batch of the first stage that augments, through the feed that training has; nothing without one.
 
     A stage of cached views is shown the view of its first epoch.
@@ -40,19 +40,19 @@ def write_augmented(folder: RunFolder, plan: Plan, model: Model) -> None:
     epoch = 0
     for stage in whole_stages(settings):
         if stage.views != 0:
-            _write(folder, plan, model, stage, epoch)
+            _write(folder, plan, _first_look(plan, model, cache), stage, epoch)
             return
         epoch += int(stage.epochs or 0)
 
 
-def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int) -> None:
+def _write(folder: RunFolder, plan: Plan, look: Pictures, stage: Stage, epoch: int) -> None:
     settings, table = plan.settings, plan.table
     targets, rows, seed = targets_of(table, plan.sealed), table.split("train"), settings.train.seed
     target = targets.index_N
     held_JL = None if targets.held_JL is None else torch.tensor(targets.held_JL, dtype=torch.float32)
     order = epoch_rows(rows, target[rows], settings.train, epoch, settings.data.balance_to)
     keys = part(in_batches(order, settings.train.batch_size)[0])
-    feed = at_epoch(_first_look(plan, model), stage, 0)
+    feed = at_epoch(look, stage, 0)
     if stage.views is None:
         x_BHWC, ids = next(iter(feed.batches([keys], epoch)))
     else:
@@ -73,10 +73,9 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     plot_examples(list(shown), titles, unknown, path, of=folder.path.name, what="as training sees it", note=note)
 
 
-def _first_look(plan: Plan, model: Model) -> Pictures:
+def _first_look(plan: Plan, model: Model, cache: PixelCache | None = None) -> Pictures:
     """Return the feed that training has, but from what the check has read of the files."""
-    cache, nothing = pixel_cache(plan.table, plan.settings.data), np.zeros(0, np.int64)
-    return pictures(model, plan.settings, plan.table, nothing, cache, plan.checked.contents)
+    return pictures(model, plan.settings, plan.table, np.zeros(0, np.int64), cache, plan.checked.contents)
 
 
 def caption(target: torch.Tensor, names: list[str]) -> str:
