@@ -12,7 +12,8 @@ from bunryu.core.errors import ImageError, typed
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.report.text import headline
-from bunryu.inference.predictions import BATCH, Format
+from bunryu.inference.predictions import Format
+from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
 from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError, some
-from bunryu.data.images.decode import load
-from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
@@ -20,9 +20,11 @@ from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.multilabel_metrics import measure_labels
 from bunryu.evaluate.slices import WORST, measure_groups
+from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import Predictions
+from bunryu.inference.reading import PLAIN, Answers, Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
@@ -41,11 +43,15 @@ TWO_CLASS = ("roc_auc", "positive_precision", "positive_recall", "positive_f1")
 
 @dataclass(frozen=True)
 class Predicted:
-    """Rows of a table, predicted: what of them could be read, and the others with the reason."""
+    """Rows of a table, predicted: what of them could be read, and the others with the reason.
+
+    `pictures` are those that were kept to be shown: row of the table -> pixels, uint8 (H, W, C).
+    """
 
     kept: NDArray[np.int64]
     predictions: Predictions
     skipped: dict[str, str]
+    pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def predict_rows(
@@ -53,24 +59,45 @@ def predict_rows(
     table: Table,
     rows: NDArray[np.int64],
     model: Predictor,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
 ) -> Predicted:
-    """Predict rows whose labels are known. `cache` is where the table's pictures are kept.
+    """Predict rows whose labels are known.
 
     Raises:
         DataError: none of the images could be read.
     """
-    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}", cache=cache)
-    skipped = {str(table.paths[row]): reason for row, reason in failed.items()}
-    if not len(kept):
-        told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
+    return predicted(table, answer_rows(name, table, rows, model, reading), model.sealed)
+
+
+def answer_rows(
+    name: str,
+    table: Table,
+    rows: NDArray[np.int64],
+    model: Predictor,
+    reading: Reading = PLAIN,
+    source: Callable[[int], Source] | None = None,
+) -> Answers:
+    """Let the model answer rows whose labels are known, and keep the pictures that may be shown; see `predict_rows`.
+
+    Their files are opened, or what `source` gives is taken.
+    """
+    examples = Examples(model.sealed, table)
+    reading = dataclasses.replace(reading, told=f"Measuring {name}", examples=examples)
+    answers = model.infer(source or table.file, rows, reading)
+    if not len(answers.rows):
+        told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    return answers
+
+
+def predicted(table: Table, answers: Answers, sealed: Sealed) -> Predicted:
+    """Return a model's answers to rows of a table beside the truth."""
+    kept = answers.rows
+    skipped = {str(table.paths[row]): reason for row, reason in answers.failed.items()}
     paths, true = [str(table.paths[row]) for row in kept], table.target_labels[kept]
     groups, more = groups_of(table, kept), dro_column(table, kept)
-    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups, more=more)
-    return Predicted(kept, predictions, skipped)
+    predictions = answers_of(sealed, paths, answers.probs_NK, true=true, groups=groups, more=more)
+    return Predicted(kept, predictions, skipped, answers.pictures)
 
 
 def groups_of(table: Table, rows: NDArray[np.int64]) -> list[str] | None:
@@ -83,9 +110,15 @@ def dro_column(table: Table, rows: NDArray[np.int64]) -> dict[str, list[str]]:
     return {} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[rows].tolist()}
 
 
-def picture_of(table: Table, rows: NDArray[np.int64], sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:
-    """Return what gives the pixels of the i-th of `rows`."""
-    return lambda i: load(table.file(int(rows[i])), sealed.decode, sealed.input)
+def picture_of(table: Table, found: Predicted, sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:
+    """Return what gives the pixels of the i-th prediction: as they were kept, else read again."""
+
+    def picture(i: int) -> NDArray[np.uint8]:
+        row = int(found.kept[i])
+        kept = found.pictures.get(row)
+        return load(table.file(row), sealed.decode, sealed.input) if kept is None else kept
+
+    return picture
 
 
 def measure_rows(
@@ -94,13 +127,13 @@ def measure_rows(
     rows: NDArray[np.int64],
     model: Predictor,
     settings: EvaluateSettings,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
+    answers: Answers | None = None,
 ) -> Measured:
-    """Predict rows and measure them, with intervals; see `predict_rows`."""
-    found = predict_rows(name, table, rows, model, workers=workers, cache=cache)
-    return measured(name, found.predictions, settings, picture_of(table, found.kept, model.sealed), found.skipped)
+    """Predict rows, unless their `answers` are there already, and measure them, with intervals; see `predict_rows`."""
+    answers = answers or answer_rows(name, table, rows, model, reading)
+    found = predicted(table, answers, model.sealed)
+    return measured(name, found.predictions, settings, picture_of(table, found, model.sealed), found.skipped)
 
 
 def decide(
@@ -108,8 +141,7 @@ def decide(
     model: Predictor,
     table: Table,
     data: DataSettings,
-    *,
-    cache: PixelCache | None,
+    val: Answers | None,
 ) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
@@ -117,14 +149,14 @@ def decide(
         tau: of logit adjustment; auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        data: how many threads decode, and to what the training rows were balanced.
-        cache: where the table's pictures are kept.
+        data: to what the training rows were balanced.
+        val: what it answers to the validation rows; None where there are none.
 
     Raises:
         DataError: auto, without validation rows.
     """
     if model.sealed.multi_label:
-        return _thresholds(model, table, data, cache)
+        return _thresholds(model, table, val)
     if tau is None:
         return model.sealed.decision, ""
     target = class_indices(table, model.classes)
@@ -134,25 +166,22 @@ def decide(
     counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
     told = "as set"
     if tau == "auto":
-        rows = table.split("val")
-        if not len(rows):
+        if val is None:
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        kept, probs, _ = model.infer(table.file, rows, workers=data.workers, label="choosing tau", cache=cache)
-        tau = choose_tau(probs, target[kept], prior(counts_K, sealed))
+        tau = choose_tau(val.probs_NK, target[val.rows], prior(counts_K, sealed))
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in counts for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
-def _thresholds(model: Predictor, table: Table, data: DataSettings, cache: PixelCache | None) -> tuple[Decision, str]:
+def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
     """Return the threshold of each label, the best for its F1 on the validation rows, and how that was decided."""
-    rows, classes = table.split("val"), model.classes
-    if not len(rows):
+    classes = model.classes
+    if val is None:
         return Decision(thresholds=dict.fromkeys(classes, USUAL)), f"a threshold of {USUAL:g} for each label"
-    kept, probs_NL, _ = model.infer(table.file, rows, workers=data.workers, label="choosing thresholds", cache=cache)
-    held_NL = held_labels(table.target_labels[kept], classes)
-    found = dict(zip(classes, best_thresholds(probs_NL, held_NL), strict=True))
+    held_NL = held_labels(table.target_labels[val.rows], classes)
+    found = dict(zip(classes, best_thresholds(val.probs_NK, held_NL), strict=True))
     told = "a threshold for each label, the best for its F1 on the validation rows"
     if absent := absent_labels(classes, held_NL):
         told += f" ({USUAL:g} for {some(absent, 8)}, which none of them has)"

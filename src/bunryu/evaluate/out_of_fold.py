@@ -17,6 +17,7 @@ from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.inference.ensemble import Device, open_predictor
 from bunryu.inference.predictions import Predictions
+from bunryu.inference.reading import Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -51,7 +52,8 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
         more={"fold": (fold_N[kept] + 1).tolist(), **dro_column(table, kept)},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
-    return Predicted(kept, predictions, skipped)
+    pictures = {row: pixels for part in parts for row, pixels in part.pictures.items()}
+    return Predicted(kept, predictions, skipped, pictures)
 
 
 def predict_folds(
@@ -62,7 +64,7 @@ def predict_folds(
     for fold in range(int(fold_N.max()) + 1):
         model = open_predictor(folder.fold(fold + 1).path, device=device, tta=tta)
         rows = np.flatnonzero(fold_N == fold)
-        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, workers=workers))
+        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, Reading(workers=workers)))
     return pooled(table, fold_N, parts)
 
 
@@ -75,7 +77,7 @@ def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, s
         settings: how results are measured.
         sealed: how pictures are read, for the examples.
     """
-    result = measured(NAME, found.predictions, settings, picture_of(table, found.kept, sealed), found.skipped)
+    result = measured(NAME, found.predictions, settings, picture_of(table, found, sealed), found.skipped)
     probs_NK, true_N = found.predictions.probs_NK, found.predictions.true_N
     assert true_N is not None
     number_N = np.array(found.predictions.more["fold"])

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from bunryu.models.record import Attribute
 
-BATCH = 32
-"""Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 """How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines
@@ -23,6 +22,7 @@ from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
 from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
 from bunryu.inference.predictions import Format, Predictions
+from bunryu.inference.reading import Answers, Reading, in_chunks
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
 from bunryu.ship.inputs import gather
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # so that a file that is not there is told before torch is im
 
     from bunryu.inference.model import Predictor
 
-Rows = NDArray[np.int64]
 Reason = tuple[str, str]
 """A name that could not be read, and why; a name given twice has two."""
 _ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
@@ -143,11 +142,11 @@ def predict(
     gathered = gather(inputs, image_root)
     for note in gathered.notes:
         console.say(note)
-    sealed, (kept, probs, failed) = _answers(model, gathered.files, batch_size, device, tta)
-    more = {"tta": [",".join(tta)] * len(kept)} if tta else {}
+    sealed, answers = _answers(model, gathered.files, batch_size, device, tta)
+    more = {"tta": [",".join(tta)] * len(answers.rows)} if tta else {}
     found = Predicted(
-        answers_of(sealed, [gathered.names[row] for row in kept], probs, more=more),
-        [(gathered.names[row], failed[row]) for row in sorted(failed)],
+        answers_of(sealed, [gathered.names[row] for row in answers.rows], answers.probs_NK, more=more),
+        [(gathered.names[row], answers.failed[row]) for row in sorted(answers.failed)],
         len(gathered.files),
     )
     if submission is not None and out is not None:
@@ -162,26 +161,25 @@ def predict(
 
 def _answers(
     model: Predictor | Path, files: Sequence[Source], batch_size: int, device: Any, tta: Sequence[str]
-) -> tuple[Sealed, tuple[Rows, NDArray[np.float32], dict[int, str]]]:
-    """Return the record of the model, and its answers: the rows read, the probabilities, and why others were not."""
+) -> tuple[Sealed, Answers]:
+    """Return the record of the model, and its answers."""
+    reading = Reading(batch_size, told="Predicting")
     if isinstance(model, Path) and model.suffix != ".json" and not tta:
         with _reading(files, read_sealed(model), batch_size) as batches:
             from bunryu.inference.model import Model
 
             one = Model.open(model, device=device)
-            return one.sealed, one.infer_batches(batches, len(files), batch_size=batch_size, label="Predicting")
+            return one.sealed, one.infer_batches(batches, len(files), reading)
     from bunryu.inference.ensemble import open_predictor, with_tta
 
     opened = open_predictor(model, device=device, tta=tta) if isinstance(model, Path) else with_tta(model, tta)
-    rows = np.arange(len(files))
-    return opened.sealed, opened.infer(files.__getitem__, rows, batch_size=batch_size, label="Predicting")
+    return opened.sealed, opened.infer(files.__getitem__, np.arange(len(files)), reading)
 
 
 @contextmanager
 def _reading(files: Sequence[Source], sealed: Sealed, batch_size: int) -> Iterator[Iterator[Batch]]:
     """Begin to read the pictures at once: to import torch and to open the model takes seconds."""
-    rows = np.arange(len(files))
-    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    chunks = in_chunks(np.arange(len(files)), batch_size)
     size = batch_size * sealed.input.height * sealed.input.width * sealed.input.depth
     ahead = max(_READ_AHEAD // size, 3)
     batches = load_batches(files.__getitem__, chunks, sealed.decode, sealed.input, ahead=ahead)

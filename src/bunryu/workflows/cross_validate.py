@@ -26,6 +26,7 @@ from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
+from bunryu.inference.reading import Reading
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.runs.folder import RunFolder, new_folder, open_folder
@@ -185,7 +186,8 @@ def _finish(folds: Folds) -> None:
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)
-        results.append(measure_rows("test", table, rows, model, settings.evaluate, workers=settings.data.workers))
+        reading = Reading(workers=settings.data.workers)
+        results.append(measure_rows("test", table, rows, model, settings.evaluate, reading))
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"

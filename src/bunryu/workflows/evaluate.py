@@ -14,12 +14,12 @@ import numpy as np
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks.check import check_images
+from bunryu.data.checks.hashed import Hashed
 from bunryu.data.splits.folds import read_folds
 from bunryu.data.splits.split_csv import read_digests, read_run_rows
 from bunryu.data.table import Table
 from bunryu.evaluate.compare import macro_f1_difference
-from bunryu.evaluate.measure import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows, note_chosen, note_members
 from bunryu.evaluate.measured import Measured
 from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
 from bunryu.evaluate.report.files import write_results
@@ -30,6 +30,7 @@ from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.reading import Reading
 from bunryu.models.record import read_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings
@@ -83,13 +84,14 @@ def evaluate(
     _require_empty(out)
     file = None if checkpoint is None else _checkpoint(folder, checkpoint)
     table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
-    tasks = _tasks(folder, table, name, settings, device, file)
+    hashed = Hashed(table) if table is not None and folder.splits else None
+    tasks = _tasks(folder, table, name, settings, device, file, hashed)
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
-    _note(folder, table, results, name, checkpoint)
+    _note(folder, table, results, name, checkpoint, hashed)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -133,13 +135,20 @@ def _checkpoint(folder: RunFolder, name: str) -> Path:
 
 
 def _note(
-    folder: RunFolder, table: Table | None, results: list[Measured], name: str | None, checkpoint: str | None
+    folder: RunFolder,
+    table: Table | None,
+    results: list[Measured],
+    name: str | None,
+    checkpoint: str | None,
+    hashed: Hashed | None,
 ) -> None:
     """Note where figures promise more than new images will give."""
     of_val = [result.metrics for result in results if result.name.startswith("val")]
+    if hashed is not None:
+        _note_seen(folder, list(hashed.digests.values()), results[0].metrics["notes"])
     if table is not None:
-        _note_seen(folder, table, results[0].metrics["notes"])
-    elif _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
+        return
+    if _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
         for metrics in of_val:
             metrics["notes"].insert(
                 0, "The model learned from these images in its last epochs, so their figures mean nothing."
@@ -163,21 +172,24 @@ def _tasks(
     settings: RunSettings,
     device: Device,
     file: Path | None,
+    hashed: Hashed | None,
 ) -> dict[str, Task]:
     """Return what measures the data given (a table), or else the run's own rows."""
     if table is None and folder.folds.exists():
         return _own_folds(folder, name, settings, device)
     model = open_predictor(file or folder.path, device=device)
     tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
-    return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
+    return {key: _task(key, rows, model, settings, hashed) for key, rows in tables.items()}
 
 
-def _task(name: str, table: Table, model: Predictor, settings: RunSettings) -> Task:
+def _task(name: str, table: Table, model: Predictor, settings: RunSettings, source: Hashed | None = None) -> Task:
     """Return what measures all rows of a table."""
 
     def measure(tta: Sequence[str]) -> Measured:
-        rows, workers = np.arange(len(table)), settings.data.workers
-        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, workers=workers)
+        rows, reading = np.arange(len(table)), Reading(workers=settings.data.workers)
+        shown = with_tta(model, tta)
+        answers = answer_rows(name, table, rows, shown, reading, source)
+        return measure_rows(name, table, rows, shown, settings.evaluate, reading, answers)
 
     return measure
 
@@ -246,22 +258,18 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
     )
 
 
-def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
+def _note_seen(folder: RunFolder, digests: list[str], notes: list[str]) -> None:
     """Note how many of the images the model knows from its training, byte for byte: they show too much."""
     own = [read_digests(file) for file in folder.splits]
-    if not own:
-        return
-    checked = check_images(table, records_of(folder.path)[0].decode, level="none").table
-    assert checked.digests is not None
     val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
     trained = set().union(*(digests["train"] for digests in own))
     for known, why in ((set().union(*(digests["val"] for digests in own)) - trained, val), (trained, "learned from")):
-        seen = sum(digest in known for digest in checked.digests.tolist())
+        seen = sum(digest in known for digest in digests)
         if seen:
             are = "is an exact copy" if seen == 1 else "are exact copies"
             notes.insert(
                 0,
-                f"{seen:,} of {count(len(checked), 'image')} {are} of images that this model has {why}, "
+                f"{seen:,} of {count(len(digests), 'image')} {are} of images that this model has {why}, "
                 "so the figures promise more than new images will give.",
             )
 

@@ -144,7 +144,7 @@ def _try(plan: Plan) -> Attempt:
     learned = list(own.learned.values())
     fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
-    x_NF = plain_features(model, plan.settings, table, rows)
+    x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
     counts = np.bincount(target, minlength=len(classes)).tolist()
     groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
     paths = list(map(str, own.paths))
@@ -195,7 +195,8 @@ def _review(best: Attempt, folder: Path) -> list[str]:
     if told:
         write_atomic(folder / "review.csv", review_lines(found, predictions))
         rows, titles = review_examples(found, predictions)
-        images = [load(table.file(int(best.rows[row])), sealed.decode, sealed.input) for row in rows]
+        files = [best.plan.checked.contents.of(table.file(int(best.rows[row]))) for row in rows]
+        images = [load(file, sealed.decode, sealed.input) for file in files]
         note = "a likelier label, images like copies, images unlike all others"
         plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
     return told
