@@ -12,6 +12,7 @@ from bunryu.core.errors import ConfigError, ImageError, nearest
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_there
+from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.report.text import headline
 from bunryu.inference.ensemble import Device, Ensemble, open_predictor
 from bunryu.inference.model import BATCH, Model, Predictor
@@ -101,7 +102,9 @@ class Run:
 
     def __repr__(self) -> str:
         """Return the run and its headline figures, for notebooks."""
-        figures = {name: headline(m) for name, m in self.metrics.items()} if self.folder.metrics.exists() else {}
+        figures = (
+            {name: headline(m) for name, m in read_metrics(self.folder).items()} if self.folder.metrics.exists() else {}
+        )
         told = "".join(f"\n  {name}: {text}" for name, text in figures.items()) or "\n  not finished"
         return f"Run({self.path}){told}"
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from killing import nursery, results
 from PIL import Image
 
 from bunryu import api
@@ -21,6 +20,7 @@ from bunryu.settings.load import load_settings
 from bunryu.settings.train import LossSettings
 from bunryu.train.group_dro import GroupDRO
 from conftest import Command, table
+from killing import nursery, results
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),

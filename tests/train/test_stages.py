@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import killing
 import numpy as np
 import pytest
 import torch
-from killing import history, results, state, tensors
 from safetensors.torch import load_file
 
+import killing
 from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
@@ -24,6 +23,7 @@ from bunryu.train.best_epoch import remember
 from bunryu.train.checkpoint import Progress
 from bunryu.workflows import train as experiment
 from conftest import Command, refused
+from killing import history, results, state, tensors
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.threads=1", "train.precision=fp32"),

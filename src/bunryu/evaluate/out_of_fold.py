@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
+from bunryu.evaluate.caveats import UNSEEN, Exposure
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, choose_tau, offsets, prior
+from bunryu.evaluate.figures import FoldMetrics, Folds
 from bunryu.evaluate.measure import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
@@ -66,7 +68,9 @@ def predict_folds(
     return pooled(table, fold_N, parts)
 
 
-def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed) -> Measured:
+def measure_pooled(
+    table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed, exposure: Exposure = UNSEEN
+) -> Measured:
     """Measure the out-of-fold rows as one, and say the mean and the standard deviation of the folds' own figures.
 
     Args:
@@ -74,8 +78,10 @@ def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, s
         found: what `pooled` (and `decided`) returned.
         settings: how results are measured.
         sealed: how pictures are read, for the examples.
+        exposure: how far the folds' models knew their rows.
     """
-    result = measured(NAME, found.predictions, settings, picture_of(table, found.kept, sealed), found.skipped)
+    picture = picture_of(table, found.kept, sealed)
+    result = measured(NAME, found.predictions, settings, picture, found.skipped, exposure)
     probs_NK, true_N = found.predictions.probs_NK, found.predictions.true_N
     assert true_N is not None
     number_N = np.array(found.predictions.more["fold"])
@@ -83,13 +89,12 @@ def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, s
     for fold in np.unique(number_N):
         own = number_N == fold
         metrics = measure(probs_NK[own], true_N[own], found.predictions.classes, bootstrap=0)
-        each.append({name: metrics[name] for name in (*FIGURES, "n")})
-    spread = {
-        "each": each,
-        "mean": {name: statistics.mean(fold[name] for fold in each) for name in FIGURES},
-        "std": {name: statistics.stdev(fold[name] for fold in each) for name in FIGURES},
-    }
-    return dataclasses.replace(result, metrics=result.metrics | {"folds": spread})
+        each.append(FoldMetrics(n=metrics.n, **{name: getattr(metrics, name) for name in FIGURES}))
+    mean, std = (
+        FoldMetrics(**{name: over(getattr(fold, name) for fold in each) for name in FIGURES})
+        for over in (statistics.mean, statistics.stdev)
+    )
+    return dataclasses.replace(result, metrics=result.metrics.plus(folds=Folds(each=tuple(each), mean=mean, std=std)))
 
 
 def decided(
