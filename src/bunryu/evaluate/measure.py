@@ -24,7 +24,7 @@ from bunryu.evaluate.multilabel_metrics import measure_labels
 from bunryu.evaluate.slices import measure_groups, worst_accuracy
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import PredictionTable
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
@@ -45,7 +45,7 @@ class Predicted:
     """Rows of a table, predicted: what of them could be read, and the others with the reason."""
 
     kept: NDArray[np.int64]
-    predictions: Predictions
+    predictions: PredictionTable
     skipped: dict[str, str]
 
 

@@ -20,7 +20,7 @@ from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.multilabel_metrics import COUNTS, label_counts, measure_labels
 from bunryu.evaluate.slices import measure_groups, worst_accuracy
 from bunryu.inference.multilabel_predictions import LabelPredictions
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import Predictions, PredictionTable, one_answer
 from bunryu.settings.evaluate import EvaluateSettings
 
 
@@ -37,7 +37,7 @@ class Measured(ABC):
     """
 
     name: str
-    predictions: Predictions
+    predictions: PredictionTable
     metrics: Figures
     picture: Callable[[int], NDArray[np.uint8]]
     skipped: dict[str, str] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class MeasuredLabels(Measured):
 
 def measured(
     name: str,
-    predictions: Predictions,
+    predictions: PredictionTable,
     settings: EvaluateSettings,
     picture: Callable[[int], NDArray[np.uint8]],
     skipped: dict[str, str],
@@ -151,7 +151,7 @@ def measured(
     if isinstance(predictions, LabelPredictions):
         of_labels = measure_labels(predictions, bootstrap=settings.bootstrap, exposure=exposure)
         return MeasuredLabels(name, predictions, of_labels.plus(skipped=len(skipped)), picture, skipped)
-    assert isinstance(predictions, Predictions)
+    predictions = one_answer(predictions)
     metrics = _of_classes(predictions, settings, exposure)
     return MeasuredClasses(name, predictions, metrics.plus(skipped=len(skipped)), picture, skipped)
 

@@ -23,8 +23,8 @@ from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
-from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
-from bunryu.inference.predictions import Format, Predictions
+from bunryu.inference.multilabel_predictions import answers_of
+from bunryu.inference.predictions import Format, PredictionTable, one_answer
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
 from bunryu.ship.inputs import gather
@@ -59,7 +59,7 @@ class Predicted:
         total: the number of inputs.
     """
 
-    predictions: Predictions
+    predictions: PredictionTable
     unreadable: list[Reason]
     total: int
 
@@ -123,7 +123,7 @@ def predict(
     if submission is not None and out is not None:
         if found.unreadable:
             raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
-        write_atomic(out, fill(submission, found.predictions, sealed))
+        write_atomic(out, fill(submission, one_answer(found.predictions), sealed))
         console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
     elif out is not None:
         _write(found, out, written_as)
@@ -240,7 +240,7 @@ def _write(found: Predicted, out: Path, format: Format) -> None:
         console.say(f"replaced {out}")
 
 
-def show(predictions: Predictions, format: Format = "csv") -> None:
+def show(predictions: PredictionTable, format: Format = "csv") -> None:
     """Write predictions on standard output; nothing where there are none."""
     if len(predictions):
         sys.stdout.writelines(predictions.lines(format))
@@ -256,16 +256,15 @@ def reasons_csv(reasons: Iterable[Reason]) -> str:
     return buffer.getvalue()
 
 
-def top_k(predictions: Predictions, k: int = 10) -> str:
+def top_k(predictions: PredictionTable, k: int = 10) -> str:
     """Return the most probable classes of the first image, for people to read: aligned where Hangul takes two cells."""
     probs = predictions.probs_NK[0]
     order = np.argsort(-probs, kind="stable")[:k]
     names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
     column = max(map(width, names))
-    together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
-    marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
+    marks = predictions.marks(0)
     lines = [
-        f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-        for name, mark, i in zip(names, marks, order, strict=True)
+        f"  {pad(name, column)}  {marks[i]}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+        for name, i in zip(names, order, strict=True)
     ]
     return "\n".join([predictions.paths[0], *lines])

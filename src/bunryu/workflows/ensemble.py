@@ -137,16 +137,7 @@ def _shared(members: Sequence[Joining]) -> tuple[Shared | None, str]:
         except DataError as error:
             return None, str(error)
         order = sorted(range(len(predictions)), key=predictions.paths.__getitem__)
-        assert predictions.true_N is not None
-        paths = [predictions.paths[i] for i in order]
-        found.append(
-            dataclasses.replace(
-                predictions,
-                paths=paths,
-                probs_NK=predictions.probs_NK[order],
-                true_N=predictions.true_N[order],
-            )
-        )
+        found.append(predictions.take(np.array(order, np.int64)))
     for member, other in zip(members[1:], found[1:], strict=True):
         first = found[0]
         if other.paths != first.paths or not np.array_equal(_true(other), _true(first)):

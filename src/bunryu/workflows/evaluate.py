@@ -148,9 +148,9 @@ def _exposures(
     if folder.ensemble.exists():
         return {"val": Exposure(members=True)}
     if name is None and folder.config.exists():
-        own, multi_label = folder.settings(), records_of(folder.path)[0].multi_label
-        tau, tested = own.decision.tau, "test" in names
-        return {"val": of_validation(own.train.monitor, tau, thresholds=multi_label, tested=tested, before=None)}
+        own, decision = folder.settings(), records_of(folder.path)[0].decision
+        tau, thresholds, tested = own.decision.tau, bool(decision.thresholds), "test" in names
+        return {"val": of_validation(own.train.monitor, tau, thresholds=thresholds, tested=tested, before=None)}
     return {}
 
 

@@ -153,7 +153,7 @@ def _try(plan: Plan) -> Attempt:
         for name, loss in LOSSES.items():
             losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups, attributes=plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
             found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))

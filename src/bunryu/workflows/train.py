@@ -203,7 +203,7 @@ def finish(
     known = of_validation(
         settings.train.monitor,
         settings.decision.tau,
-        thresholds=best.sealed.multi_label,
+        thresholds=bool(decision.thresholds),
         tested=len(table.split("test")) > 0,
         before=(learned, progress.best_epoch) if learned else None,
     )

@@ -32,18 +32,26 @@ def write_results(
         facts = facts | {"plots": note}
     for result in results:
         write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
-        _write_of_kind(folder, result, SEPARATOR.join([run, result.name]))
+        _write_tables(folder, result)
+        _write_plots(folder / "plots", result, SEPARATOR.join([run, result.name]))
     by_name = {result.name: result.metrics for result in results}
     write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
     write_json(folder / "metrics.json", {name: metrics.as_json() for name, metrics in by_name.items()})
 
 
-def _write_of_kind(folder: Path, result: Measured, of: str) -> None:
-    """Write the tables and pictures that there are for answers of this kind."""
+def _write_tables(folder: Path, result: Measured) -> None:
+    """Write the tables that there are for answers of this kind."""
     match result:
-        case MeasuredLabels():
-            label_files.write_tables(folder, result)
-            label_files.draw(folder / "plots", result, of)
         case MeasuredClasses():
             class_files.write_tables(folder, result)
-            class_files.draw(folder / "plots", result, of)
+        case MeasuredLabels():
+            label_files.write_tables(folder, result)
+
+
+def _write_plots(folder: Path, result: Measured, of: str) -> None:
+    """Draw the pictures that there are for answers of this kind."""
+    match result:
+        case MeasuredClasses():
+            class_files.draw(folder, result, of)
+        case MeasuredLabels():
+            label_files.draw(folder, result, of)
