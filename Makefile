@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 SEEDS ?= 0 1 2 3 4
 
-.PHONY: demo test check lint types suite bench soak lock docs clean
+.PHONY: demo test check lint types suite bench soak lock docs site clean
 
 demo: .venv/ready  ## the main job on real data, offline, in under a minute
 	$(BIN)/bunryu demo
@@ -40,8 +40,11 @@ soak: .venv/ready-dev  ## long fault tests: a hundred kills at random
 docs: .venv/ready-dev  ## regenerate docs/settings.md
 	$(BIN)/python docs/generate.py
 
+site: .venv/ready-docs  ## the documentation as a site, in site/, its links checked
+	$(BIN)/mkdocs build --strict
+
 lock:  ## pin what was tested; no host names
-	uv pip compile pyproject.toml --extra dev --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra docs --no-header --no-annotate --no-emit-index-url --universal --python-version 3.11 -o requirements.lock
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
@@ -52,5 +55,9 @@ lock:  ## pin what was tested; no host names
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e ".[dev]"
 	$(BIN)/python -c "open('.venv/ready-dev', 'w').close()"
 
+.venv/ready-docs: .venv/ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e ".[docs]"
+	$(BIN)/python -c "open('.venv/ready-docs', 'w').close()"
+
 clean:
-	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', '.mypy_cache', '.ruff_cache', '.pytest_cache')]"
+	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'site', '.mypy_cache', '.ruff_cache', '.pytest_cache')]"

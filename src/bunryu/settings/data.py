@@ -204,7 +204,7 @@ class AugmentSettings(Settings):
         None, json_schema_extra={"type": "list of NAME or {NAME: {PARAMETER: VALUE}} | null"}
     )
     """Operations in this order, in place of the fields below: `[hflip, {rotate: {degrees: 15}}]`. Names: see
-    docs/training.md; or classes of the backend. They run picture by picture in the threads that decode."""
+    docs/training/augmentation.md; or classes of the backend. They run picture by picture in the threads that decode."""
     backend: Literal["torchvision", "albumentations"] = "torchvision"
     """What carries out augment.ops: torchvision's transforms.v2, or albumentations (pip install
     'bunryu[albumentations]')."""

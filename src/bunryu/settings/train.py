@@ -84,7 +84,8 @@ class TrainSettings(Settings):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where to train. auto: cuda, else mps, else cpu; said at the start."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass. auto, a fixed rule: see docs/training.md. Sealed in the model."""
+    """Arithmetic of the forward pass. auto, a fixed rule: see docs/training/precision-and-speed.md. Sealed in the
+    model."""
     compile: bool = False
     """Have torch.compile write kernels for the forward and backward pass of pictures. The first step then takes a
     minute or more, once for each size; it pays on a GPU in a long run. Needs a C++ compiler."""

@@ -93,16 +93,10 @@ def interpret(
     root = image_folder(settings.image_root, base)
     files = [file_under(root, text) for text in columns.values[paths]]
     require_files(columns.where, columns.values[paths][0], files, root)
-    told = f"label={chosen[0]!r}" if len(chosen) == 1 else f"labels={some(map(repr, chosen), 12)}"
-    named = [f"path={paths!r}", told]
-    if group_column:
-        off = "" if settings.group_column else "; data.group_column=none: not"
-        named.append(f"group={group_column!r} (rows of one {group_column} stay on one side{off})")
-    if splits is not None:
-        named.append(f"split={split_column!r}")
+    told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
     target = next(iter(labels))
     if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
-        named.append(f"numbers={number!r} (of the classes, for submissions)")
+        told.append(f"numbers={number!r} (of the classes, for submissions)")
     return Rows(
         files=files,
         labels=labels,
@@ -110,9 +104,21 @@ def interpret(
         groups=columns.values[group_column] if group_column else None,
         columns={name: cells for name, cells in columns.values.items() if name not in used},
         published=numbers,
-        notes=[f"columns: {', '.join(named)}"],
+        notes=[f"columns: {', '.join(told)}"],
         label_names=names,
     )
+
+
+def _told(paths: str, chosen: Sequence[str], group: str | None, split: str | None, settings: DataSettings) -> list[str]:
+    """Say which column was taken for what."""
+    named = [f"path={paths!r}"]
+    named.append(f"label={chosen[0]!r}" if len(chosen) == 1 else f"labels={some(map(repr, chosen), 12)}")
+    if group:
+        off = "" if settings.group_column else "; data.group_column=none: not"
+        named.append(f"group={group!r} (rows of one {group} stay on one side{off})")
+    if split is not None:
+        named.append(f"split={split!r}")
+    return named
 
 
 def image_column(columns: Columns) -> list[str]:
