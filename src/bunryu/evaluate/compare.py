@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bunryu.evaluate.bootstrap import percentile_interval, resampled, units_of
 from bunryu.evaluate.figures import Difference
-from bunryu.evaluate.metrics import averages
+from bunryu.evaluate.metrics import averages, counts_of
 
 _Ints = NDArray[np.integer[Any]]
 
@@ -48,7 +48,6 @@ def macro_f1_difference(
         return np.concatenate([averages(*counts)["macro_f1"] for counts in chunks])
 
     def measured(answers_N: _Ints) -> float:
-        counts = (np.bincount(rows, minlength=k) for rows in (true_N[answers_N == true_N], true_N, answers_N))
-        return float(averages(*(count.astype(np.float64) for count in counts))["macro_f1"])
+        return float(averages(*counts_of(answers_N, true_N, k))["macro_f1"])
 
     return Difference(measured(pred_N) - measured(other_N), *percentile_interval(macro_f1(pred) - macro_f1(other)))

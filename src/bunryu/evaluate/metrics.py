@@ -37,9 +37,9 @@ def measure(
 ) -> Metrics:
     """Measure predictions against the truth.
 
-    Macro averages run over the classes present in the truth; a row predicted as an absent class is
-    still wrong, and costs its own class recall. Ratios without a denominator are 0, as in scikit-learn.
-    Of equally probable classes the first in order is the answer.
+    Macro averages run over the classes present in the truth; a row predicted as an absent class is still wrong, and
+    costs its own class recall. Ratios without a denominator are 0, as in scikit-learn. Of equally probable classes
+    the first in order is the answer.
 
     Args:
         probs_NK: class probabilities, shape (N, K).
@@ -52,10 +52,6 @@ def measure(
         intervals: which figures get one.
         exposure: how far the model knew the rows.
 
-    Returns:
-        ``positive...`` and ``roc_auc`` with two classes only, ``groups`` with groups, intervals and ``bootstrap`` with
-        resampling.
-
     Raises:
         DataError: no rows, or arrays that do not fit together.
         ConfigError: `positive` is not one of two classes.
@@ -64,18 +60,13 @@ def measure(
     positive = positive_class(positive, classes)
     n, k = probs_NK.shape
     pred_N = probs_NK.argmax(axis=1)
-    tp, support, predicted = (
-        np.bincount(rows, minlength=k).astype(np.float64) for rows in (true_N[pred_N == true_N], true_N, pred_N)
-    )
+    tp, support, predicted = counts_of(pred_N, true_N, k)
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
     per_class = _per_class(classes, tp, support, predicted)
-    two = (
-        {}
-        if positive is None
-        else _two_class(
-            per_class[positive], positive, probs_NK[:, classes.index(positive)], true_N == classes.index(positive)
-        )
-    )
+    two: dict[str, Any] = {}
+    if positive is not None:
+        index = classes.index(positive)
+        two = _two_class(per_class[positive], positive, probs_NK[:, index], true_N == index)
     drawn, ends = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals) if bootstrap else (None, {})
     one_of_two = positive is not None and two["roc_auc"] is None
     return Metrics(
@@ -89,6 +80,13 @@ def measure(
         **({} if groups is None else {"groups": len(set(groups))}),
         **ends,
     )
+
+
+def counts_of(pred_N: _Ints, true_N: _Ints, k: int) -> tuple[_Counts, _Counts, _Counts]:
+    """Return of each class, shape (K,): right answers, rows of the truth, and answers given."""
+    counted = (np.bincount(rows, minlength=k) for rows in (true_N[pred_N == true_N], true_N, pred_N))
+    tp, support, predicted = (counts.astype(np.float64) for counts in counted)
+    return tp, support, predicted
 
 
 def confusion(pred_N: _Ints, true_N: _Ints, k: int) -> NDArray[np.int64]:
