@@ -56,7 +56,7 @@ class Difference:
 class Record(BaseModel):
     """Base of all that metrics.json holds: frozen, unknown keys forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
     KEYS: ClassVar[Sequence[str]] = ()
     """The keys in the order that JSON has them, where that is not the order of the fields."""
 
