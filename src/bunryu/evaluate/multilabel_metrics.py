@@ -6,15 +6,13 @@ A figure of a label comes from its own counts: right yes (tp), rows where it hol
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.csv_text import guard
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
@@ -155,13 +153,15 @@ def label_counts(said_NL: Bools, held_NL: Bools) -> NDArray[np.int64]:
 def labels_csv(counts_L4: NDArray[np.int64], per_class: Mapping[str, LabelMetrics]) -> str:
     """Return a line a label as CSV: its four counts, its figures and its threshold."""
     figures = ("precision", "recall", "f1", "average_precision", "threshold")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["label", *COUNTS, *figures])
-    for counts, (name, row) in zip(counts_L4.tolist(), per_class.items(), strict=True):
-        told = (row.precision, row.recall, row.f1, row.average_precision, row.threshold)
-        writer.writerow([guard(name), *counts, *("" if value is None else f"{value:.6g}" for value in told)])
-    return buffer.getvalue()
+    rows = zip(counts_L4.tolist(), per_class.items(), strict=True)
+    return "".join(
+        csv_lines(["label", *COUNTS, *figures], ([name, *counts, *_cells(row)] for counts, (name, row) in rows))
+    )
+
+
+def _cells(row: LabelMetrics) -> Iterator[str]:
+    for value in (row.precision, row.recall, row.f1, row.average_precision, row.threshold):
+        yield "" if value is None else f"{value:.6g}"
 
 
 def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:
