@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bunryu.data.table import Table, texts
-from bunryu.inference.examples import MOST, Examples, chosen, marks
+from bunryu.inference.examples import MOST, Examples, chosen
 from bunryu.inference.multilabel_predictions import answers_of
 from bunryu.models.record import Decision
 
@@ -48,7 +48,7 @@ def test_as_chosen_of_all_at_once(n: int, sharp: float, multi_label: bool) -> No
         part = slice(start, start + 32)
         examples.see(rows[part], pixels[part], probs[part])
         most = max(most, len(examples.pictures))
-    wrong_N, kinds = marks(answers_of(sealed(classes, multi_label), [""] * n, probs, true=texts(names)))
+    wrong_N, kinds = answers_of(sealed(classes, multi_label), [""] * n, probs, true=texts(names)).mistakes()
     wanted = chosen(wrong_N, places(kinds))
     assert examples.pictures.keys() == set((2 * wanted).tolist())
     assert all((examples.pictures[2 * i] == pixels[i]).all() for i in wanted.tolist())

@@ -14,16 +14,18 @@ from bunryu.core.errors import DataError, some
 from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
+from bunryu.evaluate.caveats import UNSEEN, Exposure
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.figures import Figures
 from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.multilabel_metrics import measure_labels
-from bunryu.evaluate.slices import WORST, measure_groups
+from bunryu.evaluate.slices import measure_groups, worst_accuracy
 from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import PredictionTable
 from bunryu.inference.reading import PLAIN, Answers, Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
@@ -49,7 +51,7 @@ class Predicted:
     """
 
     kept: NDArray[np.int64]
-    predictions: Predictions
+    predictions: PredictionTable
     skipped: dict[str, str]
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -129,11 +131,13 @@ def measure_rows(
     settings: EvaluateSettings,
     reading: Reading = PLAIN,
     answers: Answers | None = None,
+    exposure: Exposure = UNSEEN,
 ) -> Measured:
     """Predict rows, unless their `answers` are there already, and measure them, with intervals; see `predict_rows`."""
     answers = answers or answer_rows(name, table, rows, model, reading)
     found = predicted(table, answers, model.sealed)
-    return measured(name, found.predictions, settings, picture_of(table, found, model.sealed), found.skipped)
+    picture = picture_of(table, found, model.sealed)
+    return measured(name, found.predictions, settings, picture, found.skipped, exposure)
 
 
 def decide(
@@ -188,65 +192,9 @@ def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[De
     return Decision(thresholds=found), told
 
 
-def note_chosen(results: list[Measured], monitor: str, tau: float | Literal["auto"] | None) -> None:
-    """Note that validation figures are a little too good, where no test follows.
-
-    Args:
-        results: of the run's splits.
-        monitor: what chose the best epoch.
-        tau: of logit adjustment; auto is chosen on them too. (So are the thresholds of labels, which are always told.)
-    """
-    for result in results:
-        if result.name == "val" and isinstance(result.predictions, LabelPredictions):
-            result.metrics["notes"].append(
-                "The threshold of each label was chosen on these images for its F1, which flatters F1 and accuracy; "
-                "the average precision knows no threshold."
-            )
-    chosen = [] if monitor.startswith("train_") else ["The best epoch"]
-    chosen += ["tau" if chosen else "Tau"] if tau == "auto" else []
-    if [result.name for result in results] == ["val"] and chosen:
-        results[0].metrics["notes"].append(
-            f"{' and '.join(chosen)} {'was' if len(chosen) == 1 else 'were'} chosen on these images, so they flatter "
-            f"{'it' if len(chosen) == 1 else 'them'} a little. Keep some for a test that chose nothing: split.test=0.2."
-        )
-
-
-def note_members(metrics: dict[str, Any]) -> None:
-    """Note the same of several runs together, on the rows that all were validated on."""
-    metrics["notes"].append(
-        "The members' best epochs, and their weights where those are fitted, were chosen on these images, so they "
-        "flatter it a little."
-    )
-
-
 def learned_from_val(history: list[dict[str, Any]]) -> int | None:
     """Return the epoch from which on a run learned from its validation rows; None where it never did."""
     return next((int(row["epoch"]) for row in history if not row.get("clean", True)), None)
-
-
-def note_learned(results: list[Measured], epoch: int, best: int) -> str:
-    """Note which weights were measured on what, where a run learned from its validation rows in its last epochs.
-
-    Args:
-        results: of the run's splits.
-        epoch: the first that did.
-        best: the best of those before.
-
-    Returns:
-        The same for the report, to follow a sentence.
-    """
-    for result in results:
-        if result.name == "val":
-            result.metrics["notes"].insert(
-                0,
-                f"From epoch {epoch} on the model learned from these rows, and their figures are not clean. These are "
-                f"of epoch {best}, the best before that; the sealed model has the last epoch's weights, which "
-                + ("only the test rows measure." if len(results) > 1 else "nothing here measures: keep a split.test."),
-            )
-    return (
-        f" of those before epoch {epoch}, from which on it learned from validation rows and figures of validation are "
-        "not clean; the sealed model has the last epoch's weights"
-    )
 
 
 def scorer(
@@ -259,14 +207,15 @@ def scorer(
             return dict.fromkeys(EACH_EPOCH, float("nan"))
         true_N = targets.index_N[rows]
         if targets.held_JL is None:
-            metrics = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
+            metrics: Figures = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
             if dro_groups is not None:
-                metrics |= measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                metrics = metrics.plus(worst_group_accuracy=worst_accuracy(by_group))
         else:
             paths, usual = [""] * len(rows), [USUAL] * len(classes)
             answers = LabelPredictions(paths, classes, probs_NK, thresholds=usual, held_NL=targets.held_JL[true_N])
             metrics = measure_labels(answers, bootstrap=0)
-        names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, WORST)
-        return {name: metrics[name] for name in names if metrics.get(name) is not None}
+        names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, "worst_group_accuracy")
+        return {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
 
     return score

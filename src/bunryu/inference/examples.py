@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
-from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.multilabel_predictions import answers_of
+from bunryu.inference.predictions import PredictionTable
 from bunryu.models.record import Sealed
 
 MOST = 18
@@ -35,21 +35,23 @@ def chosen(wrong_N: NDArray[np.floating[Any]], place_N: NDArray[np.int64]) -> ND
     return np.concatenate([mistakes, right])
 
 
-def marks(predictions: Predictions) -> tuple[NDArray[np.floating[Any]], Sequence[Hashable]]:
-    """Return how wrong each answer is, as `chosen` takes it, and of what kind it is.
+def shown(predictions: PredictionTable) -> list[int]:
+    """Return which rows of a table whose truth is known are shown, in that order."""
+    wrong_N, kinds = predictions.mistakes()
+    return [int(row) for row in chosen(wrong_N, places(kinds, Counter()))]
 
-    Of classes: the probability of a wrong answer; the true class. Of labels that can hold together: how many of them
-    are wrong; the set that holds, and None, which is no kind, where any is wrong.
+
+def places(kinds: Sequence[Hashable], seen: Counter[Hashable]) -> NDArray[np.int64]:
+    """Return the place of each row among those of its kind, behind those that were `seen` before; counts them as seen.
+
+    What is of no kind has place 0.
     """
-    if isinstance(predictions, LabelPredictions):
-        assert predictions.held_NL is not None
-        wrong_N = (predictions.said_NL != predictions.held_NL).sum(axis=1).astype(np.float64)
-        sets = zip(wrong_N.tolist(), predictions.held_NL, strict=True)
-        return wrong_N, [None if wrong else held_L.tobytes() for wrong, held_L in sets]
-    true_N = predictions.true_N
-    assert true_N is not None
-    conf_N = predictions.probs_NK.max(axis=1, initial=0)
-    return np.where(predictions.pred_N != true_N, conf_N, 0), true_N.tolist()
+    place_N = np.zeros(len(kinds), np.int64)
+    for i, kind in enumerate(kinds):
+        if kind is not None:
+            place_N[i] = seen[kind]
+            seen[kind] += 1
+    return place_N
 
 
 class Examples:
@@ -66,12 +68,8 @@ class Examples:
 
     def see(self, rows: NDArray[np.int64], pixels_BHWC: NDArray[np.uint8], probs_BK: NDArray[np.float32]) -> None:
         """Take the next pictures, which come in the order of the answers, and forget those that no longer matter."""
-        wrong_B, kinds = marks(self._answers(rows, probs_BK))
-        place_B = np.zeros(len(rows), np.int64)
-        for b, kind in enumerate(kinds):
-            if kind is not None:
-                place_B[b] = self._seen[kind]
-                self._seen[kind] += 1
+        wrong_B, kinds = self._answers(rows, probs_BK).mistakes()
+        place_B = places(kinds, self._seen)
         all_rows = np.concatenate([self._rows, rows])
         wrong, place = np.concatenate([self._wrong, wrong_B]), np.concatenate([self._place, place_B])
         kept = np.sort(chosen(wrong, place))  # in the order in which they came, for what is equal
@@ -81,5 +79,5 @@ class Examples:
             row: pixels_BHWC[new[row]].copy() if row in new else self.pictures[row] for row in self._rows.tolist()
         }
 
-    def _answers(self, rows: NDArray[np.int64], probs_BK: NDArray[np.float32]) -> Predictions:
+    def _answers(self, rows: NDArray[np.int64], probs_BK: NDArray[np.float32]) -> PredictionTable:
         return answers_of(self._sealed, [""] * len(rows), probs_BK, true=self._table.target_labels[rows])

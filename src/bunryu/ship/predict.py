@@ -20,8 +20,8 @@ from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
-from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
-from bunryu.inference.predictions import Format, Predictions
+from bunryu.inference.multilabel_predictions import answers_of
+from bunryu.inference.predictions import Format, PredictionTable, one_answer
 from bunryu.inference.reading import Answers, Reading, in_chunks
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
@@ -58,7 +58,7 @@ class Predicted:
         total: the number of inputs.
     """
 
-    predictions: Predictions
+    predictions: PredictionTable
     unreadable: list[Reason]
     total: int
 
@@ -84,11 +84,10 @@ class Predicted:
         order = np.argsort(-probs, kind="stable")[:k]
         names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
         column = max(map(width, names))
-        together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
-        marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
+        marks = predictions.marks(0)
         lines = [
-            f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-            for name, mark, i in zip(names, marks, order, strict=True)
+            f"  {pad(name, column)}  {marks[i]}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+            for name, i in zip(names, order, strict=True)
         ]
         return "\n".join([predictions.paths[0], *lines])
 
@@ -152,7 +151,7 @@ def predict(
     if submission is not None and out is not None:
         if found.unreadable:
             raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
-        write_atomic(out, fill(submission, found.predictions, sealed))
+        write_atomic(out, fill(submission, one_answer(found.predictions), sealed))
         console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
     elif out is not None:
         _write(found, out, written_as)

@@ -19,6 +19,8 @@ from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks.check import Checked
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
+from bunryu.evaluate.caveats import Exposure
+from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
@@ -152,7 +154,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
                 path.mkdir(parents=True, exist_ok=True)
             plan = make_plan(settings, read=(table, folds.checked))
             carry_out(run, plan)
-    for split, metrics in run.read_metrics().items():
+    for split, metrics in read_metrics(run).items():
         console.say(f"{name}: {split}: {headline(metrics)}")
 
 
@@ -173,11 +175,7 @@ def _finish(folds: Folds) -> None:
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
     found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
-    results = [measure_pooled(table, found, settings.evaluate, sealed)]
-    if _chose(settings):
-        results[0].metrics["notes"].append(
-            "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
-        )
+    results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))

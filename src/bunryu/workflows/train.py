@@ -10,16 +10,9 @@ from typing import Any
 from bunryu.core import console, distributed
 from bunryu.core.errors import Interrupted, count, typed
 from bunryu.data.table import Table
-from bunryu.evaluate.measure import (
-    LEARNED_FROM_VAL,
-    answer_rows,
-    decide,
-    learned_from_val,
-    measure_rows,
-    note_chosen,
-    note_learned,
-    scorer,
-)
+from bunryu.evaluate.caveats import UNSEEN, learned_told, of_validation
+from bunryu.evaluate.figures import read_metrics
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, decide, learned_from_val, measure_rows, scorer
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
 from bunryu.evaluate.report.text import headline, warnings_of
@@ -149,19 +142,25 @@ def finish(session: Session, trained: State) -> None:
     final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
+    known = of_validation(
+        settings.train.monitor,
+        settings.decision.tau,
+        thresholds=bool(decision.thresholds),
+        tested=len(table.split("test")) > 0,
+        before=(learned, progress.best_epoch) if learned else None,
+    )
     answers = {} if val is None else {"val": best.decided(val)}
     results = [
-        measure_rows(name, table, table.split(name), of, settings.evaluate, reading, answers.get(name))
-        for name, of in (("val", best), ("test", final))
-        if len(table.split(name))
+        measure_rows(name, table, rows, of, settings.evaluate, reading, answers.get(name), seen)
+        for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
+        if len(rows := table.split(name))
     ]
-    note_chosen(results, settings.train.monitor, settings.decision.tau)
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
     )
     if learned:
-        ended += note_learned(results, learned, progress.best_epoch)
+        ended += learned_told(learned)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
@@ -205,7 +204,7 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
     """Show a finished run's headlines and folder with `show`, and say what to type next."""
     if not distributed.first():
         return
-    for name, metrics in folder.read_metrics().items():
+    for name, metrics in read_metrics(folder).items():
         show(f"{name}: {headline(metrics)}")
     show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
     console.say("next: " + "\n      ".join(next_steps(folder)))
