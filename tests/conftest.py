@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,6 +150,25 @@ def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def rounding(terms: int) -> float:
+    """Return how far float32 results may be apart, relative to their size, where only the order of sums differs.
+
+    Each of so many additions rounds by half an eps at most, up or down, so together about eps times the root of
+    their number. Eight times that leaves room for the kernels of any processor, and none for another meaning.
+    It bounds what is smooth in the sums, such as SGD; Adam's first steps follow the sign of a gradient, and so
+    the last bits of one that is nearly nothing: compare trainings by SGD.
+    """
+    return 8 * 2**-23 * terms**0.5
+
+
+def assert_same_sums(found: Mapping[str, Any], expected: Mapping[str, Any], terms: int) -> None:
+    """Compare tensors by name, each relative to its own largest value."""
+    assert found.keys() == expected.keys()
+    for name, want in expected.items():
+        allowed = rounding(terms) * float(want.abs().max())
+        assert float((found[name] - want).abs().max()) <= allowed, name
 
 
 def refused(ended: Ended) -> str:
