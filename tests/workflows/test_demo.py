@@ -27,8 +27,8 @@ def test_the_demo_reaches_what_is_promised(tmp_path, capsys):
 
 def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: trained.append(out) or RunFolder(out))
-    monkeypatch.setattr(demo.experiment, "say_results", lambda _: None)
+    monkeypatch.setattr(demo.train, "train", lambda _, *, out: trained.append(out) or RunFolder(out))
+    monkeypatch.setattr(demo.train, "say_results", lambda _: None)
     demo.run_demo(tmp_path)
     (tmp_path / "run-1").mkdir()
     written = (tmp_path / "digits/0/0000.png").stat().st_mtime_ns
@@ -39,8 +39,8 @@ def test_a_second_demo_takes_the_next_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("left", [[], ["0/0000.png", "1/0001.png"]])
 def test_digits_that_a_killed_demo_left_are_written_anew(tmp_path, monkeypatch, left):
-    monkeypatch.setattr(demo.experiment, "train", lambda _, *, out: RunFolder(out))
-    monkeypatch.setattr(demo.experiment, "say_results", lambda _: None)
+    monkeypatch.setattr(demo.train, "train", lambda _, *, out: RunFolder(out))
+    monkeypatch.setattr(demo.train, "say_results", lambda _: None)
     digits = tmp_path / "digits"
     digits.mkdir()
     for name in left:
