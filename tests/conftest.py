@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from killing import draw_nothing
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the suite runs several processes
+TRAINING_ROOMS = {"cli", "inference", "models", "ship", "train", "workflows"}
+"""Where tests train and measure; the others shall not wait for torch."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -31,14 +35,11 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no plots: for tests of what comes before them."""
-    from bunryu.evaluate.report import files
-    from bunryu.workflows import train
-
-    monkeypatch.setattr(files, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs draw nothing, but in tests that are marked `pictures`, and in fixtures of more than one test."""
+    if request.path.parent.name in TRAINING_ROOMS and not request.node.get_closest_marker("pictures"):
+        draw_nothing(monkeypatch.setattr)
 
 
 MakeImages = Callable[..., Path]

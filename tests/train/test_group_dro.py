@@ -27,8 +27,6 @@ SMALL = (
 )
 DRO = "loss.group_dro=[배경, label]"
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 
 class LossComputer:
     """The authors' (github.com/kohpangwei/group_DRO, loss.py), one batch after the other; written anew, in numpy."""
