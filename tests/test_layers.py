@@ -144,6 +144,55 @@ def test_there_are_no_circles() -> None:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
+SHARED_BY_COMMANDS = {"cli.arguments", "cli.sagemaker", "cli.usage_errors"}
+EXPLAINING = {"cli.lookup", "cli.arguments", "cli.usage_errors"}
+"""What explains settings, and so reads them; a command leaves that to its verb."""
+VERBS = {"train": {"train", "dry_run", "resume"}, "predict": {"predicted"}, "lookup": set()}
+"""The verbs of api behind a command, where they are not the one of its name."""
+
+
+def commands() -> dict[str, Path]:
+    """Return the files of the commands: those of cli but for the door and what they share."""
+    rest = SHARED_BY_COMMANDS | {"cli", "cli.app"}
+    return {name: path for name, path in MODULES.items() if room(name) == "cli" and name not in rest}
+
+
+def verbs_called(tree: ast.AST) -> set[str]:
+    """Return which names of api a file uses."""
+    uses = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in uses if isinstance(node.value, ast.Name) and node.value.id == "api"}
+
+
+def test_a_command_is_one_verb_of_api() -> None:
+    """So that the command line and Python are one face: what is asked for is decided once."""
+    from bunryu import api
+
+    assert len(commands()) > 8
+    for name, path in commands().items():
+        allowed = SHARED_BY_COMMANDS | ({"api"} if name != "cli.lookup" else set())
+        wrong = {
+            target
+            for target in imports(path) - allowed
+            if room(target) not in ({"core", "settings"} if name in EXPLAINING else {"core"})
+            and target != "api.new_run"  # for the type of an option
+        }
+        assert not wrong, f"{name} imports {wrong}"
+        command = name.removeprefix("cli.")
+        called = verbs_called(ast.parse(path.read_text(encoding="utf-8")))
+        assert called == VERBS.get(command, {command}), name
+        assert all(callable(getattr(api, verb)) and getattr(api, verb).__doc__ for verb in called)
+    shared = {target for name in SHARED_BY_COMMANDS for target in imports(MODULES[name])}
+    assert {room(target) for target in shared - SHARED_BY_COMMANDS} == {"api", "core", "settings"}
+    assert all("settings" not in map(room, imports(MODULES[name])) for name in SHARED_BY_COMMANDS - EXPLAINING)
+
+
+def test_every_command_has_its_file() -> None:
+    from bunryu.cli import app
+
+    files = {command.callback.__module__.removeprefix("bunryu.") for command in app.app.registered_commands}
+    assert files == commands().keys()
+
+
 def test_no_dumping_ground() -> None:
     assert not {name.rsplit(".", 1)[-1] for name in MODULES} & {"utils", "util", "common", "helpers", "misc", "base"}
     assert len({room(name) for name in MODULES} - DOORS.keys()) <= 16
@@ -175,7 +224,7 @@ def test_only_drawing_rooms_import_matplotlib() -> None:
 
 
 HEAVY = {"torch", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"}
-FREE = ["cli.app", "inference.predictions", "runs.folder", "ship.predict", "evaluate.metrics"]
+FREE = ["cli.app", "api", "inference.predictions", "runs.folder", "ship.predict", "evaluate.metrics"]
 FREE += ["data.sources.read", "data.checks.check", "data.images.decode", "data.splits.assign"]
 """Modules that load none of HEAVY, beside all of core and settings."""
 

@@ -9,7 +9,7 @@ import pytest
 
 _FAULTS = """
 import resource, sys
-from bunryu.process import keep_freed_memory, malloc
+from bunryu.core.process import keep_freed_memory, malloc
 keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

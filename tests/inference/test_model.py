@@ -17,7 +17,8 @@ from bunryu.core.errors import DeviceError, ImageError, RunError
 from bunryu.data.images.sources import as_sources
 from bunryu.inference import model as inference
 from bunryu.inference.device import autocast, choose_device
-from bunryu.inference.model import BATCH, Model, forward, normalize, probabilities
+from bunryu.inference.model import Model, forward, normalize, probabilities
+from bunryu.inference.predictions import BATCH
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
 from bunryu.models.sealed_file import seal

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+import bunryu
 from bunryu.core.errors import ConfigError, typed
 from bunryu.settings.config import Layer, Settings, dump_yaml, load_yaml, parse_overrides
 from bunryu.settings.fields import keys, type_text
@@ -24,7 +25,7 @@ from bunryu.settings.load import evaluation_settings, load_settings
 from bunryu.settings.recipes import recipe_names
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage
-from bunryu.settings.validate import build
+from bunryu.settings.validate import build, replaced
 
 
 def told(*pairs: str, **options: Any) -> str:
@@ -310,6 +311,59 @@ def test_data_named_as_an_argument_and_as_a_setting_are_refused() -> None:
     assert load_settings(["data.label_column=x"], values=values).data.source == "photos"
 
 
+# Replacing.
+
+
+def test_several_values_are_replaced_together_and_the_others_stay() -> None:
+    before = load_settings(["train.epochs=4", "optim.lr=0.5", "model.dropout=0.1"])
+    stages = [Stage(name="a", epochs=2), Stage(name="b", epochs=5)]
+    found = replaced(before, {"train.stages": stages, "train.epochs": 7, "name": "mine"})
+    assert (found.train.epochs, found.train.stages, found.name) == (7, stages, "mine")
+    assert (found.optim, found.model, found.train.seed) == (before.optim, before.model, before.train.seed)
+    assert (before.train.epochs, before.name) == (4, None)
+    assert found.model.model_fields_set == before.model.model_fields_set  # what was asked for is still told apart
+    assert replaced(found, {}) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train.epochs": 0}, "train.epochs: expected a whole number of at least 1, received 0."),
+        ({"train.stages": 5}, "train.stages: expected a list of"),
+        ({"train.epoch": 3}, "There is no setting 'train.epoch'. Did you mean 'train.epochs'?"),
+        ({"trian.epochs": 3}, "There is no setting 'trian"),
+        ({"optim.lr": 0.1, "optim.lr.peak": 1}, "optim.lr: expected a number"),
+        ({"train.stages": [Stage(name="a", epochs=2)], "train.epochs": 3}, "the stages take 2 epochs"),
+        ({"train.accumulate": 2, "optim.sam_rho": 0.1}, "optim.sam_rho climbs from the gradient of a whole batch"),
+    ],
+)
+def test_values_that_cannot_be_are_not_replaced(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        replaced(load_settings([]), changes)
+    assert str(error.value).startswith(expected) or f": {expected}" in str(error.value)
+
+
+def test_who_decided_a_value_that_cannot_be_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"train.epochs: .* received 0 \(--minutes 3\)\.$"):
+        replaced(load_settings([]), {"train.epochs": 0}, origin="--minutes 3")
+
+
+def test_a_stage_that_overrides_a_schedule_half_is_refused_at_once() -> None:
+    pairs = ["schedule.name=multistep", "schedule.milestones=[2]"]
+    assert "stage 'a': schedule.name=multistep needs schedule.milestones" in told(
+        *pairs, "train.stages=[{name: a, schedule: {milestones: []}}]"
+    )
+
+
+def test_settings_are_never_copied_past_their_validation() -> None:
+    """`replaced` is the way; evaluate.rows says why it goes another."""
+    here = Path(bunryu.__file__).parent
+    found = [
+        path.relative_to(here).as_posix() for path in here.rglob("*.py") if "model_copy" in path.read_text("utf-8")
+    ]
+    assert found == ["evaluate/rows.py"]
+
+
 # Round trips.
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -443,14 +497,14 @@ class Refuse:
             raise RuntimeError(f"{name} was imported")
 
 sys.meta_path.insert(0, Refuse())
-from bunryu import cli
+from bunryu.cli.app import main
 found = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["bunryu", *arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as end:
             code = end.code or 0

@@ -30,6 +30,7 @@ from bunryu.data.images.sources import as_sources
 from bunryu.inference.predictions import Predictions
 from bunryu.ship import predict as ship
 from bunryu.workflows import train
+from bunryu.workflows.plan import decide
 from conftest import Command, refused, table
 
 # One orchestration.
@@ -81,7 +82,7 @@ _EARLY = """
 import sys
 from pathlib import Path
 from bunryu.ship.predict import predict
-from bunryu.errors import BunryuError
+from bunryu.core.errors import BunryuError
 try:
     predict(Path(sys.argv[1]), [sys.argv[2]], batch_size=1, out=Path(sys.argv[3]))
 except BunryuError as error:
@@ -158,7 +159,7 @@ def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
         next(line for line in predictions.lines(form) if '"a"' in line or line.startswith("a"))  # type: ignore[arg-type]
         assert made == ["a"]
     monkeypatch.setattr(sys, "stdout", seen := Watched(made))
-    ship.show(predictions)
+    ship.Predicted(predictions, [], len(predictions)).show()
     storage.write_atomic(tmp_path / "p.csv", predictions.lines())
     assert seen.getvalue() == (tmp_path / "p.csv").read_text(encoding="utf-8")
     assert seen.rows_at_first_data == 1
@@ -198,12 +199,13 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_the_list_of_one_image_is_aligned_in_cells() -> None:
     classes = ["cat", "아주 긴 이름의 강아지", "고양이", "x" * 60]
-    lines = ship.top_k(Predictions(["사진.png"], classes, np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))).splitlines()
+    predictions = Predictions(["사진.png"], classes, np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))
+    lines = ship.Predicted(predictions, [], 1).top_k().splitlines()
     assert lines[0] == "사진.png"
     assert {width(line[: line.index("  0.")]) for line in lines[1:]} == {2 + 40}
     assert [line.split()[-2] for line in lines[1:]] == ["0.400", "0.300", "0.200", "0.100"]
     eight = Predictions(["a.png"], list("abcdefgh"), np.full((1, 8), 0.125, np.float32))
-    assert len(ship.top_k(eight).splitlines()) == 9, "the whole distribution over a few classes"
+    assert len(ship.Predicted(eight, [], 1).top_k().splitlines()) == 9, "the whole distribution over a few classes"
 
 
 @pytest.mark.parametrize("folder", ["images", "시험"])
@@ -349,7 +351,7 @@ def test_ctrl_c_of_train(
 ) -> None:
     make_images(here / "photos", {"a": 6, "b": 6})
     with monkeypatch.context() as patch:
-        patch.setattr(train, "make_plan", _interrupt)
+        patch.setattr(decide, "make_plan", _interrupt)
         ended = bunryu("train", "photos", *tiny_settings, "--out", "run")
     assert (ended.code, ended.err) == (130, "Stopped; nothing was written.\n")
     assert [path.name for path in here.iterdir()] == ["photos"]
@@ -394,16 +396,16 @@ def test_a_real_ctrl_c_stops_soon(tiny_run: Any, tmp_path: Path) -> None:
 
 _SIGNALLED = """
 import signal, sys
-from bunryu import cli, console
-from bunryu.inference import forward
 import bunryu.inference.model as inference
+from bunryu.cli.app import main
+from bunryu.inference.model import forward
 def told(*arguments):
     inference.forward = forward
     print("predicting", file=sys.stderr, flush=True)
     return forward(*arguments)
 inference.forward = told
 signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.main()
+main()
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bunryu.workflows.bench import Timed, fastest
+from bunryu.workflows.bench import Benched, Timed
 
 Command = Any
 
@@ -16,12 +16,16 @@ def way(precision: Any, threads: int, training: float) -> Timed:
     return Timed(precision, threads, step=training, training=training, looking=2 * training)
 
 
+def fastest(*ways: Timed) -> Timed:
+    return Benched(list(ways), "scratch", "scratch_cnn", None, "cpu").fastest
+
+
 def test_the_rules_choice_stands_unless_another_is_clearly_faster() -> None:
     rule = way("fp32", 2, 100.0)
-    assert fastest([rule, way("bf16", 2, 104.0)]) is rule
+    assert fastest(rule, way("bf16", 2, 104.0)) is rule
     faster = way("bf16", 1, 110.0)
-    assert fastest([rule, way("bf16", 2, 104.0), faster]) is faster
-    assert fastest([rule]) is rule
+    assert fastest(rule, way("bf16", 2, 104.0), faster) is faster
+    assert fastest(rule) is rule
 
 
 @pytest.fixture

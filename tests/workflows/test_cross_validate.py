@@ -24,6 +24,7 @@ from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
+from bunryu.settings.validate import replaced
 from bunryu.workflows import resume
 from bunryu.workflows.plan import folds
 from bunryu.workflows.plan.plan import Plan
@@ -258,9 +259,9 @@ def test_minutes_are_shared_among_the_runs(photos: Path, tmp_path: Path, monkeyp
 
     def paced(plan: Plan, minutes: float, _: float) -> Plan:
         asked.append(minutes)
-        train = plan.settings.train.model_copy(update={"epochs": 1, "stages": [Stage(name="all", epochs=1)]})
-        settings = plan.settings.model_copy(update={"train": train})
-        return dataclasses.replace(plan, settings=settings, facts=plan.facts | {"plan": "one epoch"})
+        settings = replaced(plan.settings, {"train.epochs": 1, "train.stages": [Stage(name="all", epochs=1)]})
+        decisions = dataclasses.replace(plan.decisions, plan="one epoch")
+        return dataclasses.replace(plan, settings=settings, decisions=decisions)
 
     monkeypatch.setattr(folds, "paced", paced)
     run = product.train(photos, *pairs, minutes=6.0, folds=3, final="refit", out=tmp_path / "cv", quiet=True)
@@ -293,12 +294,11 @@ def test_the_epochs_of_a_refit_are_the_median_of_each_stage() -> None:
         return [[{"stage": "head"}] + [{"stage": "all"}] * n for n in epochs]
 
     chosen = folds.refit_stages(settings, best(3, 9, 4))
-    assert [(stage.name, stage.epochs) for stage in chosen["stages"]] == [("head", 1), ("all", 4)]
-    assert chosen["epochs"] == 4
-    assert [(stage.name, stage.epochs) for stage in folds.refit_stages(settings, best(0, 0, 5))["stages"]] == [
-        ("head", 1)
-    ]
-    assert folds.refit_stages(settings, best(4, 5))["epochs"] == 5
+    assert [(stage.name, stage.epochs) for stage in chosen["train.stages"]] == [("head", 1), ("all", 4)]
+    assert chosen["train.epochs"] == 4
+    head_alone = folds.refit_stages(settings, best(0, 0, 5))["train.stages"]
+    assert [(stage.name, stage.epochs) for stage in head_alone] == [("head", 1)]
+    assert folds.refit_stages(settings, best(4, 5))["train.epochs"] == 5
 
 
 def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos: Path, tmp_path: Path) -> None:
@@ -310,7 +310,8 @@ def test_a_refit_is_averaged_where_the_folds_are_best_with_their_average(photos:
     assert "all 4 epochs, averaged" in (run.path / "report.txt").read_text(encoding="utf-8")
     best = [[{"stage": "all"}] * n for n in (2, 2, 3)]
     chosen = folds.refit_stages(run.settings, best)
-    assert (chosen["epochs"], chosen["swa"], chosen["swa_lr"], len(chosen["stages"])) == (2, None, None, 1)
+    assert len(chosen.pop("train.stages")) == 1
+    assert chosen == {"train.epochs": 2, "train.swa": None, "train.swa_lr": None}
 
 
 # Stopping and going on.

@@ -68,7 +68,7 @@ def donate(source: Path, folder: Path, *pairs: str) -> Plan:
     return plan
 
 
-# Classes, rows, facts
+# Classes, rows, what is told
 
 
 def test_everything_is_decided(photos: Path) -> None:
@@ -80,18 +80,19 @@ def test_everything_is_decided(photos: Path) -> None:
     assert (head.in_features, head.out_features) == (128, 3)
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
-    assert set(plan.facts) == {"model", "weights", "classes", "images", "rows", "input", "device", "recipe", "learning"}
-    assert plan.facts["learning"].startswith("cross-entropy loss")
-    assert plan.facts["weights"] == "none: from scratch"
-    assert plan.facts["classes"] == "3: ant, bee, cat"
-    assert plan.facts["rows"].startswith("train ")
-    assert plan.facts["recipe"] == "scratch"
+    told = plan.decisions.told()
+    assert " ".join(told) == "model weights classes images rows input device recipe learning"
+    assert told["learning"].startswith("cross-entropy loss")
+    assert told["weights"] == "none: from scratch"
+    assert told["classes"] == "3: ant, bee, cat"
+    assert told["rows"].startswith("train ")
+    assert told["recipe"] == "scratch"
 
 
 def test_the_default_network_is_named_in_the_facts_and_in_the_settings_of_the_run(photos: Path) -> None:
     plan = plan_of(photos, "model.weights=none", "input.size=32")
-    assert plan.facts["model"].startswith("timm/tf_efficientnetv2_b0, 5,8")
-    assert plan.facts["input"] == "32x32 rgb, crop; mean and std of the training rows"
+    assert plan.decisions.told()["model"].startswith("timm/tf_efficientnetv2_b0, 5,8")
+    assert plan.decisions.told()["input"] == "32x32 rgb, crop; mean and std of the training rows"
     assert plan.settings.model.name == "timm/tf_efficientnetv2_b0"
 
 
@@ -233,7 +234,7 @@ def test_normalisation_of_the_weights(photos: Path, tmp_path: Path) -> None:
         f"model.weights={given(tmp_path / 'w.pth', 'timm/vit_tiny_patch16_224')}",
     )
     assert (plan.sealed.input.mean, plan.sealed.input.std) == ([0.5] * 3, [0.5] * 3)
-    assert plan.facts["input"].endswith("mean and std of the weights")
+    assert plan.decisions.told()["input"].endswith("mean and std of the weights")
 
 
 def test_normalisation_of_imagenet(photos: Path) -> None:
@@ -244,7 +245,7 @@ def test_normalisation_of_imagenet(photos: Path) -> None:
 def test_normalisation_by_given_numbers(photos: Path) -> None:
     plan = plan_of(photos, *SCRATCH, "input.mean=[0.1, 0.2, 0.3]", "input.std=[1, 2, 3]")
     assert (plan.sealed.input.mean, plan.sealed.input.std) == ([0.1, 0.2, 0.3], [1, 2, 3])
-    assert plan.facts["input"].endswith("mean and std as given")
+    assert plan.decisions.told()["input"].endswith("mean and std as given")
 
 
 def test_normalisation_of_the_training_rows_by_hand(photos: Path) -> None:
@@ -313,7 +314,7 @@ def test_a_run_gives_its_network_and_input(photos: Path, tmp_path: Path) -> None
     own, theirs = plan.net.backbone.state_dict(), donor.net.backbone.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in own.items())
     assert not torch.equal(plan.net.head[-1].weight, donor.net.head[-1].weight)
-    assert plan.facts["weights"].endswith(
+    assert plan.decisions.told()["weights"].endswith(
         f"all {len(own)} tensors of the backbone loaded; left out, as the head is new: the head of that run"
     )
     assert plan.sealed.provenance["weights"] == str(tmp_path / "run" / "model.safetensors")
@@ -456,4 +457,4 @@ def test_the_precision_is_sealed_and_said(photos: Path, monkeypatch: pytest.Monk
     plan = plan_of(photos, *SCRATCH)
     assert isinstance(plan.sealed, Sealed)
     assert plan.sealed.precision == "bf16"
-    assert plan.facts["device"] == "cpu, bf16 (the CPU computes in it)"
+    assert plan.decisions.told()["device"] == "cpu, bf16 (the CPU computes in it)"

@@ -19,7 +19,8 @@ import bunryu
 from bunryu.core.csv_text import guard, unguard
 from bunryu.data.images.decode import load
 from bunryu.evaluate.report import files as written
-from bunryu.inference.model import BATCH, Model, forward
+from bunryu.inference.model import Model, forward
+from bunryu.inference.predictions import BATCH
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into

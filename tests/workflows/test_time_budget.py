@@ -160,7 +160,7 @@ def test_the_plan_fits(minutes: float, photos: Path, weights: str, speed: Callab
             seconds += n["train"] * 0.4 * height * width / 64**2 + 0.05 * n["val"]
     assert seconds < 60 * minutes
     assert len(stages) == 1 or stages[-1].sizes[-1] == (64, 64)
-    assert found.facts["plan"].startswith(f"{minutes:g} min: the head solved on features")
+    assert found.decisions.told()["plan"].startswith(f"{minutes:g} min: the head solved on features")
 
 
 @pytest.mark.parametrize("scratch", [False, True])
@@ -240,7 +240,7 @@ def test_bf16_is_taken_where_it_is_clearly_faster(
     found = paced(plan_of(photos, *net), 2, time_budget.time.monotonic())
     assert found.sealed.precision == chosen
     assert found.settings.train.precision == ("bf16" if chosen == "bf16" else "auto")
-    assert ("timed" in found.facts["device"]) == (chosen == "bf16")
+    assert ("timed" in found.decisions.told()["device"]) == (chosen == "bf16")
     asked = paced(plan_of(photos, *net, "train.precision=fp32"), 2, time_budget.time.monotonic())
     assert asked.sealed.precision == "fp32", "what the user asked for stands"
 

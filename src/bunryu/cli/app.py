@@ -17,10 +17,11 @@ from bunryu.cli.evaluate import evaluate
 from bunryu.cli.lookup import recipes, settings
 from bunryu.cli.predict import predict
 from bunryu.cli.probe import probe
+from bunryu.cli.sagemaker import CommandLine
 from bunryu.cli.score import score
 from bunryu.cli.split import split
 from bunryu.cli.train import train
-from bunryu.core import console, distributed
+from bunryu.core import caller, console, distributed
 from bunryu.core.errors import BunryuError, ConfigError, Interrupted
 from bunryu.core.process import collect_seldom, end_at_once, keep_freed_memory, wait_patiently
 
@@ -78,7 +79,8 @@ def main() -> None:
     collect_seldom()
     console.use_utf8()
     try:
-        app()
+        with caller.called_by(CommandLine()):
+            app()
     except Interrupted as stop:
         distributed.let_first_speak()
         print(stop, file=sys.stderr)

@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bunryu.cli.sagemaker import ANSWERS, DATA, INPUTS, RUN, RUNS, given_or
-from bunryu.cli.usage_errors import told_plainly
-from bunryu.core import console
+from bunryu.cli.sagemaker import ANSWERS, INPUTS, RUN, given_or
+from bunryu.cli.usage_errors import ELSEWHERE, told_plainly
 from bunryu.core.errors import ConfigError, Interrupted, some
-
-if TYPE_CHECKING:
-    from bunryu.settings.run import RunSettings
 
 _TABLES = (".csv", ".tsv")
 _PAIR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*=")
-ORIGIN = "the command line"
-"""Where settings come from, for messages."""
+DataAndPairs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train. [DATA: $SM_CHANNEL_TRAIN]", show_default=False),
+]
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 Tta = Annotated[
     str | None,
@@ -94,6 +92,12 @@ class Commands(TyperGroup):
                 raise ConfigError(usage) from None
             raise
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; one that is called otherwise elsewhere is told its name here."""
+        if args[0] in ELSEWHERE and self.get_command(ctx, args[0]) is None:
+            raise ConfigError(f"There is no command {args[0]!r}. Did you mean {ELSEWHERE[args[0]]!r}?")
+        return super().resolve_command(ctx, args)
+
 
 @contextmanager
 def nothing_written() -> Iterator[None]:
@@ -118,8 +122,13 @@ class TrainCommand(TyperCommand):
             formatter.write_dl(told)
 
 
-def data_and_pairs(args: list[str]) -> tuple[str | None, list[str]]:
-    """Tell the data from ``key=value`` pairs."""
+def data_and_pairs(args: list[str] | None) -> tuple[str | None, list[str]]:
+    """Tell the data from ``key=value`` pairs.
+
+    Raises:
+        ConfigError: several that are no pair.
+    """
+    args = args or []
     pairs = [arg for arg in args if _PAIR.match(arg) and not os.path.exists(arg)]  # noqa: PTH110 - any length
     rest = [arg for arg in args if arg not in pairs]
     if len(rest) > 1:
@@ -143,59 +152,14 @@ def trusted(trust_code: bool, model_file: Path | None) -> bool | Path:
     return model_file or trust_code
 
 
-def of_source(data: str | None) -> dict[str, dict[str, Any]]:
-    """Return DATA as nested settings."""
-    return {"data": {} if data is None else {"source": data}}
-
-
-def settings_and_data(
-    pairs: list[str],
-    values: dict[str, dict[str, Any]],
-    load: Callable[..., RunSettings] | None = None,
-    **options: Any,
-) -> tuple[RunSettings, dict[str, dict[str, Any]]]:
-    """Return the settings of a command that takes DATA, and the values of its own options; the data are there.
-
-    Where neither the values nor the pairs nor a settings file name data, SM_CHANNEL_TRAIN does.
-
-    Args:
-        pairs: ``key=value``.
-        values: what the command's own options say, as nested settings.
-        load: makes the settings; `load_settings` when None.
-        options: further ones of `load`.
-
-    Raises:
-        BunryuError: wrong settings, or data that are not there.
-    """
-    from bunryu.data.sources.read import require_there
-    from bunryu.settings.load import load_settings
-
-    load = load or load_settings
-    settings = load(pairs, values=values, origin=ORIGIN, **options)
-    given = settings.data.source or settings.data.train
-    named = given_or(given, DATA, "data")
-    if named != given:
-        values = {**values, "data": {**values["data"], "source": named}}
-        settings = load(pairs, values=values, origin=ORIGIN, **options)
-    require_there(settings.data)
-    if str(options.get("recipe")).endswith((".yaml", ".yml")):
-        console.say(f"settings: {options['recipe']}, and what it leaves out from the recipe '{settings.recipe}'")
-    return settings, values
-
-
-def runs_folder(out: Path | None) -> Path:
-    """Return the folder in which runs get their own: ``runs``, or the one that SM_MODEL_DIR names."""
-    named = given_or(None if out is None else str(out), RUNS, "run" if out else "runs", there=False)
-    return Path(named) if named and out is None else Path("runs")
-
-
-def evaluated_run(arguments: list[str]) -> tuple[Path, list[str]]:
+def evaluated_run(args: list[str] | None) -> tuple[Path, list[str]]:
     """Return the run to evaluate, the one argument that is no ``key=value`` or what SM_CHANNEL_MODEL names, and the
     rest.
 
     Raises:
         ConfigError: no run.
     """
+    arguments = args or []
     own = bool(arguments) and not (_PAIR.match(arguments[0]) and not os.path.exists(arguments[0]))  # noqa: PTH110
     run = given_or(arguments[0] if own else None, RUN, "run")
     if run is None:
@@ -203,7 +167,7 @@ def evaluated_run(arguments: list[str]) -> tuple[Path, list[str]]:
     return Path(run), arguments[1:] if own else arguments
 
 
-def run_and_inputs(arguments: list[str]) -> tuple[Path, list[str]]:
+def run_and_inputs(args: list[str] | None) -> tuple[Path, list[str]]:
     """Return the run and what it is to predict.
 
     The first argument is the run, unless SM_CHANNEL_MODEL names one and the argument is none. What is to be
@@ -212,8 +176,9 @@ def run_and_inputs(arguments: list[str]) -> tuple[Path, list[str]]:
     Raises:
         ConfigError: one of the two is missing.
     """
-    from bunryu.runs.folder import is_run
+    from bunryu.api import is_run
 
+    arguments = args or []
     first = Path(arguments[0]) if arguments else None
     own = first is not None and (not os.environ.get(RUN) or first.suffix == ".safetensors" or is_run(first))
     run = given_or(arguments[0] if own else None, RUN, "run")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bunryu.cli.arguments import Quiet, data_and_pairs, of_source, settings_and_data
+from bunryu.cli.arguments import Quiet, data_and_pairs
 from bunryu.core import console
-from bunryu.core.errors import typed
 
 
 def augment(
@@ -41,14 +40,7 @@ def augment(
     The data stay as they are. A copy has the group of its original, so that no split can tear them apart.
     """
     console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args or [])
-    from bunryu.settings.load import augment_settings
+    data, pairs = data_and_pairs(args)
+    from bunryu import api
 
-    file = None if ops is None else str(ops)
-    balances = balance_to is not None
-    settings, _ = settings_and_data(pairs, of_source(data), augment_settings, file=file, balances=balances)
-    from bunryu.workflows import augment as augmenting
-
-    wish = augmenting.read_wish(square, colour, flip, balance_to, ops is not None)
-    augmenting.make(settings, out, wish)
-    console.say(f"next: bunryu train {typed(out / augmenting.TABLE)}")
+    api.augment(data, *pairs, out=out, square=square, colour=colour, flip=flip, balance_to=balance_to, ops=ops)

@@ -16,7 +16,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train on real handwritten digits, offline, in a minute."""
-    from bunryu.workflows.demo import run_demo
-
     console.set_quiet(quiet)
-    run_demo(folder)
+    from bunryu import api
+
+    api.demo(folder)

@@ -9,7 +9,6 @@ import typer
 
 from bunryu.cli.arguments import MeanName, Quiet, WeightsName, nothing_written
 from bunryu.core import console
-from bunryu.core.errors import typed
 
 
 def ensemble(
@@ -26,13 +25,7 @@ def ensemble(
     Copies their models into a folder that predict and evaluate take.
     """
     console.set_quiet(quiet)
-    from bunryu.runs.folder import model_file, require_new
-
-    require_new(out)
-    for run in runs:
-        model_file(run)
-    from bunryu.workflows import ensemble as uniting
+    from bunryu import api
 
     with nothing_written():
-        uniting.unite(runs, out=out, weights=weights.value, mean=mean.value)
-    console.say(f"next: bunryu predict {typed(out)} NEW_IMAGES/ --out predictions.csv")
+        api.ensemble(runs, out=out, weights=weights.value, mean=mean.value)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bunryu.cli.arguments import ORIGIN, Device, DeviceName, ModelFile, Quiet, TrustCode, Tta, evaluated_run, trusted
+from bunryu.cli.arguments import Device, DeviceName, ModelFile, Quiet, TrustCode, Tta, evaluated_run, trusted
 from bunryu.core import console
 
 
@@ -36,23 +36,19 @@ def evaluate(
 
     Without --data: its validation and test rows.
     """
-    from bunryu.data.sources.read import require_path
-    from bunryu.inference.trust import trust_model
-    from bunryu.inference.tta import parse_tta
-    from bunryu.runs.folder import open_folder
-    from bunryu.settings.load import evaluation_settings
-
     console.set_quiet(quiet)
-    views = parse_tta(tta)
-    run, pairs = evaluated_run(args or [])
-    folder = open_folder(run)
-    evaluation_settings(folder.settings if folder.config.exists() else None, pairs, ORIGIN)
-    if data is not None:
-        require_path(data)
-    trust_model(folder.path, trusted(trust_code, model_file))
-    from bunryu.workflows import evaluate as evaluation
+    run, pairs = evaluated_run(args)
+    trust = trusted(trust_code, model_file)
+    from bunryu import api
 
-    found = evaluation.evaluate(
-        folder, data, out=out, name=name, overrides=pairs, device=device.value, tta=views, checkpoint=checkpoint
+    api.evaluate(
+        run,
+        data,
+        out=out,
+        name=name,
+        overrides=pairs,
+        device=device.value,
+        tta=tta or (),
+        checkpoint=checkpoint,
+        trust_code=trust,
     )
-    console.result(repr(found))

@@ -7,22 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bunryu.cli.arguments import (
-    Quiet,
-    data_and_pairs,
-    of_source,
-    runs_folder,
-    settings_and_data,
-)
+from bunryu.cli.arguments import DataAndPairs, Quiet, data_and_pairs
 from bunryu.core import console
-from bunryu.core.errors import typed
 
 
 def probe(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DATA [KEY=VALUE]", help="As for train. [DATA: $SM_CHANNEL_TRAIN]", show_default=False),
-    ] = None,
+    args: DataAndPairs = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,20 +29,7 @@ def probe(
     Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
     """
     console.set_quiet(quiet)
-    data, pairs = data_and_pairs(args or [])
-    _, values = settings_and_data(pairs, of_source(data))
-    from bunryu.runs.folder import require_new
+    data, pairs = data_and_pairs(args)
+    from bunryu import api
 
-    require_new(out)
-    root = runs_folder(out)
-    from bunryu.workflows import probe as probing
-    from bunryu.workflows import probe_report
-
-    found = probing.probe(pairs, backbone or [], values, out=out, root=root)
-    console.result(repr(found))
-    for line in (*probe_report.advice(found), *found.look):
-        console.say(line)
-    files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
-    console.say(f"probe: {found.path} ({files})")
-    given = [arg for arg in args or [] if not arg.startswith(("model.name=", "model.weights=", "loss."))]
-    console.say(f"next: bunryu train {' '.join(map(typed, [*given, '--recipe', found.path / 'recipe.yaml']))}")
+    api.probe(data, *pairs, backbones=backbone or (), out=out)

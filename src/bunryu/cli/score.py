@@ -30,8 +30,8 @@ def score(
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
     true = table_of(truth, TRUTH, "truth", "gt.csv")
-    from bunryu.workflows import score as scoring
+    from bunryu import api
 
-    found = scoring.score(answers, true, out=out)
+    found = api.score(answers, true, out=out)
     console.say(found.report.rstrip())
     console.result(repr(found))

@@ -16,7 +16,7 @@ _TAKING: dict[str, str | tuple[str, ...]] = {
 }
 """Commands that take KEY=VALUE, and how the keys must begin."""
 
-_ELSEWHERE = {
+ELSEWHERE = {
     "infer": "predict",
     "inference": "predict",
     "test": "evaluate",
@@ -38,14 +38,12 @@ def told_plainly(error: Exception, command: str, arguments: Sequence[str]) -> st
         arguments: the whole command line.
     """
     kind, message = type(error).__name__, str(getattr(error, "message", ""))
-    if unknown := re.match(r"No such command '(\w+)'", message):
-        near = _ELSEWHERE.get(unknown[1])
-        return f"There is no command {unknown[1]!r}. Did you mean {near!r}?" if near else None
     if kind == "NoSuchOption":
         return _as_setting(str(getattr(error, "option_name", "")), command, arguments)
     option = getattr(getattr(error, "param", None), "opts", [])
     if kind != "BadParameter" or not option or "is not one of" not in message:
         return None
+    # what was received, and of what it is none, stand in the message alone
     received, *known = re.findall(r"'([^']*)'", message)
     near = nearest(ALSO.get(received, received), known)
     return f"{option[0]}: expected one of {', '.join(known)}, received {received!r}.{near}"

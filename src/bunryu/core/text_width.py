@@ -1,13 +1,15 @@
-"""Text in the cells of a terminal, where Hangul takes two (Unicode Standard Annex 11)."""
+"""Text in the cells of a terminal, where Hangul takes two."""
 
 from __future__ import annotations
 
 import unicodedata
 
+from rich.cells import cell_len
+
 
 def width(text: str) -> int:
     """Return how many terminal cells `text` takes: two for wide and full-width characters, none for marks."""
-    return sum(_cells(char) for char in unicodedata.normalize("NFC", text))
+    return cell_len(unicodedata.normalize("NFC", text))
 
 
 def pad(text: str, cells: int) -> str:
@@ -20,8 +22,13 @@ def shorten(text: str, cells: int) -> str:
     whole = clean(text)
     if width(whole) <= cells:
         return whole
-    tail = _head(whole[::-1], (cells - 1) // 2)[::-1]
-    return _head(whole, cells - 1 - width(tail)) + "…" + tail
+    start, stop = 0, len(whole)
+    while width(whole[stop - 1 :]) <= (cells - 1) // 2:
+        stop -= 1
+    room = cells - 1 - width(whole[stop:])
+    while width(whole[: start + 1]) <= room:
+        start += 1
+    return whole[:start] + "…" + whole[stop:]
 
 
 def clean(text: str) -> str:
@@ -29,18 +36,3 @@ def clean(text: str) -> str:
     composed = unicodedata.normalize("NFC", text)
     swaps = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
     return "".join(swaps.get(unicodedata.category(char), char) for char in composed)
-
-
-def _cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _head(text: str, cells: int) -> str:
-    taken = 0
-    for i, char in enumerate(text):
-        taken += _cells(char)
-        if taken > cells:
-            return text[:i]
-    return text

@@ -27,6 +27,7 @@ from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
+from bunryu.settings.validate import replaced
 from bunryu.train.sampling import epoch_counts
 from bunryu.train.targets import Targets, class_indices
 
@@ -140,7 +141,7 @@ def decide(
         tau = choose_tau(probs, target[kept], prior(counts_K, sealed))
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in counts for value in offsets(own, tau)]
-    decision = sealed.decision.model_copy(update={"logit_offsets": added})
+    decision = replaced(sealed.decision, {"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 

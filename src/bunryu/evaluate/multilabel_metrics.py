@@ -6,14 +6,12 @@ A figure of a label comes from its own counts: right yes (tp), rows where it hol
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.csv_text import guard
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import draw, exact_interval, units_of
@@ -152,12 +150,11 @@ def label_counts(said_NL: Bools, held_NL: Bools) -> NDArray[np.int64]:
 def labels_csv(counts_L4: NDArray[np.int64], per_class: dict[str, dict[str, Any]]) -> str:
     """Return a line a label as CSV: its four counts, its figures and its threshold."""
     figures = ("precision", "recall", "f1", "average_precision", "threshold")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["label", *COUNTS, *figures])
-    for counts, (name, row) in zip(counts_L4.tolist(), per_class.items(), strict=True):
-        writer.writerow([guard(name), *counts, *("" if row[key] is None else f"{row[key]:.6g}" for key in figures)])
-    return buffer.getvalue()
+    rows = (
+        [name, *counts, *("" if row[key] is None else f"{row[key]:.6g}" for key in figures)]
+        for counts, (name, row) in zip(counts_L4.tolist(), per_class.items(), strict=True)
+    )
+    return "".join(csv_lines(["label", *COUNTS, *figures], rows))
 
 
 def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:

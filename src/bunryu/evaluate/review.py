@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.csv_text import guard
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import count
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.inference.predictions import Predictions
@@ -147,22 +145,22 @@ def review(x_NF: NDArray[np.floating[Any]], probs_NK: _Floats, true_N: _Rows) ->
 
 def review_lines(found: Found, predictions: Predictions) -> Iterator[str]:
     """Yield review.csv: kind, path, label, and what speaks for a look (another label, another image, a distance)."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    paths, classes, true_N = [guard(path) for path in predictions.paths], predictions.classes, predictions.true_N
+    return csv_lines(
+        ["kind", "path", "label", "rather", "score", "other", "other_label"], _review_rows(found, predictions)
+    )
+
+
+def _review_rows(found: Found, predictions: Predictions) -> Iterator[list[str]]:
+    paths, classes, true_N = predictions.paths, predictions.classes, predictions.true_N
     assert true_N is not None
-    labels = [guard(classes[k]) for k in true_N]
-    writer.writerow(["kind", "path", "label", "rather", "score", "other", "other_label"])
+    labels = [classes[k] for k in true_N]
     for row in found.labels:
-        rather = guard(classes[predictions.pred_N[row]])
-        writer.writerow(["label", paths[row], labels[row], rather, f"{predictions.probs_NK[row].max():.4f}", "", ""])
+        rather = classes[predictions.pred_N[row]]
+        yield ["label", paths[row], labels[row], rather, f"{predictions.probs_NK[row].max():.4f}", "", ""]
     for row, other, similarity in found.pairs:
-        writer.writerow(
-            ["near-duplicate", paths[row], labels[row], "", f"{similarity:.4f}", paths[other], labels[other]]
-        )
+        yield ["near-duplicate", paths[row], labels[row], "", f"{similarity:.4f}", paths[other], labels[other]]
     for row in found.outliers:
-        writer.writerow(["outlier", paths[row], labels[row], "", f"{found.distance_N[row]:.4f}", "", ""])
-    yield table.getvalue()
+        yield ["outlier", paths[row], labels[row], "", f"{found.distance_N[row]:.4f}", "", ""]
 
 
 def review_examples(found: Found, predictions: Predictions, each: int = 8) -> tuple[list[int], list[str]]:

@@ -64,6 +64,7 @@ def by_group(folder: RunFolder, table: Table) -> Table:
 def _of_labels(data: DataSettings, model: Sealed) -> tuple[DataSettings, str | None]:
     """Return how to read the truth of labels that can hold together, and the column that lists them, if it is there."""
     if data.multi_label is None:
+        # not validated: no user could say this, that the labels stand in columns of theirs or listed in one
         return data.model_copy(update={"multi_label": model.classes}), model.answer.column
     missing = sorted(set(model.classes) - set(data.multi_label))
     if len(data.multi_label) > 1 and missing:

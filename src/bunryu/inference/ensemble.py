@@ -17,12 +17,14 @@ from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.inference.device import memory_advice
 from bunryu.inference.ensemble_record import Mean, read_ensemble
-from bunryu.inference.model import BATCH, Model, Predictor, forward, probabilities
+from bunryu.inference.model import Model, Predictor, forward, probabilities
+from bunryu.inference.predictions import BATCH
 from bunryu.inference.tta import View, views
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision
 from bunryu.runs.folder import model_file
 from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.validate import replaced
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
 
@@ -49,7 +51,7 @@ class Ensemble(Predictor):
         self.weights_M /= self.weights_M.sum()
         self.mean, self.tta = mean, tuple(tta)
         first = members[0]
-        self.sealed = first.sealed.model_copy(update={"decision": decision or Decision()})
+        self.sealed = replaced(first.sealed, {"decision": decision or Decision()})
         self.device = first.device
         self._orders = [[model.classes.index(name) for name in self.classes] for model in members]
         self.views = [views(model.sealed.input, tta) for model in members]

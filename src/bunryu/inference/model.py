@@ -23,6 +23,7 @@ from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.images.sources import as_sources, source_name
 from bunryu.inference.device import autocast, choose_device, memory_advice, to_device
 from bunryu.inference.multilabel_predictions import answers_of
+from bunryu.inference.predictions import BATCH
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed_file import open_sealed
@@ -31,9 +32,6 @@ from bunryu.settings.data import InputSpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BATCH = 32
-"""Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 
 
 def normalize(x_BHWC: torch.Tensor, input: InputSpec) -> torch.Tensor:

@@ -6,14 +6,13 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.csv_text import BYTE_ORDER_MARK, guard, unguard
+from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines, unguard
 from bunryu.core.errors import DataError, some
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from bunryu.models.record import Attribute
 
+BATCH = 32
+"""Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 """How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
 
@@ -92,11 +93,9 @@ class Predictions:
             for row in self.rows():
                 yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
             return
-        writer = csv.writer(_Passing(), delimiter="\t" if format == "tsv" else ",", lineterminator="\n")
         if format == "csv-excel":
             yield BYTE_ORDER_MARK
-        for row in chain([header], self.rows()):
-            yield writer.writerow([guard(cell) for cell in row])
+        yield from csv_lines(header, self.rows(), delimiter="\t" if format == "tsv" else ",")
 
     def frame(self) -> pd.DataFrame:
         """Return the table as a DataFrame with the columns of the CSV."""
@@ -160,10 +159,3 @@ def _cells(file: Path) -> dict[str, list[str]]:
         raise DataError(f"Cannot open the predictions {file}: {error.strerror}.") from None
     except (ValueError, IndexError, csv.Error):
         raise DataError(f"{file} is damaged: its rows are not those of a table of predictions.") from None
-
-
-class _Passing:
-    """The file of a csv.writer whose writerow is to return the line."""
-
-    def write(self, line: str) -> str:
-        return line

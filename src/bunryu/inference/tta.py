@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bunryu.core.errors import ConfigError, nearest
 from bunryu.settings.data import InputSpec
+from bunryu.settings.validate import replaced
 
 if TYPE_CHECKING:  # so that a wrong --tta is told before torch is imported
     import torch
@@ -55,7 +56,7 @@ def views(input: InputSpec, tta: Sequence[str] = ()) -> list[View]:
     found = [View(input, size)]
     if "crops" in tta:
         keeps = input.crop_pct if input.crop_pct < 1 else _CROP
-        wide = _sized(input, 1 / keeps).model_copy(update={"crop_pct": 1.0})
+        wide = replaced(_sized(input, 1 / keeps), {"crop_pct": 1.0})
         down, right = wide.height - size[0], wide.width - size[1]
         found += [View(wide, size, top, left) for top in (0, down) for left in (0, right)]
     if "scales" in tta:
@@ -83,4 +84,4 @@ def parse_tta(text: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _sized(input: InputSpec, by: float) -> InputSpec:
-    return input.model_copy(update={"height": round(input.height * by), "width": round(input.width * by)})
+    return replaced(input, {"height": round(input.height * by), "width": round(input.width * by)})

@@ -20,6 +20,7 @@ from bunryu.models.user_code import own_architecture
 from bunryu.models.weights import Loaded, choose_library, load_file_into
 from bunryu.settings.model import split_name, without_library
 from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import replaced
 
 _WORDS = (None, "none", "imagenet")
 
@@ -192,4 +193,4 @@ def _donors_architecture(settings: RunSettings, donor: Sealed) -> Architecture:
             f"model.weights: the run {run} has weights for {donor.input.height}x{donor.input.width} alone, not for "
             f"{size[0]}x{size[1]}. Leave input.size out."
         )
-    return own.model_copy(update={"dropout": asked.dropout})
+    return replaced(own, {"dropout": asked.dropout})

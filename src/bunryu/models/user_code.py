@@ -18,6 +18,7 @@ from bunryu.models.allowed_code import allow, source_of
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture, Own
 from bunryu.settings.model import split_name
+from bunryu.settings.validate import replaced
 
 _CANNOT = "it cannot take"
 _SIZES = ((224, 224), (64, 64), (32, 32))
@@ -91,7 +92,7 @@ def own_architecture(
         channels=channels,
         dropout=dropout,
         arguments=arguments,
-        own=own.model_copy(update={"head": head}),
+        own=replaced(own, {"head": head}),
     )
 
 

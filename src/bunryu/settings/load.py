@@ -60,19 +60,6 @@ def load_settings(
     return build(RunSettings, [base, *top, Layer("the recipe", {"recipe": named})])
 
 
-def require_whole(settings: RunSettings, origin: str) -> None:
-    """Refuse settings that were decided after the user's were read, where the two do not go together.
-
-    Args:
-        settings: with what was decided.
-        origin: what decided, for the message.
-
-    Raises:
-        ConfigError: as `load_settings`.
-    """
-    build(RunSettings, [Layer(origin, settings.model_dump(mode="json"))])
-
-
 def _says_all(augment: Any) -> bool:
     """Return whether augment.* of a layer stand in place of the recipe's: with a preset or operations they do."""
     return isinstance(augment, dict) and any(augment.get(name) is not None for name in ("preset", "ops"))
@@ -101,7 +88,11 @@ def _require_data_once(options: Layer, pairs: Layer) -> None:
 
 
 def evaluation_settings(
-    of_run: Callable[[], RunSettings] | None, overrides: Sequence[str], origin: str = "the settings given"
+    of_run: Callable[[], RunSettings] | None,
+    overrides: Sequence[str],
+    origin: str = "the settings given",
+    *,
+    own_rows: bool = False,
 ) -> RunSettings:
     """Join a run's own evaluate.* settings and ``key=value`` pairs; its data settings are not taken over.
 
@@ -109,9 +100,10 @@ def evaluation_settings(
         of_run: reads the settings of the run; None for a model without them.
         overrides: ``data.key=value`` and ``evaluate.key=value`` pairs.
         origin: where they come from, for the messages.
+        own_rows: whether the run is measured on its own rows, which data settings do not change.
 
     Raises:
-        ConfigError: a wrong pair, or one of another section.
+        ConfigError: a wrong pair, one of another section, or one that would have no effect.
     """
     wrong = [pair for pair in overrides if not pair.startswith(("data.", "evaluate."))]
     if wrong and "=" not in wrong[0]:
@@ -119,7 +111,14 @@ def evaluation_settings(
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
     base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
-    return load_settings(overrides, recipe="default", values=base, origin=origin)
+    settings = load_settings(overrides, recipe="default", values=base, origin=origin)
+    idle = [pair for pair in overrides if pair.startswith("data.") and pair.split("=")[0] != "data.workers"]
+    if own_rows and idle:
+        raise ConfigError(
+            f"{idle[0]}: without --data the run's own split.csv is measured, which data settings do not change. Give "
+            "the data that they are for: --data PATH"
+        )
+    return settings
 
 
 _OF_SPLITS = ("data.", "split.", "decode.", "model.heads=", "folds.")

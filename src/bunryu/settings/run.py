@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from bunryu.core import storage
+from bunryu.core.errors import ConfigError
 from bunryu.settings.config import Settings
 from bunryu.settings.data import (
     AugmentSettings,
@@ -23,6 +24,7 @@ from bunryu.settings.model import ModelSettings, split_name, without_library
 from bunryu.settings.multilabel_rules import why_not_labels
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given
 from bunryu.settings.train import LossSettings, MixSettings, TrainSettings, stage_epochs, with_average
+from bunryu.settings.validate import replaced
 
 
 class RunSettings(Settings):
@@ -73,25 +75,21 @@ def absolute(settings: RunSettings) -> RunSettings:
     def there(path: str | None) -> str | None:
         return str(storage.absolute(path)) if path else path
 
-    data = {name: there(getattr(settings.data, name)) for name in ("source", "train", "val", "test", "image_root")}
-    weights = settings.model.weights
-    model = {} if weights in (None, "none", "imagenet") else {"weights": there(weights)}
+    of_data = ("source", "train", "val", "test", "image_root")
+    changes = {f"data.{name}": there(getattr(settings.data, name)) for name in of_data}
+    changes["split.file"] = there(settings.split.file)
+    if settings.model.weights not in (None, "none", "imagenet"):
+        changes["model.weights"] = there(settings.model.weights)
     if settings.model.file:
         path, name = split_name(settings.model.file)
-        model["file"] = f"{there(str(path))}:{name}"
-    return settings.model_copy(
-        update={
-            "data": settings.data.model_copy(update=data),
-            "split": settings.split.model_copy(update={"file": there(settings.split.file)}),
-            "model": settings.model.model_copy(update=model),
-        }
-    )
+        changes["model.file"] = f"{there(str(path))}:{name}"
+    return replaced(settings, changes)
 
 
 def whole_stages(settings: RunSettings) -> list[Stage]:
     """Return the stages with whole numbers of epochs, and that of train.swa; those with none are left out."""
     pairs = zip(settings.train.stages, stage_epochs(settings.train), strict=True)
-    stages = [stage.model_copy(update={"epochs": epochs}) for stage, epochs in pairs if epochs]
+    stages = [replaced(stage, {"epochs": epochs}) for stage, epochs in pairs if epochs]
     return with_average(stages, settings.train)
 
 
@@ -146,6 +144,10 @@ def _of_stages(run: RunSettings) -> Iterator[str]:
                 f"stage '{stage.name}': the backbone is frozen and optim.head_lr is the head's rate, so that the "
                 "stage's optim.lr is of nothing; give it as head_lr"
             )
+        try:
+            with_given(run.schedule, stage.schedule)
+        except ConfigError as error:
+            yield f"stage '{stage.name}': {str(error).removesuffix('.')}"
     averaged = [stage for stage in stages if trains_on_own(stage)][-1:] if run.train.swa else []
     if "plateau" in _schedules(run, averaged) and run.train.swa_lr is None:
         yield (

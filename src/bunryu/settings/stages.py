@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.validate import replaced
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -153,7 +154,7 @@ def with_given(whole: S, given: S | None) -> S:
     """Return settings with what a stage says of them, which may be a few keys."""
     if given is None:
         return whole
-    return whole.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+    return replaced(whole, {name: getattr(given, name) for name in given.model_fields_set})
 
 
 def size_at(sizes: list[Size], epoch: int, epochs: int) -> Size:

@@ -1,14 +1,14 @@
-"""Layers of values, merged and validated into settings; every mistake told in one message."""
+"""Values validated into settings, from layers or in place of some; every mistake told in one message."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from bunryu.core.errors import ConfigError
-from bunryu.settings.config import Layer, S, merge
+from bunryu.settings.config import Layer, S, Settings, merge
 
 
 def build(model: type[S], layers: Sequence[Layer]) -> S:
@@ -20,9 +20,50 @@ def build(model: type[S], layers: Sequence[Layer]) -> S:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer.values)
+    return _validated(model, merged, layers)
+
+
+def replaced(settings: S, changes: Mapping[str, Any], *, origin: str = "") -> S:
+    """Return the settings (or a sealed record) with other values, validated together with all the others.
+
+    Values that only go together are to be given together: what stands between them is never looked at.
+
+    Args:
+        settings: stay as they are.
+        changes: dotted key -> value, such as ``{"train.epochs": 3, "train.stages": [...]}``.
+        origin: what decided the values, for the messages.
+
+    Raises:
+        ConfigError: a wrong key, value or combination, as `build`.
+    """
+    layer = Layer(origin, _nested(changes))
+    return _validated(type(settings), _laid_over(settings, layer.values), [layer] if origin else [])
+
+
+def _validated(model: type[S], values: dict[str, Any], layers: Sequence[Layer]) -> S:
     try:
-        return model.model_validate(merged)
+        return model.model_validate(values)
     except ValidationError as error:
         from bunryu.settings.messages import explain
 
         raise ConfigError("\n".join(explain(model, error.errors(), layers))) from None
+
+
+def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of dotted keys, section by section."""
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        section, dot, rest = key.partition(".")
+        values = merge(values, {section: _nested({rest: value}) if dot else value})
+    return values
+
+
+def _laid_over(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was set in `settings`, section by section, with `changes` in its place."""
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    for name, value in changes.items():
+        section = getattr(settings, name, None)
+        if isinstance(section, Settings) and isinstance(value, Mapping):
+            value = _laid_over(section, value)
+        values[name] = value
+    return values

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core import console
-from bunryu.core.csv_text import BYTE_ORDER_MARK, guard
+from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
@@ -31,6 +29,8 @@ from bunryu.ship.inputs import gather
 from bunryu.ship.submission import fill
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
+    import pandas as pd
+
     from bunryu.inference.model import Predictor
 
 Rows = NDArray[np.int64]
@@ -62,6 +62,36 @@ class Predicted:
     predictions: Predictions
     unreadable: list[Reason]
     total: int
+
+    def frame(self) -> pd.DataFrame:
+        """Return the predictions as a DataFrame, with the others in ``attrs["skipped"]``."""
+        frame = self.predictions.frame()
+        frame.attrs["skipped"] = self.unreadable
+        return frame
+
+    def show(self, format: Format = "csv") -> None:
+        """Write the predictions on standard output; nothing where there are none."""
+        if len(self.predictions):
+            sys.stdout.writelines(self.predictions.lines(format))
+            sys.stdout.flush()
+
+    def top_k(self, k: int = 10) -> str:
+        """Return the most probable classes of the first image, for people to read.
+
+        They are aligned also where Hangul takes two cells.
+        """
+        predictions = self.predictions
+        probs = predictions.probs_NK[0]
+        order = np.argsort(-probs, kind="stable")[:k]
+        names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
+        column = max(map(width, names))
+        together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
+        marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
+        lines = [
+            f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+            for name, mark, i in zip(names, marks, order, strict=True)
+        ]
+        return "\n".join([predictions.paths[0], *lines])
 
     def unreadable_note(self) -> str:
         """Say how many of the inputs could not be read, and which."""
@@ -240,32 +270,6 @@ def _write(found: Predicted, out: Path, format: Format) -> None:
         console.say(f"replaced {out}")
 
 
-def show(predictions: Predictions, format: Format = "csv") -> None:
-    """Write predictions on standard output; nothing where there are none."""
-    if len(predictions):
-        sys.stdout.writelines(predictions.lines(format))
-        sys.stdout.flush()
-
-
 def reasons_csv(reasons: Iterable[Reason]) -> str:
     """Return (path, reason) pairs as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows([guard(path), guard(reason)] for path, reason in reasons)
-    return buffer.getvalue()
-
-
-def top_k(predictions: Predictions, k: int = 10) -> str:
-    """Return the most probable classes of the first image, for people to read: aligned where Hangul takes two cells."""
-    probs = predictions.probs_NK[0]
-    order = np.argsort(-probs, kind="stable")[:k]
-    names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
-    column = max(map(width, names))
-    together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
-    marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
-    lines = [
-        f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-        for name, mark, i in zip(names, marks, order, strict=True)
-    ]
-    return "\n".join([predictions.paths[0], *lines])
+    return "".join(csv_lines(["path", "reason"], reasons))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from bunryu.core import console
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image, read_csv
 from bunryu.inference.predictions import Predictions
@@ -22,7 +21,8 @@ def fill(sample: Path, predictions: Predictions, sealed: Sealed) -> str:
 
     Rows are joined by path, or by file name where paths differ. An answer is the class's published index where the
     sample has whole numbers (or nothing) there and the model knows such indices, else the class's name. A table
-    without a column to fill in, such as a list of images, becomes ``ID,image_path,target``, ID counting from 0.
+    without a column to fill in, such as a list of images, becomes ``ID,image_path,target``, ID counting from 0. No cell
+    is guarded against spreadsheets: a grader has to find the sample's names as they are.
 
     Raises:
         DataError: a row of the sample without a prediction, or a prediction without a row.
@@ -31,17 +31,12 @@ def fill(sample: Path, predictions: Predictions, sealed: Sealed) -> str:
     name = image_column_of(table)
     images = table.values[name]
     answers = answers_for(images, table, predictions, sealed)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     target = _answer_column(table, name)
     if target is None:
-        writer.writerow(["ID", "image_path", "target"])
-        writer.writerows(zip(range(len(images)), images, answers, strict=True))
+        filled: dict[str, Sequence[object]] = {"ID": range(len(images)), "image_path": images, "target": answers}
     else:
         filled = {**table.values, target: answers}
-        writer.writerow(filled)
-        writer.writerows(zip(*filled.values(), strict=True))
-    return buffer.getvalue()
+    return "".join(csv_lines(filled, zip(*filled.values(), strict=True), guarded=False))
 
 
 def image_column_of(table: Columns) -> str:

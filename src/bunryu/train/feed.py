@@ -28,10 +28,12 @@ from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.device import autocast, to_device
-from bunryu.inference.model import BATCH, Model, normalize, probabilities
+from bunryu.inference.model import Model, normalize, probabilities
+from bunryu.inference.predictions import BATCH
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at
+from bunryu.settings.validate import replaced
 from bunryu.train.compile import compiled
 from bunryu.train.data_parallel import block
 from bunryu.train.prefetch import prefetched
@@ -200,7 +202,7 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
     if not stage.sizes or not isinstance(feed, Pictures):
         return feed
     height, width = size_at(stage.sizes, epoch, int(stage.epochs or 1))
-    return dataclasses.replace(feed, input=feed.input.model_copy(update={"height": height, "width": width}))
+    return dataclasses.replace(feed, input=replaced(feed.input, {"height": height, "width": width}))
 
 
 def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:

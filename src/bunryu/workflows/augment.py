@@ -6,7 +6,6 @@ Every copy has the group of its original, so whatever split is made of the table
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +28,14 @@ from bunryu.data.augment.per_image import pipeline, require_working
 from bunryu.data.checks.check import Skipped
 from bunryu.data.images.decode import Pixels, decode, fit
 from bunryu.data.images.load import cores
-from bunryu.data.sources.read import require_there
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
 from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec
-from bunryu.settings.load import augment_settings
 from bunryu.settings.run import RunSettings, absolute, decode_spec
+from bunryu.settings.validate import replaced
 from bunryu.train.sampling import Rows, balanced
 from bunryu.workflows.plan.data import check_data, find_data, require_exclusive
 from bunryu.workflows.plan.record import write_skipped
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FLIPS = {"horizontal": 1, "vertical": 0}
 """The axis of (H, W, C) that each turns round."""
@@ -72,51 +67,6 @@ class _Made:
     row: int
     change: str | int
     name: str
-
-
-def augment(
-    data: str | os.PathLike[str] | pd.DataFrame,
-    *overrides: str,
-    out: str | os.PathLike[str],
-    square: bool = False,
-    colour: str = "white",
-    flip: str | Sequence[str] = (),
-    balance_to: int | None = None,
-    ops: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-) -> pd.DataFrame:
-    """Write the images and copies of those to train on into a new folder, with a table that `train` takes.
-
-    Where the data have splits, only rows of train are copied; the others are written as they are (or squared).
-
-    Args:
-        data: as for `train`; it stays as it is.
-        overrides: pairs of data.*, decode.*, augment.* and train.seed.
-        out: a folder that is not there yet; gets images/, labels.csv and skipped.csv.
-        square: pad every picture to a square.
-        colour: of the padding: white, black or R,G,B.
-        flip: horizontal, vertical, or both with a comma: such a mirror image of each picture.
-        balance_to: random copies, by augment.*, until each class has so many.
-        ops: a settings file with the augment.* of the random copies; without `balance_to` one of each picture.
-        quiet: print nothing.
-
-    Returns:
-        path, label, group and split of every image written.
-
-    Raises:
-        BunryuError: with one message that says what, where and how to mend.
-    """
-    import pandas as pd
-
-    frame = None if isinstance(data, (str, os.PathLike)) else data
-    values = {"data": {"source": os.fspath(data)}} if isinstance(data, (str, os.PathLike)) else {}
-    file = None if ops is None else os.fspath(ops)
-    settings = augment_settings(overrides, file=file, values=values, balances=balance_to is not None)
-    require_there(settings.data, frame)
-    wish = read_wish(square, colour, flip, balance_to, ops is not None)
-    with console.quietly(quiet):
-        table = make(settings, Path(out), wish, frame=frame)
-    return pd.DataFrame(table.named_columns())
 
 
 def read_wish(
@@ -262,7 +212,7 @@ def _write_one(made: _Made, *, table: Table, folder: Path, settings: RunSettings
         return str(error)
     if wish.square is not None:
         side = max(pixels.shape[:2])
-        pixels = fit(pixels, _input(side, side).model_copy(update={"fit": "pad", "pad_colour": wish.square}))
+        pixels = fit(pixels, replaced(_input(side, side), {"fit": "pad", "pad_colour": wish.square}))
     buffer = io.BytesIO()
     Image.fromarray(changed(pixels, made.change, settings, wish)).save(buffer, "PNG")
     target.write_bytes(buffer.getvalue())
@@ -274,7 +224,7 @@ def changed(pixels: Pixels, change: str | int, settings: RunSettings, wish: Wish
     if isinstance(change, str):
         return np.flip(pixels, FLIPS[change]) if change else pixels
     augment, seed = settings.augment.settled(), settings.train.seed
-    spec = _input(*pixels.shape[:2]).model_copy(update={"pad_colour": wish.square or settings.input.pad_colour})
+    spec = replaced(_input(*pixels.shape[:2]), {"pad_colour": wish.square or settings.input.pad_colour})
     if augment.ops is not None:
         return pipeline(augment, spec)(pixels, key_of(seed, "augment", 0, change))
     batch = torch.from_numpy(pixels[None].copy())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from bunryu.inference.model import Model, forward
 from bunryu.models.record import Precision
 from bunryu.settings.fields import value_text
 from bunryu.settings.run import RunSettings, absolute
+from bunryu.settings.validate import replaced
 from bunryu.train.feed import Pictures, pictures
 from bunryu.train.precision import memory_advice
 from bunryu.train.stages import epoch_batches
@@ -55,16 +57,62 @@ class Timed:
         )
 
 
+@dataclass(frozen=True)
+class Benched:
+    """What was timed: the ways to compute of one run on one machine.
+
+    Attributes:
+        ways: the run's own, which the rules choose, first.
+        recipe: that the run is set up by.
+        name: of the network.
+        weights: that it begins with, as in the settings.
+        device: that computed.
+    """
+
+    ways: list[Timed]
+    recipe: str
+    name: str
+    weights: str | None
+    device: str
+
+    @property
+    def fastest(self) -> Timed:
+        """The way that trains fastest; the first, which is the rule's, unless another is clearly faster."""
+        best = max(self.ways, key=lambda way: way.training)
+        return best if best.training > _CLEAR * self.ways[0].training else self.ways[0]
+
+    def write(self, path: Path) -> None:
+        """Write the fastest way as a settings file."""
+        best = self.fastest
+        lines = [
+            f"# Found by bunryu bench --tune for {self.name} on {self.device}, {cores()} cores: {best.training:.0f} "
+            "images/s.",
+            f"recipe: {self.recipe}",
+            f"model: {{name: {self.name}, weights: {value_text(self.weights)}}}",
+            f"train: {{precision: {best.precision}, threads: {best.threads}}}",
+        ]
+        write_atomic(path, "\n".join(lines) + "\n")
+
+    def __repr__(self) -> str:
+        """Return the table."""
+        return "\n".join([HEADER, *(way.line() for way in self.ways)])
+
+
 HEADER = "precision  threads  pure step  training  looking   training / pure step   (images/s)"
 
 
-def bench(settings: RunSettings, *, tune: bool) -> tuple[list[Timed], Plan]:
+def bench(settings: RunSettings, *, frame: Any = None, tune: bool = False) -> Benched:
     """Time the run's own way to compute, first, and with `tune` the others of this device.
+
+    Args:
+        settings: of the run.
+        frame: a DataFrame instead of `data.source`.
+        tune: time the others too.
 
     Raises:
         BunryuError: whatever does not allow the run.
     """
-    plan = make_plan(absolute(settings))
+    plan = make_plan(absolute(settings), frame)
     threads = torch.get_num_threads()
     ways: list[tuple[Precision, int]] = [(plan.sealed.precision, threads)]
     if tune:
@@ -76,7 +124,8 @@ def bench(settings: RunSettings, *, tune: bool) -> tuple[list[Timed], Plan]:
             found.append(time_way(plan, precision, count))
             task.advance()
     torch.set_num_threads(threads)
-    return found, plan
+    name, weights = plan.sealed.architecture.name, plan.settings.model.weights
+    return Benched(found, plan.settings.recipe, name, weights, str(plan.device))
 
 
 def others(plan: Plan, threads: int) -> list[tuple[Precision, int]]:
@@ -91,7 +140,7 @@ def others(plan: Plan, threads: int) -> list[tuple[Precision, int]]:
 
 def time_way(plan: Plan, precision: Precision, threads: int) -> Timed:
     """Time one way on a copy of the network, with the run's own rows."""
-    model = Model(copy.deepcopy(plan.net), plan.sealed.model_copy(update={"precision": precision}), plan.device)
+    model = Model(copy.deepcopy(plan.net), replaced(plan.sealed, {"precision": precision}), plan.device)
     feed = pictures(model, plan.settings, plan.table, np.zeros(0, np.int64))
     size = plan.settings.train.batch_size
     batches = epoch_batches(plan.table.split("train"), size, plan.settings.train.seed, 0)[: _STEPS + 1]
@@ -133,21 +182,3 @@ def _median(action: Callable[[], object], model: Model) -> float:
         action()
         seconds.append(_now(model) - begin)
     return statistics.median(seconds)
-
-
-def fastest(found: list[Timed]) -> Timed:
-    """Return the way that trains fastest; the first, which is the rule's, unless another is clearly faster."""
-    best = max(found, key=lambda way: way.training)
-    return best if best.training > _CLEAR * found[0].training else found[0]
-
-
-def write_tuned(path: Path, best: Timed, plan: Plan) -> None:
-    """Write what was found as a settings file."""
-    name, weights = plan.sealed.architecture.name, plan.settings.model.weights
-    lines = [
-        f"# Found by bunryu bench --tune for {name} on {plan.device}, {cores()} cores: {best.training:.0f} images/s.",
-        f"recipe: {plan.settings.recipe}",
-        f"model: {{name: {name}, weights: {value_text(weights)}}}",
-        f"train: {{precision: {best.precision}, threads: {best.threads}}}",
-    ]
-    write_atomic(path, "\n".join(lines) + "\n")

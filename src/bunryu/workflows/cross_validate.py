@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import Interrupted, RunError, count, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks.check import Checked, find_copies
+from bunryu.data.checks.check import Checked
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
@@ -32,10 +32,11 @@ from bunryu.runs.folder import RunFolder, new_folder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.folds import plan_folds, refit_stages, require_one_process, settings_of_fold, until_best
 from bunryu.workflows.plan.preview import try_first_batch
 from bunryu.workflows.plan.record import write_setup
-from bunryu.workflows.resume import resume, say_other_versions, unchanged_data, with_code
+from bunryu.workflows.resume import read_again, resume, say_other_versions, unchanged_data, with_code
 from bunryu.workflows.train import carry_out, next_steps
 
 
@@ -49,7 +50,7 @@ class Folds:
         table: every row; the splits are train (in one of the folds) and test.
         fold_N: the fold of each row, -1 for test rows.
         checked: what the check of the images found.
-        facts: what was decided, for the report.
+        decisions: for the report.
     """
 
     folder: RunFolder
@@ -57,7 +58,7 @@ class Folds:
     table: Table
     fold_N: NDArray[np.int64]
     checked: Checked
-    facts: dict[str, str]
+    decisions: Decisions
 
     @property
     def k(self) -> int:
@@ -86,13 +87,15 @@ def cross_validate(
         write_folds(folder.folds, table, fold_N)
         whole = dataclasses.replace(plan, table=table)
         write_setup(folder, whole, frame)  # config.yaml comes last: a folder that has it is whole
-        _go_on(Folds(folder, folder.settings(), table, fold_N, plan.checked, plan.facts))
+        _go_on(Folds(folder, folder.settings(), table, fold_N, plan.checked, plan.decisions))
     return folder
 
 
-def dry_run(settings: RunSettings, *, minutes: float | None = None, began: float | None = None) -> None:
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
     """Plan all folds, and take the first batch of the first through the network; see `train.dry_run`."""
-    plan, fold_N, table = plan_folds(settings, None, minutes, began)
+    plan, fold_N, table = plan_folds(settings, frame, minutes, began)
     try_first_batch(dataclasses.replace(plan, table=fold_table(table, fold_N, 0)))
 
 
@@ -118,25 +121,11 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
         settings = with_code(folder, folder.settings())
         torch.set_num_threads(int(environment["threads"]))
         say_other_versions(environment["versions"])
-        before, checked = unchanged_data(folder, settings, Path(environment["data_root"]))
-        table = _with_splits(checked.table, before, separate=settings.model.heads == "separate")
-        checked = dataclasses.replace(checked, table=table, copies=find_copies(table))
+        read = unchanged_data(folder, settings, Path(environment["data_root"]))
+        table, checked = read_again(*read, separate=settings.model.heads == "separate")
         fold_N = read_folds(folder.folds, table)
-        _go_on(Folds(folder, settings, table, fold_N, checked, environment["facts"]))
+        _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment["facts"])))
     return folder
-
-
-def _with_splits(now: Table, before: Table, *, separate: bool) -> Table:
-    """Return the data as they were read again, in the order and with the splits that split.csv has.
-
-    split.csv alone would not do: what was read knows of published indices and of several label columns.
-    """
-    place: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(now.paths.tolist(), now.target_labels.tolist(), strict=True)):
-        place.setdefault(key, []).append(row)
-    keys = zip(before.paths.tolist(), before.target_labels.tolist(), strict=True)
-    rows = np.array([place[key].pop(0) for key in keys], np.int64)
-    return dataclasses.replace(now.take(rows), splits=before.splits, dro_groups=before.dro_groups, separate=separate)
 
 
 def _go_on(folds: Folds) -> None:
@@ -156,7 +145,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
     console.say(f"\n{name}: {rows}", style="bold")
     with _stopped_in(folds, name):
         if run.last.exists():
-            resume(run.path)
+            resume(run.path, checked=folds.checked)
         else:
             for path in (run.best.parent, run.plots):
                 path.mkdir(parents=True, exist_ok=True)
@@ -188,9 +177,9 @@ def _finish(folds: Folds) -> None:
         results[0].metrics["notes"].append(
             "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
         )
-    facts = folds.facts | {"best epochs": _best_epochs(runs)} | ({"decision": told} if told else {})
+    decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
-        facts |= {"refit": _refit(folds, runs, tau)}
+        decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
         write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
     rows = table.split("test")
@@ -200,7 +189,7 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
-    write_results(folder.path, results, folder.path.name, title, facts, steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -247,15 +236,10 @@ def _refit(folds: Folds, runs: list[RunFolder], tau: float | None) -> str:
     """Train on all rows of the folds, copy the sealed model, and say for how long it was trained."""
     settings, run = folds.settings, folds.folder.refit
     chosen = refit_stages(settings, [until_best(fold) for fold in runs])
-    update = {**chosen, "monitor": "train_epochs", "patience": None, "min_improvement": 0.0}
-    refitted = settings_of_fold(
-        settings,
-        run.split,
-        train=settings.train.model_copy(update=update),
-        decision=settings.decision.model_copy(update={"tau": tau}),
-    )
+    whole = {"train.monitor": "train_epochs", "train.patience": None, "train.min_improvement": 0.0}
+    refitted = settings_of_fold(settings, run.split, {**chosen, **whole, "decision.tau": tau})
     _run(folds, run, "refit", folds.table, refitted)
     write_atomic(folds.folder.model, run.model.read_bytes())
-    told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["stages"])
+    told = ", ".join(f"{stage.name} {count(int(stage.epochs or 0), 'epoch')}" for stage in chosen["train.stages"])
     mean = ", averaged" if refitted.train.swa else ""
     return f"{len(folds.table.split('train')):,} rows, {told}{mean} (the median of the folds' best)"

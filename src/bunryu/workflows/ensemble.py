@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core import console
+from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import read_json, write_atomic, write_json
 from bunryu.evaluate.attributes import measure_attributes
@@ -257,4 +257,4 @@ def _write_report(
     for name, text in facts.items():
         console.say(f"{name}: {text}")
     for name, found in metrics.items():
-        console.result(f"{name}: {headline(found)}")
+        caller.present().show(f"{name}: {headline(found)}")

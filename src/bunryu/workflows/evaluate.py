@@ -32,7 +32,6 @@ from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.models.record import read_sealed
 from bunryu.runs.folder import RunFolder
-from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
 from bunryu.train.epoch_table import loss_note
@@ -70,22 +69,17 @@ def evaluate(
     folder: RunFolder,
     data: Any = None,
     *,
+    settings: RunSettings,
     out: Path | None = None,
     name: str | None = None,
-    overrides: Sequence[str] = (),
     device: Device = "auto",
     tta: Sequence[str] = (),
     checkpoint: str | None = None,
 ) -> Evaluation:
-    """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns."""
-    if data is None and (
-        idle := [pair for pair in overrides if pair.startswith("data.") and pair.split("=")[0] != "data.workers"]
-    ):
-        raise ConfigError(
-            f"{idle[0]}: without --data the run's own {folder.split.name} is measured, which data settings do not "
-            "change. Give the data that they are for: --data PATH"
-        )
-    settings = evaluation_settings(folder.settings if folder.config.exists() else None, overrides)
+    """Measure a run; see `bunryu.evaluate`. Who calls it shows the headlines: ``repr`` of what it returns.
+
+    The settings are those of `evaluation_settings`.
+    """
     _require_empty(out)
     file = None if checkpoint is None else _checkpoint(folder, checkpoint)
     table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))

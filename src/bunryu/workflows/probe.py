@@ -127,9 +127,10 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
     require_exclusive(settings, "probe")
     with console.quietly(quiet):
         plan = make_plan(absolute(settings), frame)
+    told = plan.decisions.told()
     for name in ("heads", "model", "weights", "input", "device"):
-        if name in plan.facts:
-            console.say(f"{name}: {plan.facts[name]}")
+        if name in told:
+            console.say(f"{name}: {told[name]}")
     return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bunryu.core import console, distributed
 from bunryu.core.environment import versions
 from bunryu.core.errors import DeviceError, RunError, count, some, typed
 from bunryu.core.storage import read_json, remove_leftovers, write_atomic
-from bunryu.data.checks.check import Checked, check_images
+from bunryu.data.checks.check import Checked, check_images, find_copies
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table, Texts, texts
@@ -25,80 +26,105 @@ from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
 from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
+from bunryu.settings.validate import replaced
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.decide import make_plan, require_shareable
+from bunryu.workflows.plan.decisions import Decisions
 from bunryu.workflows.plan.record import write_config
+from bunryu.workflows.plan.session import Session
 from bunryu.workflows.train import follow, run_to_end
 
 _TOLD = ("label changed", "group changed", "changed")
 
 
-def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> RunFolder:
+def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False, checked: Checked | None = None) -> RunFolder:
     """Go on with a run from its last checkpoint.
 
     Args:
         run: the run folder.
         more_epochs: train a finished run for so many epochs more, as a further stage.
         trust: of a run whose network is code of the user's own: whether, and which file, may be run.
+        checked: the check of its data, where that was just made.
 
     Raises:
         RunError: no run, in use, nothing to resume, or data that changed since.
     """
     with distributed.together():
-        return _resume(run, more_epochs, trust) if distributed.first() else follow()
+        if not distributed.first():
+            return follow()
+        folder = open_folder(run)
+        if not folder.config.exists() or not folder.environment.exists():
+            raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
+        with folder.lock(), resumable(folder):
+            run_to_end(_reopened(folder, more_epochs, trust, checked))
+        return folder
 
 
-def _resume(run: str | Path, more_epochs: int, trust: Trust) -> RunFolder:
-    folder = open_folder(run)
-    if not folder.config.exists() or not folder.environment.exists():
-        raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
-    with folder.lock(), resumable(folder):
-        settings = folder.settings()
-        require_tensorboard(settings.train)
-        require_shareable(settings)
-        environment = read_json(folder.environment)
-        torch.set_num_threads(int(environment["threads"]))
-        device = _same_device(settings, environment["device"])
-        distributed.require_devices(device.type)
-        _say_other_processes(int(environment.get("processes", 1)))
-        if folder.metrics.exists() and not more_epochs:
-            raise RunError(
-                f"{folder.path} has finished; there is nothing to resume. To train it further: "
-                f"bunryu train --resume {typed(folder.path)} --more-epochs 5"
-            )
-        root = Path(environment["data_root"])
-        table, _ = unchanged_data(folder, settings, root)
-        for written in (folder.path, folder.best.parent, folder.plots):
-            remove_leftovers(written)
-        checkpoint = load_checkpoint(folder.last) if folder.last.exists() else None
-        trust_run(folder, checkpoint.sealed.architecture.own if checkpoint else None, trust)
-        if checkpoint is None:
-            return _from_the_start(folder, with_code(folder, settings), more_epochs, root)
-        if len(folder.read_history()) < checkpoint.progress.history:
-            raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
-        if more_epochs:
-            settings = _extended(folder, settings, checkpoint, more_epochs)
-        net = build(checkpoint.sealed.architecture, checkpoint.sealed.outputs)
-        net.load_state_dict(checkpoint.net)
-        model = Model(net, checkpoint.sealed, device)
-        say_other_versions(environment["versions"])
-        place = _place(checkpoint, whole_stages(settings))
-        console.say(f"resuming {folder.path} at {place}, {environment['threads']} threads")
-        facts = environment["facts"] | {"stages": stages_told(whole_stages(settings), net)}
-        run_to_end(folder, settings, table, model, facts, checkpoint)
-    return folder
+def _reopened(folder: RunFolder, more_epochs: int, trust: Trust, checked: Checked | None) -> Session:
+    """Read a run back, and make torch ready as it was; refuse what cannot go on to the same end."""
+    settings, environment = folder.settings(), read_json(folder.environment)
+    require_tensorboard(settings.train)
+    require_shareable(settings)
+    torch.set_num_threads(int(environment["threads"]))
+    device = _same_device(settings, environment["device"])
+    distributed.require_devices(device.type)
+    _say_other_processes(int(environment.get("processes", 1)))
+    if folder.metrics.exists() and not more_epochs:
+        raise RunError(
+            f"{folder.path} has finished; there is nothing to resume. To train it further: "
+            f"bunryu train --resume {typed(folder.path)} --more-epochs 5"
+        )
+    table, checked = unchanged_data(folder, settings, Path(environment["data_root"]), checked)
+    for written in (folder.path, folder.best.parent, folder.plots):
+        remove_leftovers(written)
+    checkpoint = load_checkpoint(folder.last) if folder.last.exists() else None
+    trust_run(folder, checkpoint.sealed.architecture.own if checkpoint else None, trust)
+    decisions = Decisions.read(environment["facts"])
+    if checkpoint is None:
+        return _from_the_start(folder, with_code(folder, settings), (table, checked), decisions, more_epochs)
+    if len(folder.read_history()) < checkpoint.progress.history:
+        raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
+    if more_epochs:
+        settings = _extended(folder, settings, checkpoint, more_epochs)
+    net = build(checkpoint.sealed.architecture, checkpoint.sealed.outputs)
+    net.load_state_dict(checkpoint.net)
+    say_other_versions(environment["versions"])
+    stages = whole_stages(settings)
+    console.say(f"resuming {folder.path} at {_place(checkpoint, stages)}, {environment['threads']} threads")
+    decisions = dataclasses.replace(decisions, stages=stages_told(stages, net))
+    return Session(folder, settings, table, Model(net, checkpoint.sealed, device), decisions, checkpoint)
 
 
-def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> tuple[Table, Checked]:
+def _from_the_start(
+    folder: RunFolder, settings: RunSettings, read: tuple[Table, Checked], decisions: Decisions, more_epochs: int
+) -> Session:
+    """Start over a run that was stopped before its first checkpoint; its draws are the same."""
+    if more_epochs:
+        raise RunError(f"{folder.path} has no checkpoint yet; resume it without --more-epochs first.")
+    console.say("no checkpoint was saved before it stopped: starting from the beginning")
+    plan = make_plan(settings, read=read_again(*read, separate=settings.model.heads == "separate"))
+    return dataclasses.replace(Session.of(folder, plan), decisions=decisions)
+
+
+def unchanged_data(
+    folder: RunFolder, settings: RunSettings, root: Path, checked: Checked | None = None
+) -> tuple[Table, Checked]:
     """Return the run's rows with their splits, and the check of its data; refuse data that changed since.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        root: what the paths of its data are relative to.
+        checked: the check, where that was just made.
 
     Raises:
         RunError: listing what was added, removed or changed.
     """
     spec, data = decode_spec(settings), settings.data
-    checked = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers)
+    if checked is None:
+        checked = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers)
     before = read_run_rows(folder.split, checked.table.root, checked.table.target)
     changes = _changes(before, checked.table)
     if changes:
@@ -110,6 +136,21 @@ def unchanged_data(folder: RunFolder, settings: RunSettings, root: Path) -> tupl
             "Put the data back, or start a new run."
         )
     return before, checked
+
+
+def read_again(before: Table, checked: Checked, *, separate: bool) -> tuple[Table, Checked]:
+    """Return the data as they were read again, in the order and with the splits that split.csv has, and their check.
+
+    split.csv alone would not do: what was read knows of published indices and of several label columns.
+    """
+    now = checked.table
+    place: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(now.paths.tolist(), now.target_labels.tolist(), strict=True)):
+        place.setdefault(key, []).append(row)
+    keys = zip(before.paths.tolist(), before.target_labels.tolist(), strict=True)
+    rows = np.array([place[key].pop(0) for key in keys], np.int64)
+    table = dataclasses.replace(now.take(rows), splits=before.splits, dro_groups=before.dro_groups, separate=separate)
+    return table, dataclasses.replace(checked, table=table, copies=find_copies(table))
 
 
 def _changes(before: Table, now: Table) -> list[str]:
@@ -172,16 +213,6 @@ def _say_other_processes(before: int) -> None:
         console.say(f"{told}: the same rows in every batch, but the last bits may differ", style="yellow")
 
 
-def _from_the_start(folder: RunFolder, settings: RunSettings, more_epochs: int, root: Path) -> RunFolder:
-    """Start over a run that was stopped before its first checkpoint; its draws are the same."""
-    if more_epochs:
-        raise RunError(f"{folder.path} has no checkpoint yet; resume it without --more-epochs first.")
-    console.say("no checkpoint was saved before it stopped: starting from the beginning")
-    plan = make_plan(settings, root=root)
-    run_to_end(folder, settings, plan.table, Model(plan.net, plan.sealed, plan.device), plan.facts)
-    return folder
-
-
 def with_code(folder: RunFolder, settings: RunSettings) -> RunSettings:
     """Return the settings with the run's own copy of its network's code, which was allowed."""
     if settings.model.file is None:
@@ -190,7 +221,7 @@ def with_code(folder: RunFolder, settings: RunSettings) -> RunSettings:
     copy = (folder.code / file.name).absolute()
     if not copy.exists():
         raise RunError(f"{folder.path} has no copy of {file}, so it cannot start over. Start a new run.")
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"file": f"{copy}:{name}"})})
+    return replaced(settings, {"model.file": f"{copy}:{name}"})
 
 
 def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, more_epochs: int) -> RunSettings:
@@ -211,10 +242,9 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
     number = 1 + sum(stage.name.startswith("more") for stage in stages)
     last = Stage(name="more", freeze="statistics") if stages[-1].solve else stages[-1]
     sizes = last.sizes and last.sizes[-1:]
-    stages.append(last.model_copy(update={"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
+    stages.append(replaced(last, {"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
     epochs = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    update = {"stages": stages, "epochs": epochs}
-    settings = settings.model_copy(update={"train": settings.train.model_copy(update=update)})
+    settings = replaced(settings, {"train.stages": stages, "train.epochs": epochs})
     folder.metrics.unlink(missing_ok=True)
     write_config(folder, settings)  # the checkpoint stands before the new stage: a kill here loses nothing
     return settings

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from bunryu.core import console, distributed
 from bunryu.core.errors import Interrupted, count, typed
-from bunryu.data.images.pixel_cache import PixelCache, pixel_cache
-from bunryu.data.table import Table
 from bunryu.evaluate.measure import (
     LEARNED_FROM_VAL,
     decide,
@@ -26,16 +22,13 @@ from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
 from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.evaluate.report.training_curves import plot_curves
-from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
-from bunryu.models.allowed_code import allow_source, source_of
-from bunryu.models.build import build
-from bunryu.models.record import Sealed
 from bunryu.models.sealed_file import seal
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, whole_stages
-from bunryu.train.checkpoint import Checkpoint, Progress
+from bunryu.settings.validate import replaced
+from bunryu.train.checkpoint import Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
 from bunryu.train.group_dro import GroupDRO
@@ -48,6 +41,7 @@ from bunryu.workflows.plan.decide import planned
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.preview import try_first_batch, write_augmented
 from bunryu.workflows.plan.record import write_setup
+from bunryu.workflows.plan.session import Session, tell_others, told_by_first
 
 
 def train(
@@ -85,84 +79,35 @@ def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     """Do what was planned, in a folder that holds nothing yet."""
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
-        model = Model(plan.net, plan.sealed, plan.device)
-        write_augmented(folder, plan, model)
-        run_to_end(folder, plan.settings, plan.table, model, plan.facts)
+        session = Session.of(folder, plan)
+        write_augmented(folder, plan, session.model)
+        run_to_end(session)
 
 
-def dry_run(
-    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
-) -> None:
-    """Plan a run and take its first batch through the network, without making a run folder; see `train`.
-
-    Raises:
-        BunryuError: whatever would not allow the run.
-    """
-    if not distributed.first():
-        return
-    try_first_batch(planned(settings, frame, minutes, began))
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the first of several processes tells the others, when all is decided."""
-
-    folder: RunFolder
-    settings: RunSettings
-    table: Table
-    sealed: Sealed
-    device: torch.device
-    threads: int
-    checkpoint: Checkpoint | None
-    code: bytes | None = None
-    """Of a network of the user's own, which they allowed the first process."""
-
-
-def follow() -> RunFolder:
-    """Be one of the other processes of a training: learn what was decided, and train along."""
-    told = distributed.from_first(cast(Told | None, None))
-    torch.set_num_threads(told.threads)
-    if told.code is not None:
-        allow_source(told.code)
-    net = build(told.sealed.architecture, told.sealed.outputs)
-    model = Model(net, told.sealed, choose_device(told.device.type))  # type: ignore[arg-type]
-    learn(told.folder, told.settings, told.table, model, pixel_cache(told.table, told.settings.data), told.checkpoint)
-    return told.folder
-
-
-def run_to_end(
-    folder: RunFolder,
-    settings: RunSettings,
-    table: Table,
-    model: Model,
-    facts: dict[str, str],
-    checkpoint: Checkpoint | None = None,
-) -> None:
+def run_to_end(session: Session) -> None:
     """Train from the checkpoint (or the start), then seal the best model, measure it, and write the results."""
-    if note := font_note(model.classes, folder.path.name, f"bunryu evaluate {typed(folder.path)}"):
+    where = typed(session.folder.path)
+    if note := font_note(session.model.classes, session.folder.path.name, f"bunryu evaluate {where}"):
         console.say(note, style="yellow")
-    own = model.sealed.architecture.own
-    code = None if own is None else source_of(own)
-    threads = torch.get_num_threads()
-    distributed.from_first(Told(folder, settings, table, model.sealed, model.device, threads, checkpoint, code))
-    cache = pixel_cache(table, settings.data)
-    progress = learn(folder, settings, table, model, cache, checkpoint)
+    tell_others(session)
+    progress = learn(session)
     try:
-        finish(folder, settings, table, model, facts, progress, cache)
+        finish(session, progress)
     except KeyboardInterrupt:
-        go_on = f"bunryu train --resume {typed(folder.path)}"
+        go_on = f"bunryu train --resume {where}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
 
 
-def learn(
-    folder: RunFolder,
-    settings: RunSettings,
-    table: Table,
-    model: Model,
-    cache: PixelCache | None,
-    checkpoint: Checkpoint | None,
-) -> Progress:
+def follow() -> RunFolder:
+    """Be one of the other processes of a training: train along; the first one does all the rest."""
+    session = told_by_first()
+    learn(session)
+    return session.folder
+
+
+def learn(session: Session) -> Progress:
     """Train from the checkpoint or the start; of several processes, every one."""
+    settings, table, model = session.settings, session.table, session.model
     same_as_first(model.net.state_dict().values())
     targets, rows = targets_of(table, model.sealed), table.split("train")
     with stop_signals() as stop, memory_advice(settings.train.batch_size, settings.train.accumulate):
@@ -173,37 +118,31 @@ def learn(
             loss=losses_for(settings, targets, rows, model),
             robust=GroupDRO.of(settings.loss, table.dro_groups, rows),
             table=table,
-            cache=cache,
+            cache=session.cache,
             targets=targets,
             rows=rows,
             val_rows=table.split("val"),
             score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups),
-            folder=folder.path,
+            folder=session.folder.path,
             stop=stop,
         )
-        return fit(job, checkpoint)
+        return fit(job, session.checkpoint)
 
 
-def finish(
-    folder: RunFolder,
-    settings: RunSettings,
-    table: Table,
-    model: Model,
-    facts: dict[str, str],
-    progress: Progress,
-    cache: PixelCache | None,
-) -> None:
+def finish(session: Session, progress: Progress) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
-    best = final = Model.open(folder.best, device=model.device.type)  # type: ignore[arg-type]
+    folder, settings, table, cache = session.folder, session.settings, session.table, session.cache
+    device = session.model.device.type
+    best = final = Model.open(folder.best, device=device)  # type: ignore[arg-type]
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
     if learned := learned_from_val(history):
-        final = Model.open(folder.final, device=model.device.type)  # type: ignore[arg-type]
+        final = Model.open(folder.final, device=device)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     decision, told = decide(settings.decision.tau, best, table, settings.data, cache=cache)
-    best.sealed = best.sealed.model_copy(update={"decision": decision})
-    final.sealed = final.sealed.model_copy(update={"provenance": provenance, "decision": decision})
+    best.sealed = replaced(best.sealed, {"decision": decision})
+    final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     results = [
@@ -220,14 +159,28 @@ def finish(
         ended += note_learned(results, learned, progress.best_epoch)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
-    facts = facts | {"training": ended} | ({"decision": told} if told else {})
-    write_results(folder.path, results, folder.path.name, title, facts, steps, f"bunryu evaluate {typed(folder.path)}")
+    again = f"bunryu evaluate {typed(folder.path)}"
+    decisions = dataclasses.replace(session.decisions, training=ended, decision=told or None)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
     console.say(ended)
     if told:
         console.say(f"decision: {told}")
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def dry_run(
+    settings: RunSettings, *, frame: Any = None, minutes: float | None = None, began: float | None = None
+) -> None:
+    """Plan a run and take its first batch through the network, without making a run folder; see `train`.
+
+    Raises:
+        BunryuError: whatever would not allow the run.
+    """
+    if not distributed.first():
+        return
+    try_first_batch(planned(settings, frame, minutes, began))
 
 
 def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) -> None:

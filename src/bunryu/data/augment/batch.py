@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bunryu.core.randomness import uniforms
 from bunryu.settings.augment_ops import cuts
 from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.validate import replaced
 
 Parameters = dict[str, NDArray[np.float32]]
 _DRAWS = 16  # fixed, so that switching one operation on does not move another's draws
@@ -30,13 +31,8 @@ def canvas(input: InputSpec, augment: AugmentSettings) -> InputSpec:
     """
     if (augment.crop_scale is None and not cuts(augment.ops or [])) or input.fit != "crop":
         return input
-    return input.model_copy(
-        update={
-            "height": round(input.height / input.crop_pct),
-            "width": round(input.width / input.crop_pct),
-            "crop_pct": 1.0,
-        }
-    )
+    height, width = round(input.height / input.crop_pct), round(input.width / input.crop_pct)
+    return replaced(input, {"height": height, "width": width, "crop_pct": 1.0})
 
 
 def draw(augment: AugmentSettings, seed: int, epoch: int, rows: NDArray[np.int64]) -> Parameters:

@@ -17,6 +17,7 @@ from bunryu.data.augment import albumentations_ops, torchvision_ops
 from bunryu.data.images.decode import Pixels, fit
 from bunryu.settings.augment_ops import OPERATIONS, operation
 from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.validate import replaced
 
 Change: TypeAlias = Callable[[Pixels, int], Pixels]
 """Pixels (H, W, C) and a seed -> pixels of the input's size."""
@@ -33,7 +34,7 @@ def pipeline(augment: AugmentSettings, input: InputSpec) -> Change:
     Raises:
         ConfigError: an operation that the backend does not have or cannot make, or that needs colours.
     """
-    plain = input.model_copy(update={"center_crop": None, "crop_pct": 1.0})
+    plain = replaced(input, {"center_crop": None, "crop_pct": 1.0})
     fill, mean = _whole(input.pad_colour, input), [round(255 * value) for value in input.mean]
     backend = torchvision_ops if augment.backend == "torchvision" else albumentations_ops
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
+from bunryu.settings.validate import replaced
 
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
@@ -128,7 +130,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
         trees = {split: path} if split else class_folders.split_folders(path) or {"": path}
         columns, notes = person_folders.from_folders(trees)
         rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
-        return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+        return dataclasses.replace(rows, notes=[*notes, *rows.notes])
     if path.is_dir():
         return _folder_rows(path, split, label)
     if path.suffix.lower() not in TABLE_SUFFIXES:
@@ -139,7 +141,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
     rows = _interpreted(table, settings, path.parent, label, parts)
     notes = [f"{count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
-    return tabular.Rows(**{**vars(rows), "splits": splits, "notes": notes})
+    return dataclasses.replace(rows, splits=splits, notes=notes)
 
 
 def _interpreted(
@@ -150,14 +152,14 @@ def _interpreted(
     paths = tabular.path_column(columns, settings)
     if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
         columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
-        settings = settings.model_copy(update={"path_column": None})
+        settings = replaced(settings, {"path_column": None})
     elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
         raise ConfigError(
             f"data.layout=persons: the column {paths!r} of {columns.where} names images, not person folders. Leave it "
             "out."
         )
     rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
-    return tabular.Rows(**{**vars(rows), "notes": [*notes, *rows.notes]})
+    return dataclasses.replace(rows, notes=[*notes, *rows.notes])
 
 
 def _persons_in(path: Path, settings: DataSettings) -> bool:

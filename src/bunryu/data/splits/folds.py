@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError
 from bunryu.core.storage import write_atomic
 from bunryu.data.splits.assign import canonical_order, folds, stratum_column
@@ -43,12 +43,9 @@ def without_validation(table: Table) -> Table:
 
 def write_folds(file: Path, table: Table, fold_N: NDArray[np.int64]) -> None:
     """Write path and fold (counted from 1; empty for test) of every row as CSV, atomically."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["path", "fold"])
     numbers = ("" if fold < 0 else fold + 1 for fold in fold_N.tolist())
-    writer.writerows(zip(table.paths, numbers, strict=True))
-    write_atomic(file, text.getvalue().encode("utf-8", "surrogateescape"))
+    lines = csv_lines(["path", "fold"], zip(table.paths, numbers, strict=True), end="\r\n", guarded=False)
+    write_atomic(file, "".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def read_folds(file: Path, table: Table) -> NDArray[np.int64]:

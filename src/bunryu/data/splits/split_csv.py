@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.core.storage import write_atomic
 from bunryu.data.sources.csv_files import Columns
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 def write_split(file: Path, table: Table) -> None:
     """Write path, labels, group, split and digest of every row as CSV, atomically."""
     columns = table.named_columns()
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomic(file, text.getvalue().encode("utf-8", "surrogateescape"))
+    lines = csv_lines(columns, zip(*columns.values(), strict=True), end="\r\n", guarded=False)
+    write_atomic(file, "".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def read_split(file: Path, table: Table) -> Table:

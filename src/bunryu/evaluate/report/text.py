@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.csv_text import guard
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import count, some
 from bunryu.core.text_width import clean, pad, shorten, width
 
@@ -80,12 +78,8 @@ def attributes_told(metrics: dict[str, Any]) -> list[str]:
 
 def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> str:
     """Return the confusion counts as CSV: a row for each true class, a column for each answer."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["true", *(guard(name) for name in classes)])
-    for name, counts in zip(classes, matrix_KK.tolist(), strict=True):
-        writer.writerow([guard(name), *counts])
-    return buffer.getvalue()
+    rows = ([name, *counts] for name, counts in zip(classes, matrix_KK.tolist(), strict=True))
+    return "".join(csv_lines(["true", *classes], rows))
 
 
 def warnings_of(metrics: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from bunryu.data.splits.split_csv import read_digests, read_split
 from bunryu.data.table import Table
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings, decode_spec
+from bunryu.settings.validate import replaced
 
 
 def require_one_run(settings: RunSettings) -> None:
@@ -44,13 +45,13 @@ def require_exclusive(settings: RunSettings, what: str) -> None:
         )
 
 
-def find_data(settings: RunSettings, frame: Any = None, root: Path | None = None) -> Table:
+def find_data(settings: RunSettings, frame: Any = None) -> Table:
     """Find the data and its classes, without opening an image.
 
     Raises:
         DataError: the data do not allow a classifier; see `sources`.
     """
-    table = read_source(settings.data, frame, root=root)
+    table = read_source(settings.data, frame)
     if settings.model.heads == "separate":
         if not table.attributes:
             raise ConfigError(
@@ -86,7 +87,7 @@ def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
     """
     split, folds = settings.split, settings.folds.k
     if folds:
-        split = split.model_copy(update={"val": 0.0})
+        split = replaced(split, {"val": 0.0})
         if many := len(table.split("val")):
             console.say(f"data: the {count(many, 'given validation row')} join the {folds} folds")
         table = without_validation(table)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ import torch
 
 from bunryu.core import console, distributed
 from bunryu.core.environment import versions
-from bunryu.core.errors import ConfigError, count
+from bunryu.core.errors import ConfigError
 from bunryu.data.augment.per_image import described, require_working
 from bunryu.data.checks.check import Checked
 from bunryu.data.dro_groups import dro_groups_told
 from bunryu.data.images.pixel_cache import worth_keeping
-from bunryu.data.table import SPLITS, Table
+from bunryu.data.table import Table
 from bunryu.inference.device import choose_device
 from bunryu.models.build import require_fit
 from bunryu.models.initial import choose_architecture, network, new_head, require_head, told_of
@@ -29,12 +28,14 @@ from bunryu.models.weights import Loaded
 from bunryu.settings.data import InputSpec
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute, decode_spec, whole_stages
+from bunryu.settings.validate import replaced
 from bunryu.train.best_epoch import kept_told
 from bunryu.train.epoch_table import learning_told
 from bunryu.train.precision import choose_precision, set_threads
 from bunryu.train.stages import require_trainable_batch, stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
+from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
 from bunryu.workflows.plan.heads import Heads, choose_heads
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
@@ -42,19 +43,13 @@ from bunryu.workflows.plan.requirements import balanced_told, require_measurable
 from bunryu.workflows.plan.time_budget import paced
 
 
-def make_plan(
-    settings: RunSettings,
-    frame: Any = None,
-    root: Path | None = None,
-    read: tuple[Table, Checked] | None = None,
-) -> Plan:
+def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Checked] | None = None) -> Plan:
     """Decide everything. What is quickly told comes first: the data are listed, then the weights found,
     then the images checked.
 
     Args:
         settings: all settings.
         frame: a DataFrame instead of `settings.data.source`.
-        root: the folder that the data's paths are relative to; as the source says when None.
         read: the data, where they were read and divided already.
 
     Raises:
@@ -64,7 +59,7 @@ def make_plan(
     device = choose_device(settings.train.device, mend="train.device=auto")
     augment = settings.augment.settled(settings.input.channels)
     require_working(augment, likely_input(settings))
-    found = find_data(settings, frame, root) if read is None else read[0]
+    found = find_data(settings, frame) if read is None else read[0]
     architecture, donor = choose_architecture(settings)
     require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
@@ -93,35 +88,35 @@ def make_plan(
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
-    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, {})
-    facts = _facts(plan, loaded, heads, {"input": how, "device": why})
-    if kept:
-        facts["pixels"] = f"decoded once and kept (originals of {megapixels:.1f} MP on average)"
-    return dataclasses.replace(plan, facts=facts)
+    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, Decisions())
+    decisions = dataclasses.replace(
+        _decisions(plan, loaded, heads),
+        input=f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        device=f"{device}, {precision} ({why})",
+        pixels=f"decoded once and kept (originals of {megapixels:.1f} MP on average)" if kept else None,
+    )
+    return dataclasses.replace(plan, decisions=decisions)
 
 
-def _facts(plan: Plan, loaded: Loaded, heads: Heads, why: dict[str, str]) -> dict[str, str]:
-    """Say what was decided, for the echo and the report."""
-    settings, table, sealed, spec = plan.settings, plan.table, plan.sealed, plan.sealed.input
-    parameters = sum(p.numel() for p in plan.net.parameters())
-    facts = {
-        "model": f"{told_of(sealed.architecture)}, {parameters:,} parameters",
-        "weights": loaded.told(),
-        **heads.facts(),
-        "images": _used(plan.checked),
-        "rows": ", ".join(f"{name} {n:,}" for name in SPLITS if (n := len(table.split(name)))),
-        "input": f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {why['input']}",
-        "device": f"{plan.device}, {sealed.precision} ({why['device']})",
-        "recipe": settings.recipe,
-        "learning": learning_told(settings),
-    }
-    if known := known_to_donor(settings.model.weights, table):
-        facts["not clean"] = known
-    if settings.data.balance_to is not None:
-        facts["balance"] = balanced_told(settings.data.balance_to, table.target_labels[table.split("train")].tolist())
-    if table.dro_groups is not None:
-        facts["group DRO"] = f"training rows of each group: {dro_groups_told(table)}"
-    return facts
+def _decisions(plan: Plan, loaded: Loaded, heads: Heads) -> Decisions:
+    """Return what was decided, but for the input, the device and the pixels."""
+    settings, table, labels = plan.settings, plan.table, plan.sealed.multi_label
+    to, train = settings.data.balance_to, table.split("train")
+    groups = None if table.dro_groups is None else f"training rows of each group: {dro_groups_told(table)}"
+    return Decisions(
+        model=Network(told_of(plan.sealed.architecture), sum(p.numel() for p in plan.net.parameters())),
+        weights=loaded.told(),
+        classes=None if labels else heads.classes_told(),
+        labels=heads.classes_told() if labels else None,
+        heads=heads.told(),
+        images=Images.of(plan.checked),
+        rows=Rows.of(table),
+        recipe=settings.recipe,
+        learning=learning_told(settings),
+        not_clean=known_to_donor(settings.model.weights, table) or None,
+        balance=None if to is None else balanced_told(to, table.target_labels[train].tolist()),
+        group_dro=groups,
+    )
 
 
 def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
@@ -131,15 +126,6 @@ def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
     return {"versions": versions(), "weights": loaded.source, "seed": seed, "augmentation": augmentation}
 
 
-def _used(checked: Checked) -> str:
-    """Say how many images are used, skipped, and there more than once."""
-    skipped, copies = len(checked.skipped), len(checked.copies)
-    parts = [f"{len(checked.table):,} used"]
-    parts += [f"{skipped:,} skipped"] if skipped else []
-    parts += [f"{count(copies, 'picture')} in several rows"] if copies else []
-    return ", ".join(parts)
-
-
 def _looks(settings: RunSettings) -> int:
     """Return how often a run reads each training picture."""
     return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
@@ -147,23 +133,19 @@ def _looks(settings: RunSettings) -> int:
 
 def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
-    model = {
-        "name": architecture.name,
-        "weights": settings.model.weights or ("none" if without_library(architecture.name) else "imagenet"),
-        "batch_norm": architecture.name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
-    }
-    chosen = {
-        "size": (spec.height, spec.width),
-        "crop_pct": spec.crop_pct if spec.fit == "crop" else None,
-        "interpolation": spec.interpolation,
-    }
-    return settings.model_copy(
-        update={
-            "data": settings.data.model_copy(update={"pixel_cache": "on" if kept else "off"}),
-            "model": settings.model.model_copy(update=model),
-            "input": settings.input.model_copy(update=chosen),
-            "train": settings.train.model_copy(update={"threads": torch.get_num_threads()}),
-        }
+    name = architecture.name
+    return replaced(
+        settings,
+        {
+            "data.pixel_cache": "on" if kept else "off",
+            "model.name": name,
+            "model.weights": settings.model.weights or ("none" if without_library(name) else "imagenet"),
+            "model.batch_norm": name == "scratch_cnn" and architecture.arguments.get("batch_norm", False),
+            "input.size": (spec.height, spec.width),
+            "input.crop_pct": spec.crop_pct if spec.fit == "crop" else None,
+            "input.interpolation": spec.interpolation,
+            "train.threads": torch.get_num_threads(),
+        },
     )
 
 
@@ -175,7 +157,7 @@ def planned(settings: RunSettings, frame: Any, minutes: float | None, began: flo
     require_shareable(settings)
     if distributed.world() > 1:
         shared = f"{distributed.world()}, each with its part of every batch of {settings.train.batch_size}"
-        plan = dataclasses.replace(plan, facts=plan.facts | {"processes": shared})
+        plan = dataclasses.replace(plan, decisions=dataclasses.replace(plan.decisions, processes=shared))
     if minutes is not None:
         plan = paced(plan, minutes, began)
     return said(plan)
@@ -202,12 +184,13 @@ def ready(settings: RunSettings) -> RunSettings:
 
 
 def said(plan: Plan) -> Plan:
-    """Say what was decided; return it with its stages among the facts."""
-    plan = dataclasses.replace(plan, facts=plan.facts | {"stages": stages_told(whole_stages(plan.settings), plan.net)})
-    if kept := kept_told(whole_stages(plan.settings), plan.net):
-        plan = dataclasses.replace(plan, facts=plan.facts | {"checkpoints": kept})
-    for name, text in plan.facts.items():
+    """Say what was decided; return it with its stages among the decisions."""
+    stages, net = whole_stages(plan.settings), plan.net
+    decisions = dataclasses.replace(
+        plan.decisions, stages=stages_told(stages, net), checkpoints=kept_told(stages, net) or None
+    )
+    for name, text in decisions.told().items():
         console.say(f"{name}: {text}")
-    for stage in whole_stages(plan.settings):
-        require_trainable_batch(plan.net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
-    return plan
+    for stage in stages:
+        require_trainable_batch(net, stage, len(plan.table.split("train")), plan.settings.train.batch_size)
+    return dataclasses.replace(plan, decisions=decisions)

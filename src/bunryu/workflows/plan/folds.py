@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage
+from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.data import find_data, read_data
 from bunryu.workflows.plan.decide import make_plan, ready, said
+from bunryu.workflows.plan.decisions import Rows
 from bunryu.workflows.plan.heads import choose_heads
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import require_measurable
@@ -59,28 +62,29 @@ def plan_folds(
         runs = k + (k / (k - 1) if final == "refit" else 0)  # a refit learns from the rows of all folds
         now = time.monotonic()
         plan = paced(plan, (minutes - (now - began) / 60) / runs, now)
-        plan = dataclasses.replace(plan, facts=plan.facts | {"plan": f"each of {runs:.3g} runs {plan.facts['plan']}"})
+        told = f"each of {runs:.3g} runs {plan.decisions.plan}"
+        plan = dataclasses.replace(plan, decisions=dataclasses.replace(plan.decisions, plan=told))
     groups = ", no group in two of them" if table.groups is not None else ""
     by = settings.split.stratify or "label"
     sizes = np.bincount(fold_N[fold_N >= 0], minlength=k).tolist()
-    facts = plan.facts | {
-        "rows": ", ".join(f"{name} {n:,}" for name in ("train", "test") if (n := len(table.split(name)))),
-        "folds": f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
-    }
-    facts["rows"] = facts["rows"].replace("train", "in folds")
-    plan = said(dataclasses.replace(plan, facts=facts))
+    decisions = dataclasses.replace(
+        plan.decisions,
+        rows=Rows({"in folds" if name == "train" else name: n for name, n in Rows.of(table).counts.items()}),
+        folds=f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
+    )
+    plan = said(dataclasses.replace(plan, decisions=decisions))
     restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
-    return dataclasses.replace(plan, settings=plan.settings.model_copy(update=restored)), fold_N, table
+    return dataclasses.replace(plan, settings=replaced(plan.settings, restored)), fold_N, table
 
 
 def _require_all_measurable(settings: RunSettings, table: Table, fold_N: NDArray[np.int64]) -> None:
     """Refuse what a later run would refuse, before the first is trained."""
-    k, last = int(settings.folds.k or 0), settings.train.model_copy(update={"monitor": "train_epochs"})
+    k = int(settings.folds.k or 0)
     runs = {
         f"fold {fold + 1}": (settings_of_fold(settings, None), fold_table(table, fold_N, fold)) for fold in range(1, k)
     }
     if settings.folds.final == "refit":
-        runs["refit"] = (settings_of_fold(settings, None, train=last), table)
+        runs["refit"] = (settings_of_fold(settings, None, {"train.monitor": "train_epochs"}), table)
     for name, (of_run, rows) in runs.items():
         try:
             require_measurable(of_run, rows, choose_heads(rows))
@@ -88,21 +92,17 @@ def _require_all_measurable(settings: RunSettings, table: Table, fold_N: NDArray
             raise ConfigError(f"{name} of the cross-validation: {error}") from None
 
 
-def settings_of_fold(settings: RunSettings, split: Path | None, **update: Any) -> RunSettings:
+def settings_of_fold(
+    settings: RunSettings, split: Path | None, changes: Mapping[str, Any] | None = None
+) -> RunSettings:
     """Return the settings of one run of the folds: an ordinary run whose split is in a file.
 
-    tau=auto is chosen on all folds together, so not by a single one.
+    tau=auto is chosen on all folds together, so not by a single one. `changes` are laid over all this: dotted key ->
+    value.
     """
     tau = None if settings.decision.tau == "auto" else settings.decision.tau
     file = None if split is None else str(absolute(split))
-    return settings.model_copy(
-        update={
-            "folds": FoldSettings(),
-            "split": settings.split.model_copy(update={"file": file}),
-            "decision": settings.decision.model_copy(update={"tau": tau}),
-            **update,
-        }
-    )
+    return replaced(settings, {"folds": FoldSettings(), "split.file": file, "decision.tau": tau, **(changes or {})})
 
 
 def until_best(run: RunFolder) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def until_best(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return train.* of a run for as many epochs of each stage as the folds' best epochs say.
+    """Return the settings, by dotted key, of a run for as many epochs of each stage as the folds' best epochs say.
 
     The number is the median over the folds; a half is rounded up, and a stage with none is left out. Where the folds
     are best with the average of `train.swa`, its stage is as long as theirs; where they are best before it, there is
@@ -131,10 +131,10 @@ def refit_stages(settings: RunSettings, histories: list[list[dict[str, Any]]]) -
     if average is not None and averaged:
         epochs[average - 1] = int(whole[average - 1].epochs or 0)
     stages = [
-        stage.model_copy(update={"epochs": number, "patience": None})
+        replaced(stage, {"epochs": number, "patience": None})
         for stage, number in zip(whole, epochs, strict=True)
         if number and not isinstance(stage, AverageStage)  # which train.swa adds
     ]
     trained = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    chosen = {"epochs": trained or settings.train.epochs, "stages": stages}
-    return chosen if averaged else chosen | {"swa": None, "swa_lr": None}
+    chosen = {"train.epochs": trained or settings.train.epochs, "train.stages": stages}
+    return chosen if averaged else chosen | {"train.swa": None, "train.swa_lr": None}

@@ -27,14 +27,16 @@ class Heads:
         """What is answered."""
         return self.joint or self.heads[0]
 
-    def facts(self) -> dict[str, str]:
-        """Say what is answered, for the echo and the report."""
-        what = "labels" if self.answer.kind == "sigmoid" else "classes"
-        told = {what: f"{len(self.answer.classes)}: {some(self.answer.classes, 12)}"}
-        if self.attributes:
-            parts = ", ".join(f"{part.column} ({some(part.classes, 6)})" for part in self.attributes)
-            told["heads"] = f"{count(len(self.heads), 'head') if self.joint else 'one joint head'} for {parts}"
-        return told
+    def classes_told(self) -> str:
+        """Say what can be answered."""
+        return f"{len(self.answer.classes)}: {some(self.answer.classes, 12)}"
+
+    def told(self) -> str | None:
+        """Say how several label columns are answered; None for one."""
+        if not self.attributes:
+            return None
+        parts = ", ".join(f"{part.column} ({some(part.classes, 6)})" for part in self.attributes)
+        return f"{count(len(self.heads), 'head') if self.joint else 'one joint head'} for {parts}"
 
 
 def choose_heads(table: Table) -> Heads:

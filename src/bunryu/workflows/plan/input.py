@@ -13,6 +13,7 @@ from bunryu.models.record import Architecture, Sealed
 from bunryu.settings.data import InputSpec
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, decode_spec
+from bunryu.settings.validate import replaced
 
 
 def choose_input(
@@ -60,7 +61,7 @@ def choose_input(
         how = "mean and std of the weights" if source == "weights" else "mean and std of ImageNet"
     if wanted.channels == "grey" and len(mean) == 3:
         mean, std = [sum(mean) / 3], [sum(std) / 3]
-    return spec.model_copy(update={"mean": list(mean), "std": list(std)}), how
+    return replaced(spec, {"mean": list(mean), "std": list(std)}), how
 
 
 def likely_input(settings: RunSettings) -> InputSpec:

@@ -11,6 +11,7 @@ from bunryu.data.table import Table
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Sealed
 from bunryu.settings.run import RunSettings
+from bunryu.workflows.plan.decisions import Decisions
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Plan:
         net: the network on the CPU, its head new (or as the weights of a run had it).
         sealed: the record that the model will carry.
         device: where to train.
-        facts: what was decided, for the echo and the report.
+        decisions: how all this is told.
     """
 
     settings: RunSettings
@@ -35,4 +36,4 @@ class Plan:
     net: Classifier
     sealed: Sealed
     device: torch.device
-    facts: dict[str, str]
+    decisions: Decisions

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bunryu.core import console
-from bunryu.core.csv_text import guard
+from bunryu.core.csv_text import csv_lines
 from bunryu.core.environment import write_environment
 from bunryu.core.storage import write_atomic
 from bunryu.data.checks.check import Skipped
@@ -19,6 +17,7 @@ from bunryu.models.allowed_code import source_of
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.run import RunSettings
+from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.plan import Plan
 
 
@@ -27,8 +26,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
     settings = plan.settings
     if frame is not None:
         write_atomic(folder.frame, with_absolute_paths(frame, settings.data).to_csv(index=False))
-        data = settings.data.model_copy(update={"source": str(folder.frame.absolute())})
-        settings = settings.model_copy(update={"data": data})
+        settings = replaced(settings, {"data.source": str(folder.frame.absolute())})
     write_split(folder.split, plan.table)
     if own := plan.sealed.architecture.own:
         folder.code.mkdir(exist_ok=True)  # a fold that was stopped before its first checkpoint begins again
@@ -41,7 +39,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
             for number, copies in enumerate(plan.checked.copies, 1)
             for row in copies.rows
         )
-        write_atomic(folder.duplicates, _csv(["picture", "kind", "path", "label", "split"], rows))
+        write_atomic(folder.duplicates, csv_lines(["picture", "kind", "path", "label", "split"], rows))
     listings = [
         file
         for file, some in ((folder.skipped, plan.checked.skipped), (folder.duplicates, plan.checked.copies))
@@ -55,7 +53,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         precision=plan.sealed.precision,
         threads=int(settings.train.threads or 0),
         data_root=str(plan.table.root),
-        facts=plan.facts,
+        facts=plan.decisions.told(),
     )
     write_config(folder, settings)
 
@@ -68,12 +66,4 @@ def write_config(folder: RunFolder, settings: RunSettings) -> None:
 def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
     """Write the images that cannot be used, and why, as CSV."""
     rows = ([row.path, row.label, row.split, row.reason] for row in skipped)
-    write_atomic(file, _csv(["path", "label", "split", "reason"], rows))
-
-
-def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([guard(cell) for cell in row] for row in rows)
-    return buffer.getvalue()
+    write_atomic(file, csv_lines(["path", "label", "split", "reason"], rows))

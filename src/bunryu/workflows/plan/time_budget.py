@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, count
-from bunryu.inference.model import BATCH, Model
+from bunryu.inference.model import Model
+from bunryu.inference.predictions import BATCH
 from bunryu.models.build import require_fit
 from bunryu.models.classifier import Classifier
 from bunryu.settings.config import Size
-from bunryu.settings.load import require_whole
 from bunryu.settings.stages import Stage, size_at
+from bunryu.settings.validate import replaced
 from bunryu.train.feed import Pictures, pictures
 from bunryu.train.precision import bf16_is_open
 from bunryu.train.sampling import epoch_counts
@@ -100,14 +101,10 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     speed = f"{1 / pace.look:.0f} images/s looked at, {1 / pace.learn[sizes[-1]]:.0f} learned from at full size"
     planned = spent + _FINISH + pace.look * looks + _cost(chosen, epochs, seconds)
     total = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
-    train = plan.settings.train.model_copy(update={"epochs": max(total, 1), "stages": stages})
-    settings = plan.settings.model_copy(update={"train": train})
-    require_whole(settings, f"--minutes {minutes:g} ({told})")
-    return dataclasses.replace(
-        plan,
-        settings=settings,
-        facts=plan.facts | {"plan": f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"},
-    )
+    changes = {"train.epochs": max(total, 1), "train.stages": stages}
+    settings = replaced(plan.settings, changes, origin=f"--minutes {minutes:g} ({told})")
+    told = f"{minutes:g} min: {told}, in about {console.duration(planned)} ({speed})"
+    return dataclasses.replace(plan, settings=settings, decisions=dataclasses.replace(plan.decisions, plan=told))
 
 
 def quickest(plan: Plan, size: Size) -> Plan:
@@ -117,15 +114,15 @@ def quickest(plan: Plan, size: Size) -> Plan:
     """
     if plan.settings.train.precision != "auto" or not bf16_is_open(plan.sealed.precision, plan.device, min(size)):
         return plan
-    rival = dataclasses.replace(plan, sealed=plan.sealed.model_copy(update={"precision": "bf16"}))
+    rival = dataclasses.replace(plan, sealed=replaced(plan.sealed, {"precision": "bf16"}))
     gain = measure_pace(plan, [size]).learn[size] / measure_pace(rival, [size]).learn[size]
     if gain < _CLEAR:
         return plan
-    train = plan.settings.train.model_copy(update={"precision": "bf16"})
+    told = f"{plan.device}, bf16 (timed: {gain:.1f} times as fast as fp32)"
     return dataclasses.replace(
         rival,
-        settings=plan.settings.model_copy(update={"train": train}),
-        facts=plan.facts | {"device": f"{plan.device}, bf16 (timed: {gain:.1f} times as fast as fp32)"},
+        settings=replaced(plan.settings, {"train.precision": "bf16"}),
+        decisions=dataclasses.replace(plan.decisions, device=told),
     )
 
 
@@ -198,8 +195,7 @@ def measure_pace(plan: Plan, sizes: list[Size]) -> Pace:
 
 def _seconds_to_learn(feed: Pictures, batches: list[NDArray[np.int64]], size: Size) -> float:
     """Return seconds a picture, forward and backward; the first batch warms up and does not count."""
-    spec = feed.input.model_copy(update={"height": size[0], "width": size[1]})
-    sized = Pictures(**{**vars(feed), "input": spec})
+    sized = dataclasses.replace(feed, input=replaced(feed.input, {"height": size[0], "width": size[1]}))
     net: Classifier = feed.model.net
     net.train()
     begin, rows = time.monotonic(), 0
