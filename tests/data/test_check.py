@@ -358,8 +358,8 @@ def test_an_emptied_cache_stays_in_use(tmp_path: Path, monkeypatch: pytest.Monke
 CHILD = """
 import sys
 from pathlib import Path
-from bunryu.data.checks import check_images
-from bunryu.data.settings import DecodeSpec
+from bunryu.data.checks.check import check_images
+from bunryu.settings.data import DecodeSpec
 from bunryu.data.table import Table, texts
 root = Path(sys.argv[1])
 {before}

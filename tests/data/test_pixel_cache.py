@@ -257,11 +257,11 @@ FILL = """
 import sys
 import numpy as np
 from pathlib import Path
-from bunryu.data.loading import load_batches
-from bunryu.data.looking import content_digest
-from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import texts
+from bunryu.settings.data import DecodeSpec, InputSpec
 files, times = sys.argv[2:], int(sys.argv[1])
 digests = texts([content_digest(Path(file).read_bytes()).hex() for file in files])
 decode, spec = DecodeSpec(scaling="jpeg"), InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
