@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from killing import draw_nothing
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the suite runs several processes
+TRAINING_ROOMS = {"api", "cli", "inference", "models", "ship", "train", "workflows"}
+"""Where tests train and measure; the others shall not wait for torch."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -31,14 +35,11 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no plots: for tests of what comes before them."""
-    from bunryu.evaluate.report import files
-    from bunryu.workflows import train
-
-    monkeypatch.setattr(files, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs draw nothing, but in tests that are marked `pictures`, and in fixtures of more than one test."""
+    if request.path.parent.name in TRAINING_ROOMS and not request.node.get_closest_marker("pictures"):
+        draw_nothing(monkeypatch.setattr)
 
 
 MakeImages = Callable[..., Path]
@@ -150,6 +151,25 @@ def bunryu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def rounding(terms: int) -> float:
+    """Return how far float32 results may be apart, relative to their size, where only the order of sums differs.
+
+    Each of so many additions rounds by half an eps at most, up or down, so together about eps times the root of
+    their number. Eight times that leaves room for the kernels of any processor, and none for another meaning.
+    It bounds what is smooth in the sums, such as SGD; Adam's first steps follow the sign of a gradient, and so
+    the last bits of one that is nearly nothing: compare trainings by SGD.
+    """
+    return 8 * 2**-23 * terms**0.5
+
+
+def assert_same_sums(found: Mapping[str, Any], expected: Mapping[str, Any], terms: int) -> None:
+    """Compare tensors by name, each relative to its own largest value."""
+    assert found.keys() == expected.keys()
+    for name, want in expected.items():
+        allowed = rounding(terms) * float(want.abs().max())
+        assert float((found[name] - want).abs().max()) <= allowed, name
 
 
 def refused(ended: Ended) -> str:

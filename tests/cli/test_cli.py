@@ -95,6 +95,7 @@ def test_few_groups_are_told_before_training(
     assert told not in bunryu("train", "t.csv", *tiny_settings, "data.group_column=none", "--dry-run").err
 
 
+@pytest.mark.pictures
 def test_fonts_are_told_of_only_where_plots_are_drawn(
     bunryu: Command, here: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +210,7 @@ def test_system_errors_are_one_message_too(
 # Evaluate.
 
 
+@pytest.mark.pictures
 def test_evaluate_the_own_splits(bunryu: Command, tiny_run: Any, tmp_path: Path) -> None:
     ended = bunryu("evaluate", tiny_run.run, "--out", tmp_path / "results", "--device", "cpu")
     assert ended.code == 0, ended.err

@@ -28,10 +28,9 @@ from bunryu.data.images.decode import load
 from bunryu.data.images.load import load_batches
 from bunryu.data.images.pixel_cache import PixelCache, worth_keeping
 from bunryu.data.table import texts
-from bunryu.evaluate.report import files as written
 from bunryu.runs.folder import open_folder
 from bunryu.settings.data import DataSettings, DecodeSpec, InputSpec
-from bunryu.workflows import train
+from killing import draw_nothing
 
 INPUT = InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
 DECODE = DecodeSpec(scaling="jpeg")
@@ -258,11 +257,11 @@ FILL = """
 import sys
 import numpy as np
 from pathlib import Path
-from bunryu.data.loading import load_batches
-from bunryu.data.looking import content_digest
-from bunryu.data.pixels import PixelCache
-from bunryu.data.settings import DecodeSpec, InputSpec
+from bunryu.data.checks.verdict import content_digest
+from bunryu.data.images.load import load_batches
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import texts
+from bunryu.settings.data import DecodeSpec, InputSpec
 files, times = sys.argv[2:], int(sys.argv[1])
 digests = texts([content_digest(Path(file).read_bytes()).hex() for file in files])
 decode, spec = DecodeSpec(scaling="jpeg"), InputSpec(height=24, width=32, mean=[0.0] * 3, std=[1.0] * 3)
@@ -430,8 +429,7 @@ VIEWS = "train.stages=[{name: head, freeze: backbone, views: 2}]"
 
 @pytest.fixture
 def folder(make_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
+    draw_nothing(monkeypatch.setattr)
     return make_images(tmp_path / "pictures", {"a": 16, "b": 16}, size=60, suffix=".jpg")
 
 

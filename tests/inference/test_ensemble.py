@@ -16,17 +16,14 @@ from scipy.optimize import minimize_scalar
 import bunryu as product
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
-from bunryu.evaluate.report import files as written
 from bunryu.inference.ensemble import Ensemble, combined, open_predictor, with_tta
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.tta import parse_tta, views
 from bunryu.models.record import Decision
 from bunryu.settings.data import InputSpec
-from bunryu.workflows import train
 from conftest import TINY, Tiny, refused
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from killing import draw_nothing
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +31,7 @@ def other_run(tiny_run: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the same rows that sees larger, stretched pictures."""
     out = tmp_path_factory.mktemp("other") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(written, "_write_plots", lambda *_: None)
-        patch.setattr(train, "plot_curves", lambda *_: None)
+        draw_nothing(patch.setattr)
         patch.setenv("BUNRYU_CACHE", str(tmp_path_factory.mktemp("cache")))
         pairs = ("split.val=0.25", "split.test=0.25", "train.seed=5", "input.size=20x24", "input.fit=stretch")
         product.train(tiny_run.data, *TINY, *pairs, "optim.lr=1e-3", out=out, quiet=True)

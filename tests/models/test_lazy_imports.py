@@ -42,8 +42,8 @@ def test_what_the_compiler_shall_leave_alone_is_left_alone() -> None:
     """A function that timm or torchvision marks while they are imported: its marking takes place when it is called."""
     python(
         "import sys, torch\n"
-        "from bunryu.models import libraries\n"
-        "with libraries._without_compiler():\n"
+        "from bunryu.models import lazy_imports\n"
+        "with lazy_imports._without_compiler():\n"
         "    import torchvision\n"
         "    @torch.compiler.disable(reason='for a test')\n"
         "    def compiling(x: torch.Tensor) -> bool:\n"
@@ -63,8 +63,8 @@ def test_what_the_compiler_shall_leave_alone_is_left_alone() -> None:
 def test_a_name_that_is_not_known_is_fetched_at_once() -> None:
     python(
         "import sys, torch\n"
-        "from bunryu.models import libraries\n"
-        "with libraries._without_compiler():\n"
+        "from bunryu.models import lazy_imports\n"
+        "with lazy_imports._without_compiler():\n"
         "    from torch._dynamo.utils import counters\n"
         "    import torch._dynamo.config\n"
         "    assert torch._dynamo.reset\n"

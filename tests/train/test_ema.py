@@ -21,9 +21,6 @@ SMALL = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture
 def photos(make_images: Any, tmp_path: Path) -> Path:
     return make_images(tmp_path / "photos", {"a": 16, "b": 16})

@@ -14,9 +14,7 @@ from safetensors.torch import load_file
 from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_jsonl
-from bunryu.evaluate.report import files as written
 from bunryu.models.classifier import Classifier
-from bunryu.workflows import train
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=32", "train.threads=1", "train.precision=fp32"),
@@ -28,13 +26,6 @@ PLAIN = ("augment.crop_scale=null", "augment.hflip=0")
 def head(views: int | None) -> str:
     told = "" if views is None else f", views: {views}"
     return f"train.stages=[{{name: head, freeze: backbone{told}}}]"
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
-    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
-    monkeypatch.setattr(train, "write_augmented", lambda *_: None)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +26,6 @@ SMALL = (
     *("train.batch_size=8", "evaluate.bootstrap=0", "augment.preset=none"),
 )
 DRO = "loss.group_dro=[배경, label]"
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 class LossComputer:
@@ -208,15 +205,11 @@ def test_columns_that_make_no_groups_are_refused(columns: str, told: str, mislea
         api.train(file, *SMALL, f"loss.group_dro={columns}", out=tmp_path / "run", quiet=True)
 
 
-def test_several_processes_are_refused(misleading: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_several_processes_are_refused(misleading: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bunryu.core import distributed
-    from bunryu.workflows import train
-
-    def alone(**_: Any) -> Any:
-        raise AssertionError("went on")
+    from bunryu.workflows.plan.decide import planned
 
     monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(train, "create_run", alone)
     settings = load_settings([*SMALL, DRO, f"data.source={misleading}"])
     with pytest.raises(ConfigError, match=r"loss\.group_dro is a figure of the whole batch"):
-        train._planned(settings, None, None, None)
+        planned(settings, None, None, None)

@@ -38,9 +38,6 @@ ALL = Stage(name="all")
 HEAD = Stage(name="head", freeze="backbone")
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture(scope="module")
 def photos(make_images, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of 16 pictures; three quarters of them, 24, are trained on with split.val=0.25."""

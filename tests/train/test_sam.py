@@ -25,9 +25,6 @@ SMALL = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 def test_by_hand_on_a_quadratic() -> None:
     """loss = (3 w^2 + b^2) / 2: gradient g = (3 w, b), so e = rho g / |g|, and the new gradient is that at w + e."""
     net = nn.Linear(1, 1)

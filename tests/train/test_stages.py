@@ -31,9 +31,6 @@ SMALL = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture
 def train(photos: Path, tmp_path: Path) -> Callable[..., RunFolder]:
     def trained(*pairs: str) -> RunFolder:

@@ -27,9 +27,6 @@ SMALL = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 def test_it_is_torchs_average(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[dict[str, torch.Tensor]] = []
     seen: list[torch.Tensor] = []

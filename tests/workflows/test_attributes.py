@@ -15,7 +15,6 @@ from PIL import Image
 
 import bunryu
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.evaluate.report import files as results
 from bunryu.models.record import read_sealed
 from conftest import TINY, refused
 
@@ -115,7 +114,6 @@ def test_the_predictions_hold_every_attribute(run: Any) -> None:
 def test_the_sealed_model_predicts_and_evaluates(
     run: Any, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     frame = run.predict(sorted(map(str, listed.parent.glob("00*.png"))))
     assert {"pred_모양", "pred_색", "pred_시간", "conf_시간"} <= set(frame.columns)
     assert (frame["pred"].str.split("+").str[1] == frame["pred_색"]).mean() > 0.8
@@ -127,7 +125,6 @@ def test_the_sealed_model_predicts_and_evaluates(
 def test_a_joint_head_is_that_of_the_joint_label_to_the_bit(
     run: Any, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     if run.path.name == "separate":
         return
     with listed.open(encoding="utf-8", newline="") as file:
@@ -144,7 +141,6 @@ def test_a_joint_head_is_that_of_the_joint_label_to_the_bit(
 def test_mixing_sampling_and_logit_adjustment_know_the_heads(
     listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     more = ("mix.name=both", "mix.remix=true", "train.sampler=class_aware", "loss.class_weights=balanced")
     more = (*more, "train.stages=[{name: all}]", "model.heads=separate", "decision.tau=1")
     run = bunryu.train(listed, *SETTINGS, *more, out=tmp_path / "run", quiet=True)
@@ -159,7 +155,6 @@ def test_folds_and_views_know_the_heads(listed: Path, tmp_path: Path, monkeypatc
     from bunryu.core.errors import Interrupted
     from bunryu.workflows import cross_validate
 
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     stages = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
     pairs = [pair for pair in SETTINGS if not pair.startswith(("split.val", "train.stages"))]
     pairs += [stages, "model.heads=separate", "decision.tau=auto", "folds.k=3"]

@@ -79,6 +79,7 @@ def test_cached_views_are_what_the_operations_give_and_are_kept_by_them(photos: 
     assert not torch.equal(found[0], found[1]), "other operations are other features"
 
 
+@pytest.mark.pictures
 def test_a_run_with_operations_and_balance(photos: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = package.train(photos, *PAIRS, OPS, "data.balance_to=20", "train.epochs=1", out=here / "run")
     told = capsys.readouterr().err
@@ -106,6 +107,7 @@ def test_nothing_is_drawn_where_nothing_is_augmented(photos: Path, bunryu: Comma
     assert not (here / "runs").exists()
 
 
+@pytest.mark.pictures
 def test_the_grid_shows_the_batch_that_training_gets(photos: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pictures are those of the loop's own first batch, mixed as there."""
     drawn: list[tuple[list[np.ndarray], list[str]]] = []

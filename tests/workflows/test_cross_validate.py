@@ -19,7 +19,6 @@ from bunryu.core.storage import read_json
 from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table, texts
 from bunryu.evaluate.decision.logit_adjustment import TAUS, adjusted_out_of_fold, choose_tau
-from bunryu.evaluate.report import files as written
 from bunryu.inference.predictions import read_predictions
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.data import SplitSettings
@@ -27,18 +26,14 @@ from bunryu.settings.load import load_settings
 from bunryu.settings.stages import Stage
 from bunryu.settings.validate import replaced
 from bunryu.workflows import resume
-from bunryu.workflows import train as experiment
 from bunryu.workflows.plan import folds
 from bunryu.workflows.plan.plan import Plan
-from killing import Nursery
+from killing import Nursery, draw_nothing
 
 SMALL = (
     *("model.name=scratch_cnn", "train.device=cpu", "input.size=16", "train.batch_size=8", "train.threads=1"),
     *("train.precision=fp32", "evaluate.bootstrap=20", "train.epochs=2", "schedule.warmup_epochs=0", "optim.lr=4e-3"),
 )
-
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +45,7 @@ def photos(make_images: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> product.Run:
     """Three folds with a test split and an ensemble, which tests only read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(written, "_write_plots", lambda *_: None)
-        patch.setattr(experiment, "plot_curves", lambda *_: None)
+        draw_nothing(patch.setattr)
         patch.setenv("BUNRYU_CACHE", str(tmp_path_factory.mktemp("cache")))
         out = tmp_path_factory.mktemp("cv") / "run"
         return product.train(photos, *SMALL, "split.test=0.2", folds=3, out=out, quiet=True)

@@ -11,6 +11,7 @@ from bunryu.workflows import demo
 from bunryu.workflows.demo import run_demo
 
 
+@pytest.mark.pictures
 def test_the_demo_reaches_what_is_promised(tmp_path, capsys):
     run = run_demo(tmp_path)
     test = read_json(run.metrics)["test"]

@@ -44,9 +44,6 @@ def nursery() -> Nursery:
     return killing.nursery()
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture
 def photos(make_images, tmp_path: Path) -> Path:
     return make_images(tmp_path / "photos", {"a": 12, "b": 12})

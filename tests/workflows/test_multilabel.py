@@ -120,7 +120,6 @@ def test_predictions_are_the_sigmoids_at_the_sealed_thresholds(run: Any, listed:
 def test_other_data_are_measured_by_column_names_or_a_listing(
     run: Any, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_write_plots", lambda *_: None)
     new = tmp_path / "new"
     new.mkdir()
     rows = write_pictures(new, 30, seed=1)
@@ -149,7 +148,7 @@ def test_other_data_are_measured_by_column_names_or_a_listing(
         run.evaluate(none, quiet=True)
 
 
-def test_forty_labels_and_combinations_that_training_has_not(tmp_path: Path, no_pictures: None) -> None:
+def test_forty_labels_and_combinations_that_training_has_not(tmp_path: Path) -> None:
     """2^40 combinations: nothing may list them, and nearly every row has one of its own."""
     monkey = pytest.MonkeyPatch()
     monkey.setattr(results, "_write_plots", lambda *_: None)
@@ -172,7 +171,7 @@ def test_forty_labels_and_combinations_that_training_has_not(tmp_path: Path, no_
     assert not learned & {row["labels"] for row in splits if row["split"] != "train"}
 
 
-def test_without_validation_the_thresholds_are_one_half(listed: Path, tmp_path: Path, no_pictures: None) -> None:
+def test_without_validation_the_thresholds_are_one_half(listed: Path, tmp_path: Path) -> None:
     more = ("split.val=0", "split.test=0", "train.monitor=train_loss", "train.stages=[{name: all}]")
     trained = bunryu.train(listed, *SETTINGS, *more, out=tmp_path / "run", quiet=True)
     assert read_sealed(trained.path / "model.safetensors").decision.thresholds == dict.fromkeys(LABELS, 0.5)

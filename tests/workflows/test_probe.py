@@ -24,9 +24,6 @@ from conftest import Command, Tiny, refused, table
 SMALL = ("train.device=cpu", "train.threads=1", "train.precision=fp32", "evaluate.bootstrap=20", "split.val=0.25")
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture
 def photos(make_images: Callable[..., Path], here: Path) -> Path:
     return make_images(here / "photos", {"a": 20, "b": 16, "가": 10})

@@ -274,9 +274,7 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
 
     from bunryu import api
     from bunryu.core.errors import Interrupted
-    from bunryu.evaluate.report import files as written
     from bunryu.train import loop
-    from bunryu.workflows import train
 
     def interrupt(*_: object) -> None:
         raise Interrupted("now")
@@ -286,8 +284,6 @@ def test_a_dataframe_is_resumed_from_the_copy_in_the_run(
     if own_validation:
         shutil.copytree(photos, tmp_path / "val")
         pairs = (*pairs, f"data.val={tmp_path / 'val'}", "data.on_leak=continue")
-    monkeypatch.setattr(train, "plot_curves", lambda *_: None)
-    monkeypatch.setattr(written, "_write_plots", lambda *_: None)
     straight = api.train(frame, *pairs, out=tmp_path / "straight", quiet=True).path
     with monkeypatch.context() as patch:
         patch.setattr(loop, "update", interrupt)

@@ -18,8 +18,6 @@ SMALL = (
     *("train.precision=fp32", "evaluate.bootstrap=0", "train.epochs=1"),
 )
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 
 @pytest.fixture
 def photos(make_images: Callable[..., Path], tmp_path: Path) -> Path:

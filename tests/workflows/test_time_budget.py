@@ -34,9 +34,6 @@ SMALL = (
 SCRATCH = (*SMALL, "model.name=scratch_cnn")
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
-
 @pytest.fixture
 def photos(make_images: Callable[..., Path], tmp_path: Path) -> Path:
     return make_images(tmp_path / "photos", {"a": 16, "b": 16})
