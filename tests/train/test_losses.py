@@ -67,6 +67,17 @@ def test_a_class_weight_is_the_weight_of_the_whole_row() -> None:
     torch.testing.assert_close(row_losses(smooth, logits, target, weights), plain * weights[target])
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_mixed_row_weighs_as_much_as_its_classes_by_their_shares(smoothing: float) -> None:
+    """Not as much as the larger one: as Mixup mixes two losses, each with the weight of its own class."""
+    (logits, one), (_, other) = case(40, 4), case(40, 4, seed=1)
+    weights, loss = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(label_smoothing=smoothing)
+    shares = 0.6 * smoothed(one, 4, 0.0) + 0.4 * smoothed(other, 4, 0.0)
+    plain = row_losses(loss, logits, shares, None)
+    weighed = row_losses(loss, logits, shares, weights)
+    torch.testing.assert_close(weighed, plain * (0.6 * weights[one] + 0.4 * weights[other]))
+
+
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 def test_a_row_does_not_depend_on_the_others(smoothing: float) -> None:
     logits, target = case(20, 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,6 +51,22 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     orders = {class_aware(rows, target, 0.0, *key).tobytes() for key in ((0, 0), (0, 1), (1, 0))}
     assert len(orders) == 3
     assert class_aware(rows, target, 0.0, 0, 1).tobytes() in orders
+
+
+@pytest.mark.parametrize("balance_to", [None, 20])
+@pytest.mark.parametrize("sampler", ["shuffle", "class_aware"])
+def test_the_order_differs_from_epoch_to_epoch_and_seed_to_seed_and_repeats(
+    sampler: Any, balance_to: int | None
+) -> None:
+    target, rows = np.repeat([0, 1], 20), np.arange(40)  # as many of each, so that no copy is needed
+
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        found = epoch_rows(rows, target, TrainSettings(sampler=sampler, seed=seed), epoch, balance_to)
+        assert sorted(found.tolist()) == rows.tolist()
+        return tuple(found.tolist())
+
+    assert len({order(0, epoch) for epoch in range(4)} | {order(1, epoch) for epoch in range(4)}) == 8
+    assert order(1, 3) == order(1, 3)
 
 
 def test_a_row_that_comes_again_is_augmented_anew() -> None:
