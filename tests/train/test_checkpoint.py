@@ -81,7 +81,7 @@ class Counting(torch.optim.Optimizer):
                 state["mean"] = parameter.detach() * index
                 state["number"] = state.get("number", 0) + index + 0.5
                 state["nothing"] = None
-                state["total"] = torch.tensor(index + 0.25)
+                state["total.all"] = torch.tensor(index + 0.25)
 
 
 def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -137,7 +137,7 @@ def test_a_state_of_every_kind_comes_back(tmp_path: Path) -> None:
         assert (values["number"], values["nothing"]) == (expected["number"], None)
         assert torch.equal(values["mean"], expected["mean"])
         assert values["mean"].stride() == parameter.stride()
-        assert torch.equal(values["total"], expected["total"])
+        assert torch.equal(values["total.all"], expected["total.all"])
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "nadam", "lamb", "lion", "adan"])
@@ -202,3 +202,12 @@ def test_damage_is_told_in_one_line_with_the_way_out(tmp_path: Path) -> None:
         f"{file} is damaged or not a checkpoint ('checkpoint_schema'). Start the training anew in another folder, or "
         "from the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
     )
+
+
+def test_a_fault_without_words_is_told_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("safetensors.safe_open", fail)
+    with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(OSError\)\. Start"):
+        load_checkpoint(tmp_path / "last.safetensors")
