@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bunryu.data.dividing import join, round_shares
+from bunryu.data.dividing import Holdings, Sides, join, round_shares
 from bunryu.data.settings import SplitSettings
 from bunryu.data.split_files import read_run_rows, read_split, write_split
-from bunryu.data.splits import assign, few_groups, folds, require_groups_apart
+from bunryu.data.splits import _two_fullest, assign, few_groups, folds, require_groups_apart
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.errors import ConfigError, DataError
 
@@ -233,7 +233,45 @@ def test_a_class_too_small_to_split() -> None:
     with pytest.raises(DataError, match=r"'b' has 1 group \(3 images\)"):
         assign(make(list("aabbb"), groups=list("12333")), SplitSettings())
     with pytest.raises(DataError, match=r"2 classes have 1 image each \('b', 'c'\)"):
-        assign(make(["a", "a", "b", "c"]), SplitSettings())
+        assign(make(["a", "a", "c", "b"]), SplitSettings())
+    with pytest.raises(DataError, match=r"7 classes have 1 image each \('b', 'c', 'd', 'e', 'f' and 2 more\)"):
+        assign(make(list("aahgfedcb")), SplitSettings())
+
+
+def of_two_columns(*, separate: bool) -> Table:
+    shapes, colours = list("rrrrss"), ["red", "red", "blue", "blue", "red", "blue"]
+    table = make([f"{shape}+{colour}" for shape, colour in zip(shapes, colours, strict=True)])
+    labels = {"both": table.target_labels, "shape": texts(shapes), "colour": texts(colours)}
+    return dataclasses.replace(table, labels=labels, separate=separate)
+
+
+def test_combinations_of_two_columns_may_be_there_once_where_each_has_its_own_head() -> None:
+    hint = r"remove the class, or give val yourself\.( With model.heads=separate each value of a column is enough.*)?$"
+    with pytest.raises(DataError, match=hint) as caught:
+        assign(of_two_columns(separate=False), SplitSettings(val=0.34))
+    assert "model.heads=separate" in str(caught.value)
+    with pytest.raises(DataError, match=hint) as caught:
+        assign(make(["a", "a", "b"]), SplitSettings())
+    assert "model.heads=separate" not in str(caught.value)
+    for seed in range(20):
+        found = assign(of_two_columns(separate=True), SplitSettings(val=0.34, seed=seed))
+        for name in ("shape", "colour"):
+            assert set(zip(found.labels[name], found.splits, strict=True)) == {
+                (label, split) for label in set(found.labels[name]) for split in ("train", "val")
+            }
+    alone = of_two_columns(separate=True)
+    alone.labels["shape"][-1] = "t"
+    with pytest.raises(DataError, match=r"'s', 't'.*give val yourself\.$") as caught:
+        assign(alone, SplitSettings())
+    assert "model.heads=separate" not in str(caught.value), "it is so already"
+
+
+def test_one_path_that_comes_twice_stays_on_one_side_also_without_digests() -> None:
+    paths = [f"{i % 20}.jpg" for i in range(40)]
+    for seed in range(5):
+        table = dataclasses.replace(make(["a"] * 40, paths=paths), digests=None)
+        found = assign(table, SplitSettings(val=0.3, seed=seed))
+        assert (found.splits[:20] == found.splits[20:]).all()
 
 
 def test_two_images_of_a_class_are_trained_and_validated_before_they_are_tested() -> None:
@@ -311,6 +349,53 @@ def test_too_many_folds() -> None:
         folds(texts(list("aabb")), 5, 0, texts(list("1122")))
     with pytest.raises(DataError, match="Class 'b' has 1 image: too few to split into 3 folds"):
         folds(texts(list("aaaab")), 3, 0)
+
+
+def test_as_many_folds_as_there_are_images_or_groups_and_no_more() -> None:
+    assert sorted(folds(texts(list("aabb")), 4, 0)) == [0, 1, 2, 3]
+    assert len(set(folds(texts(list("aaabbb")), 3, 0, texts(list("112233"))))) == 3
+    for labels, k, told in (
+        ("", 2, "Cannot make 2 folds of 0 images: expected more of them."),
+        ("a", 2, "Cannot make 2 folds of 1 image: expected more of them."),
+        ("ab", 3, "Cannot make 3 folds of 2 images: expected 2 to 2 folds."),
+        ("aabb", 1, "Cannot make 1 fold of 4 images: expected 2 to 4 folds."),
+    ):
+        with pytest.raises(DataError) as caught:
+            folds(texts(list(labels)), k, 0)
+        assert str(caught.value) == told
+
+
+def test_each_class_is_in_two_folds_though_another_column_is_stratified() -> None:
+    labels, sites = texts(["rare"] * 2 + ["b"] * 58), texts(["north", "south"] * 30)
+    for seed in range(20):
+        fold = folds(labels, 3, seed, strata=sites)
+        assert len(set(fold[:2])) == 2
+        for site in ("north", "south"):
+            assert np.ptp(np.bincount(fold[sites == site])) <= 2  # one was moved for the rare class
+
+
+def test_of_several_columns_each_has_its_classes_in_two_folds() -> None:
+    """What is learned is each column, so a combination may be there once."""
+    shapes, colours = texts(list("rrss" * 15)), texts(["red", "blue", "red"] + ["green"] * 56 + ["blue"])
+    both = texts([f"{shape}+{colour}" for shape, colour in zip(shapes, colours, strict=True)])
+    assert 1 in Counter(both.tolist()).values()
+    for seed in range(20):
+        fold = folds(both, 3, seed, learned=[shapes, colours])
+        for column in (shapes, colours):
+            assert all(len(set(fold[column == name])) >= 2 for name in set(column))
+    with pytest.raises(DataError, match="too few to split into 3 folds"):
+        folds(both, 3, 0)
+    with pytest.raises(DataError, match="Class 'once' has 1 image: too few"):
+        folds(both, 3, 0, learned=[shapes, texts(["once"] + ["more"] * 59)])
+
+
+def test_a_class_is_wanted_in_the_folds_that_have_most_of_it_or_else_are_emptiest() -> None:
+    sides = Sides(np.arange(9), np.zeros(9, np.int64), np.full(3, 1 / 3))
+    for unit, side in enumerate([0, 0, 0, 0, 1, 1, 1, 2, 2]):
+        sides.put(unit, side)
+    classes = np.array([0, 0, 1, 1, 1, 1, 1, 1, 2])  # (2, 0, 0), (2, 3, 1) and (0, 0, 1) in the folds
+    need = _two_fullest(sides, Holdings.of(np.arange(9), classes))
+    assert need.tolist() == [[True, False, True], [True, True, False], [False, True, True]]
 
 
 # The parts.
@@ -462,5 +547,7 @@ def test_a_split_of_one_or_two_groups_is_warned_of() -> None:
     assert warning(["p1", "p1"]).startswith("val has 1 group only ('p1')")
     assert warning(["p1", "p2", "p1"]).startswith("val has 2 groups only ('p1', 'p2')")
     assert "data.group_column=none" in warning(["p1"])
+    for first in range(20):
+        assert f"('p{first}', 'q')" in warning(["q", f"p{first}"]), "in order, whatever the order of a set"
     for groups in (None, [], ["p1", "p2", "p3"], ["p1", ""]):
         assert warning(groups) == ""
