@@ -334,3 +334,19 @@ def test_a_resample_has_as_many_units_and_each_brings_its_rows(monkeypatch):
     assert (tp <= np.minimum(support, predicted)).all()
     assert (support[0] - tp[0] == predicted[1] - tp[1]).all(), "what was a and taken for b"
     assert tp.mean(axis=1) == pytest.approx([15, 10], abs=1.5)
+
+
+def test_the_confusion_matrix_of_small_whole_numbers():
+    true_N, pred_N = np.array([19, 19, 3], np.uint8), np.array([18, 19, 3], np.uint8)
+    cells_KK = confusion(pred_N, true_N, 20)  # 19 * 20 is more than such a number holds
+    assert {cell: cells_KK[cell] for cell in zip(*np.nonzero(cells_KK), strict=True)} == {
+        (19, 18): 1,
+        (19, 19): 1,
+        (3, 3): 1,
+    }
+
+
+def test_images_without_an_answer_are_counted_once_each():
+    probs_NK = np.array([[0.5, 0.5], [np.nan, np.nan], [0.5, np.inf]], np.float32)
+    with pytest.raises(DataError, match="2 of 3 images have probabilities that are not finite"):
+        measure(probs_NK, np.zeros(3, np.int64), names(2))
