@@ -413,6 +413,30 @@ def test_rounding_moves_no_number_by_one_and_keeps_the_sums(lines: list[list[flo
     assert (np.abs(whole.sum(axis=0) - wanted.sum(axis=0)) <= 1.5 + 1e-6).all()
 
 
+def test_what_a_unit_costs_is_by_how_much_the_misfit_grows() -> None:
+    """And the misfit is the sum of (is - should)^2 / should over the strata and all rows, each as a share of it."""
+    rng, shares = np.random.default_rng(0), np.array([0.7, 0.2, 0.1])
+    units, strata = np.repeat(np.arange(20), 3), rng.integers(0, 4, 60)
+
+    def misfit(side_U: list[int]) -> float:
+        side_N, found = np.array(side_U)[units], 0.0
+        for rows in [np.ones(60, bool), *(strata == k for k in range(4))]:
+            found += float((((side_N[rows, None] == np.arange(3)).sum(0) / rows.sum() - shares) ** 2 / shares).sum())
+        return found
+
+    sides, placed = Sides(units, strata, shares), [-1] * 20
+    for unit in range(20):
+        assert sides.misfit() == pytest.approx(misfit(placed), abs=1e-8)
+        grown = [misfit([*placed[:unit], side, *placed[unit + 1 :]]) - misfit(placed) for side in range(3)]
+        assert sides.costs(unit) == pytest.approx(grown, abs=1e-8)
+        placed[unit] = int(rng.integers(3))
+        sides.put(unit, placed[unit])
+    for unit, side in ((3, 2), (3, 0), (4, 1)):  # taken from where it was
+        placed[unit] = side
+        sides.put(unit, side)
+    assert sides.misfit() == pytest.approx(misfit(placed), abs=1e-8)
+
+
 @quick
 @given(tables(grouped=True))
 def test_units_join_through_groups_and_copies(table: Table) -> None:
