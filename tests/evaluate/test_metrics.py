@@ -350,3 +350,13 @@ def test_images_without_an_answer_are_counted_once_each():
     probs_NK = np.array([[0.5, 0.5], [np.nan, np.nan], [0.5, np.inf]], np.float32)
     with pytest.raises(DataError, match="2 of 3 images have probabilities that are not finite"):
         measure(probs_NK, np.zeros(3, np.int64), names(2))
+
+
+def test_groups_of_the_same_cells_in_any_order_are_one_kind():
+    rng = np.random.default_rng(0)
+    cells = np.concatenate([rng.permutation(12) for _ in range(100)] + [np.arange(11)])
+    units = resampling.units_of(cells, [f"g{i // 12}" for i in range(len(cells))], 0)
+    assert sorted(units.times.tolist()) == [1, 100]
+    for unit, times in enumerate(units.times.tolist()):
+        own = units.row_cell[units.row_unit == unit]
+        assert sorted(own.tolist()) == list(range(12 if times == 100 else 11)), "listed once a row of one group"
