@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bunryu.data.dividing import Holdings, Sides, join, round_shares
+from bunryu.data.dividing import Holdings, Sides, give_each, join, round_shares
 from bunryu.data.settings import SplitSettings
 from bunryu.data.split_files import read_run_rows, read_split, write_split
 from bunryu.data.splits import _two_fullest, assign, few_groups, folds, require_groups_apart
@@ -390,12 +390,39 @@ def test_of_several_columns_each_has_its_classes_in_two_folds() -> None:
 
 
 def test_a_class_is_wanted_in_the_folds_that_have_most_of_it_or_else_are_emptiest() -> None:
-    sides = Sides(np.arange(9), np.zeros(9, np.int64), np.full(3, 1 / 3))
-    for unit, side in enumerate([0, 0, 0, 0, 1, 1, 1, 2, 2]):
+    classes = np.array([0, 0, 1, 1, 1, 1, 1, 1, 2])
+    sides = Sides(np.arange(9), classes, np.full(3, 1 / 3))
+    for unit, side in enumerate([0, 0, 0, 0, 1, 1, 1, 2, 2]):  # of the classes (2, 0, 0), (2, 3, 1) and (0, 0, 1)
         sides.put(unit, side)
-    classes = np.array([0, 0, 1, 1, 1, 1, 1, 1, 2])  # (2, 0, 0), (2, 3, 1) and (0, 0, 1) in the folds
     need = _two_fullest(sides, Holdings.of(np.arange(9), classes))
     assert need.tolist() == [[True, False, True], [True, True, False], [False, True, True]]
+
+
+def test_of_two_units_that_would_do_the_one_moves_that_leaves_no_gap() -> None:
+    """The other would fit the shares better, but it is all that its side has of another class."""
+    units, classes = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 2])
+    sides, held = Sides(units, np.zeros(4, np.int64), np.array([0.5, 0.5])), Holdings.of(units, classes)
+    for unit in range(3):
+        sides.put(unit, 0)
+    costs = [sides.costs(unit) for unit in (0, 1)]
+    assert costs[0][1] - costs[0][0] < costs[1][1] - costs[1][0]
+    give_each(sides, held, np.array([[True, True], [True, False], [True, False]]))
+    assert sides.side.tolist() == [0, 1, 0]
+
+
+def test_each_side_gets_what_it_needs_the_first_before_the_others() -> None:
+    """Where there are too few, the later side goes without; what was moved once is counted where it lies then."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        units = np.arange(40)
+        classes = np.repeat(np.arange(5), [30, 1, 2, 3, 4])
+        sides, held = Sides(units, np.zeros(40, np.int64), np.array([0.6, 0.2, 0.2])), Holdings.of(units, classes)
+        for unit in range(40):
+            sides.put(unit, int(rng.integers(3)))
+        give_each(sides, held, np.ones((5, 3), bool))
+        found = [sorted(set(sides.side[classes == k])) for k in range(5)]
+        assert found == [[0, 1, 2], [0], [0, 1], [0, 1, 2], [0, 1, 2]]
+        assert sides.counts[-1].tolist() == np.bincount(sides.side, minlength=3).tolist()
 
 
 # The parts.

@@ -302,10 +302,10 @@ def test_soft_f1_takes_no_weights_and_no_smoothing() -> None:
 
 def test_the_answer_is_right_where_its_logit_is_the_largest() -> None:
     """Of a mixed row the class with the larger share is the right one."""
-    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 5.0]])
-    shares = torch.tensor([[0.4, 0.6, 0.0], [0.4, 0.0, 0.6], [0.0, 0.3, 0.7]])
-    for given_target in (torch.tensor([1, 2, 2]), shares):
-        assert of(LossSettings(), 3).right(logits, given_target).tolist() == [True, False, True]
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 5.0], [9.0, 0.0, 0.0]])
+    shares = torch.tensor([[0.4, 0.6, 0.0], [0.4, 0.0, 0.6], [0.0, 0.3, 0.7], [0.6, 0.0, 0.4]])
+    for given_target in (torch.tensor([1, 2, 2, 0]), shares):
+        assert of(LossSettings(), 3).right(logits, given_target).tolist() == [True, False, True, True]
 
 
 def test_one_loss_of_one_head_takes_an_output_a_class() -> None:
