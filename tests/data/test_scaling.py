@@ -102,6 +102,13 @@ def test_the_reduction_by_fit_where_the_shapes_differ():
     assert reduction(4000, 4, spec(224, 224, "pad")) == 4  # one row high at least
 
 
+def test_the_reduction_is_by_the_middle_that_is_left():
+    for fit_by in FITS:
+        assert reduction(4000, 4000, spec(50, 50, fit_by, center_crop=(200, 200))) == 4
+    assert reduction(4000, 4000, spec(50, 50, "stretch", center_crop=(800, 100))) == 2
+    assert reduction(4000, 4000, spec(50, 50, "stretch", center_crop=(100, 800))) == 2
+
+
 def test_training_and_validation_reduce_alike():
     """A picture fitted with the margin of random crops has the scale of the centre crop."""
     for width, height in [(500, 375), (512, 512), (1024, 700), (3000, 4000)]:

@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 from bunryu.core.errors import ConfigError, DataError
 from bunryu.evaluate import bootstrap
 from bunryu.evaluate.figures import Bootstrap, Metrics
-from bunryu.evaluate.metrics import confusion, measure
+from bunryu.evaluate.metrics import averages, confusion, measure
 
 
 def one_hot(pred_N, k):
@@ -268,3 +268,94 @@ def test_importing_is_light():
         "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib', 'sklearn', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_few_images_or_groups_are_told_of():
+    def notes_of(n, groups):
+        pred_N, true_N = random_answers(n, 3, 0.6, 0)
+        given = [str(i % groups) for i in range(n)] if groups else None
+        return measure(one_hot(pred_N, 3), true_N, names(3), groups=given, bootstrap=20).notes
+
+    (note,) = notes_of(29, None)
+    assert note.startswith("Only 29 images: each moves the accuracy by 0.03, ")
+    assert notes_of(30, None) == []
+    assert notes_of(60, 19) == ["The intervals come from 19 groups only, and are rather too narrow."]
+    assert notes_of(60, 20) == []
+
+
+def test_only_the_figures_asked_for_get_an_interval():
+    pred_N, true_N = random_answers(50, 3, 0.6, 0)
+    for answers in (pred_N, true_N):  # where all is right it is an exact one
+        found = measure(one_hot(answers, 3), true_N, names(3), bootstrap=50, intervals=("macro_recall",)).as_json()
+        assert [name for name in found if name.endswith("_ci")] == ["macro_recall_ci"]
+    default = measure(one_hot(pred_N, 3), true_N, names(3)).as_json()
+    assert default == measure(one_hot(pred_N, 3), true_N, names(3), bootstrap=2000, seed=0).as_json()
+    assert [name for name in default if name.endswith("_ci")] == ["accuracy_ci", "macro_f1_ci", "weighted_f1_ci"]
+
+
+def test_a_class_beyond_the_last_is_refused():
+    for wrong in ([0, 2], [-1, 1]):
+        with pytest.raises(DataError, match=rf"0 to 1, got {min(wrong)} to {max(wrong)}\."):
+            measure(one_hot(np.zeros(2, int), 2), np.array(wrong), names(2))
+
+
+def test_perfect_groups_have_the_exact_interval_of_so_many_groups():
+    right = np.arange(60) % 3
+    found = measure(one_hot(right, 3), right, names(3), groups=[str(i // 6) for i in range(60)]).as_json()
+    assert found["bootstrap"] == {"resamples": 0, "of": "groups", "units": 10}
+    low = binomtest(10, 10).proportion_ci(0.95, method="exact").low
+    assert found["macro_f1_ci"] == pytest.approx([low, 1.0])
+    assert "of 10 independent groups without an error" in found["notes"][-1]
+
+
+def test_figures_of_resamples_are_those_of_each():
+    rng = np.random.default_rng(0)
+    support = rng.integers(0, 4, (5, 30)).astype(float)
+    support[0] += 1  # each resample has rows
+    tp = np.floor(support * rng.random((5, 30)))
+    predicted = tp + rng.integers(0, 3, (5, 30))
+    together = averages(tp, support, predicted)
+    for r in range(30):
+        for name, value in averages(tp[:, r], support[:, r], predicted[:, r]).items():
+            assert together[name][r] == pytest.approx(value)
+
+
+def test_a_resample_has_as_many_units_and_each_brings_its_rows(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_CHUNK", 200)  # so that there are several, the last one smaller
+    cells_N = np.array([0, 0, 0, 1, 1, 2, 3, 3] * 5)  # of two classes: right, a as b, b as a, right
+    units = bootstrap.units_of(cells_N, None, 0)
+    chunks = list(bootstrap.resampled(units, 2, 70, 0))
+    assert len(chunks) > 2
+    tp, support, predicted = (np.concatenate(part, axis=1) for part in zip(*chunks, strict=True))
+    assert tp.shape == (2, 70)
+    assert (support.sum(axis=0) == 40).all()
+    assert (predicted.sum(axis=0) == 40).all()
+    assert (tp <= np.minimum(support, predicted)).all()
+    assert (support[0] - tp[0] == predicted[1] - tp[1]).all(), "what was a and taken for b"
+    assert tp.mean(axis=1) == pytest.approx([15, 10], abs=1.5)
+
+
+def test_the_confusion_matrix_of_small_whole_numbers():
+    true_N, pred_N = np.array([19, 19, 3], np.uint8), np.array([18, 19, 3], np.uint8)
+    cells_KK = confusion(pred_N, true_N, 20)  # 19 * 20 is more than such a number holds
+    assert {cell: cells_KK[cell] for cell in zip(*np.nonzero(cells_KK), strict=True)} == {
+        (19, 18): 1,
+        (19, 19): 1,
+        (3, 3): 1,
+    }
+
+
+def test_images_without_an_answer_are_counted_once_each():
+    probs_NK = np.array([[0.5, 0.5], [np.nan, np.nan], [0.5, np.inf]], np.float32)
+    with pytest.raises(DataError, match="2 of 3 images have probabilities that are not finite"):
+        measure(probs_NK, np.zeros(3, np.int64), names(2))
+
+
+def test_groups_of_the_same_cells_in_any_order_are_one_kind():
+    rng = np.random.default_rng(0)
+    cells = np.concatenate([rng.permutation(12) for _ in range(100)] + [np.arange(11)])
+    units = bootstrap.units_of(cells, [f"g{i // 12}" for i in range(len(cells))], 0)
+    assert sorted(units.times.tolist()) == [1, 100]
+    for unit, times in enumerate(units.times.tolist()):
+        own = units.row_cell[units.row_unit == unit]
+        assert sorted(own.tolist()) == list(range(12 if times == 100 else 11)), "listed once a row of one group"
