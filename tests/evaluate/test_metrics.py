@@ -278,9 +278,9 @@ def test_few_images_or_groups_are_told_of():
 
     (note,) = notes_of(29, None)
     assert note.startswith("Only 29 images: each moves the accuracy by 0.03, ")
-    assert notes_of(30, None) == []
-    assert notes_of(60, 19) == ["The intervals come from 19 groups only, and are rather too narrow."]
-    assert notes_of(60, 20) == []
+    assert notes_of(30, None) == ()
+    assert notes_of(60, 19) == ("The intervals come from 19 groups only, and are rather too narrow.",)
+    assert notes_of(60, 20) == ()
 
 
 def test_only_the_figures_asked_for_get_an_interval():
