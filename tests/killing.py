@@ -288,7 +288,7 @@ def draw_nothing(put: Callable[[Any, str, Any], None]) -> None:
     from bunryu.workflows import evaluate, train
 
     for module, names in (
-        (files, ("_write_plots", "_write_label_plots", "font_note")),
+        (files, ("_write_plots", "font_note")),
         (train, ("plot_curves", "write_augmented", "font_note")),
         (evaluate, ("plot_curves",)),
     ):

@@ -141,7 +141,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch, *, hashing: bool = False) ->
     monkeypatch.setattr(verdict, "read_header", no)
     monkeypatch.setattr(verdict, "decode", no)
     if hashing:
-        monkeypatch.setattr(checks, "digest_of", no)
+        monkeypatch.setattr(checks, "look", no)
 
 
 def same(one: Checked, other: Checked) -> bool:
@@ -207,6 +207,7 @@ def test_a_new_version_of_the_check_forgets(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_disk_error_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 3)
+    monkeypatch.setattr(verdict, "_MAX_BYTES_HELD", 0)  # smaller files are decoded from memory at once
     decode = verdict.decode
 
     def flaky(source: Any, spec: DecodeSpec) -> Any:
@@ -218,20 +219,24 @@ def test_a_disk_error_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: 
     assert len(check(table).table) == 3
 
 
+@pytest.mark.parametrize("held", [0, 1 << 20])
+@pytest.mark.parametrize("reason", ["damaged", None])
 @pytest.mark.parametrize("then", ["deleted", "changed"])
 def test_a_file_that_changes_meanwhile_is_skipped_and_not_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, reason: str | None, held: int
 ) -> None:
     table = make(tmp_path, {"one.png": picture(1)})
 
     def meanwhile(source: Any, spec: DecodeSpec) -> Any:
         if then == "changed":
-            Path(source).write_bytes(b"something else")
+            (tmp_path / "one.png").write_bytes(b"something else")
         else:
-            Path(source).unlink()
-        raise ImageError("damaged")
+            (tmp_path / "one.png").unlink()
+        if reason:
+            raise ImageError(reason)
 
     with monkeypatch.context() as patch:
+        patch.setattr(verdict, "_MAX_BYTES_HELD", held)
         patch.setattr(verdict, "decode", meanwhile)
         assert check(table).skipped[0].reason in ("no such file", "changed while it was being checked")
     (tmp_path / "one.png").write_bytes(picture(1))
@@ -253,10 +258,10 @@ def test_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_was_learned_before_ctrl_c_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 20)
     monkeypatch.setattr(checks, "_ROWS_AT_ONCE", 8)
-    decode = verdict.decode
+    decode, last = verdict.decode, (tmp_path / "사진 17.png").read_bytes()
 
     def interrupted(source: Any, spec: DecodeSpec) -> Any:
-        if Path(source).name == "사진 17.png":
+        if source == last:
             raise KeyboardInterrupt
         return decode(source, spec)
 

@@ -221,6 +221,8 @@ def test_12_bit_grey_keeps_the_upper_8():
 def test_whole_numbers_beyond_16_bit_are_scaled_by_their_own_range():
     values = np.array([[-1000, 0, 1000, 3000]], np.int32)
     assert decode(encode(values, "TIFF"), SPEC, "grey").ravel().tolist() == [0, 64, 128, 255]
+    positive = np.array([[0, 65535, 65536, 131072]], np.int32)
+    assert decode(encode(positive, "TIFF"), SPEC, "grey").ravel().tolist() == [0, 127, 128, 255]
     signed = tiff(4, 1, values.astype(np.int16).tobytes(), 16, 1, 2)
     assert decode(signed, SPEC, "grey").ravel().tolist() == [0, 64, 128, 255]
 
@@ -508,6 +510,14 @@ def test_damaged_exif_neither_warns_nor_fails(name, exif, orientation, form):
 def test_damaged_exif_in_a_tiff():
     file = tiff(2, 1, bytes([5, 6]), 8, 1, 1, (0x8769, 9, -5))  # its EXIF lies before the file's beginning
     assert decode(file, SPEC, "grey").ravel().tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("inner", [0x8769, 0x8825, 0xA005])
+def test_a_tiff_is_turned_whatever_else_its_exif_holds(inner):
+    """Its own EXIF, the place and the interoperability: each a directory that lies before the file's beginning."""
+    file = tiff(2, 1, bytes([5, 6]), 8, 1, 1, (0x0112, 3, 2), (inner, 9, -5))
+    assert decode(file, SPEC, "grey").ravel().tolist() == [6, 5]
+    assert decode(file, DecodeSpec(exif=False), "grey").ravel().tolist() == [5, 6]
 
 
 def test_other_damaged_parts_do_not_warn():

@@ -116,6 +116,9 @@ def test_fit_refuses_pixels_of_another_kind():
         fit(NOISE[:, :, :1], spec(8, 8))
     with pytest.raises(ImageError, match="received float64 of 2×2×3"):
         fit(np.zeros((2, 2, 3)), spec(8, 8))
+    with pytest.raises(ImageError, match="expected uint8 pixels of H×W×3, received uint8 of 0×4×3"):
+        fit(np.zeros((0, 4, 3), np.uint8), spec(8, 8))
+    assert fit(np.full((1, 1, 1), 9, np.uint8), spec(2, 2, channels="grey")).tolist() == [[[9], [9]], [[9], [9]]]
 
 
 @pytest.mark.parametrize("size", [(20, 30), (21, 17), (40, 60), (90, 30)])

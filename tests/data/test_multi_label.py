@@ -157,6 +157,15 @@ def test_groups_stay_whole_and_a_label_of_one_row_is_trained_on() -> None:
         assert (side_N == 1).mean() == pytest.approx(0.2, abs=0.05)
 
 
+@pytest.mark.parametrize("by", ["digests", "paths", "groups"])
+def test_copies_stay_on_one_side(by: str) -> None:
+    table = many(120, 5, 4)
+    twice = texts([f"{i // 2}" for i in range(120)])
+    for seed in range(3):
+        found = assign(Table(**{**vars(table), by: twice}), SplitSettings(val=0.3, seed=seed))
+        assert (found.splits[::2] == found.splits[1::2]).all()
+
+
 def test_another_column_to_stratify_by() -> None:
     table = many(200, 4, 2)
     hospital = texts(["a" if i < 40 else "b" for i in range(200)])

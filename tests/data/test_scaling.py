@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from bunryu.core.errors import ImageError
 from bunryu.data.images.decode import decode, load, reduction
@@ -100,6 +100,13 @@ def test_the_reduction_by_fit_where_the_shapes_differ():
     assert reduction(*wide, spec(224, 224, "pad")) == 8  # it is 224 x 28 within the padding
     assert reduction(*wide, spec(50, 400, "stretch")) == 8
     assert reduction(4000, 4, spec(224, 224, "pad")) == 4  # one row high at least
+
+
+def test_the_reduction_is_by_the_middle_that_is_left():
+    for fit_by in FITS:
+        assert reduction(4000, 4000, spec(50, 50, fit_by, center_crop=(200, 200))) == 4
+    assert reduction(4000, 4000, spec(50, 50, "stretch", center_crop=(800, 100))) == 2
+    assert reduction(4000, 4000, spec(50, 50, "stretch", center_crop=(100, 800))) == 2
 
 
 def test_training_and_validation_reduce_alike():
@@ -287,3 +294,11 @@ def test_the_cap_is_on_the_stored_size():
     with pytest.raises(ImageError, match="160×120 is 19,200 pixels, the limit is 19,199"):
         load(file, DecodeSpec(scaling="jpeg", max_pixels=19_199), spec(8, 8))
     assert load(file, DecodeSpec(scaling="jpeg", max_pixels=19_200), spec(8, 8)).shape == (8, 8, 3)
+
+
+def test_a_picture_that_pillow_does_not_reduce_is_read_in_full(monkeypatch):
+    file, target = encode(natural(160, 120)), spec(20, 20)
+    expected = load(file, FULL, target)
+    assert not np.array_equal(load(file, SCALED, target), expected)
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *_: None)
+    assert np.array_equal(load(file, SCALED, target), expected)

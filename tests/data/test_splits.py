@@ -4,47 +4,27 @@ import csv
 import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
+from tabling import make, quick
 
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.data.splits.assign import assign, few_groups, folds, require_groups_apart
-from bunryu.data.splits.split_csv import read_run_rows, read_split, write_split
-from bunryu.data.splits.stratify import join, round_shares
+from bunryu.data.splits.assign import _two_fullest, assign, few_groups, folds, require_groups_apart
+from bunryu.data.splits.stratify import Holdings, Sides, give_each, join, round_shares
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import SplitSettings
 
-quick = settings(max_examples=60, deadline=None)
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUNRYU_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def make(
-    labels: Sequence[str],
-    splits: Sequence[str] | None = None,
-    groups: Sequence[str] | None = None,
-    digests: Sequence[str] | None = None,
-    paths: Sequence[str] | None = None,
-) -> Table:
-    n = len(labels)
-    return Table(
-        root=Path("/data"),
-        paths=texts(list(paths or (f"{label}/{i:04}.jpg" for i, label in enumerate(labels)))),
-        labels={"label": texts(list(labels))},
-        splits=texts(list(splits or [""] * n)),
-        groups=None if groups is None else texts(list(groups)),
-        digests=texts(list(digests or (f"{i:032x}" for i in range(n)))),
-    )
 
 
 def counts(table: Table, label: str) -> list[int]:
@@ -233,7 +213,45 @@ def test_a_class_too_small_to_split() -> None:
     with pytest.raises(DataError, match=r"'b' has 1 group \(3 images\)"):
         assign(make(list("aabbb"), groups=list("12333")), SplitSettings())
     with pytest.raises(DataError, match=r"2 classes have 1 image each \('b', 'c'\)"):
-        assign(make(["a", "a", "b", "c"]), SplitSettings())
+        assign(make(["a", "a", "c", "b"]), SplitSettings())
+    with pytest.raises(DataError, match=r"7 classes have 1 image each \('b', 'c', 'd', 'e', 'f' and 2 more\)"):
+        assign(make(list("aahgfedcb")), SplitSettings())
+
+
+def of_two_columns(*, separate: bool) -> Table:
+    shapes, colours = list("rrrrss"), ["red", "red", "blue", "blue", "red", "blue"]
+    table = make([f"{shape}+{colour}" for shape, colour in zip(shapes, colours, strict=True)])
+    labels = {"both": table.target_labels, "shape": texts(shapes), "colour": texts(colours)}
+    return dataclasses.replace(table, labels=labels, separate=separate)
+
+
+def test_combinations_of_two_columns_may_be_there_once_where_each_has_its_own_head() -> None:
+    hint = r"remove the class, or give val yourself\.( With model.heads=separate each value of a column is enough.*)?$"
+    with pytest.raises(DataError, match=hint) as caught:
+        assign(of_two_columns(separate=False), SplitSettings(val=0.34))
+    assert "model.heads=separate" in str(caught.value)
+    with pytest.raises(DataError, match=hint) as caught:
+        assign(make(["a", "a", "b"]), SplitSettings())
+    assert "model.heads=separate" not in str(caught.value)
+    for seed in range(20):
+        found = assign(of_two_columns(separate=True), SplitSettings(val=0.34, seed=seed))
+        for name in ("shape", "colour"):
+            assert set(zip(found.labels[name], found.splits, strict=True)) == {
+                (label, split) for label in set(found.labels[name]) for split in ("train", "val")
+            }
+    alone = of_two_columns(separate=True)
+    alone.labels["shape"][-1] = "t"
+    with pytest.raises(DataError, match=r"'s', 't'.*give val yourself\.$") as caught:
+        assign(alone, SplitSettings())
+    assert "model.heads=separate" not in str(caught.value), "it is so already"
+
+
+def test_one_path_that_comes_twice_stays_on_one_side_also_without_digests() -> None:
+    paths = [f"{i % 20}.jpg" for i in range(40)]
+    for seed in range(5):
+        table = dataclasses.replace(make(["a"] * 40, paths=paths), digests=None)
+        found = assign(table, SplitSettings(val=0.3, seed=seed))
+        assert (found.splits[:20] == found.splits[20:]).all()
 
 
 def test_two_images_of_a_class_are_trained_and_validated_before_they_are_tested() -> None:
@@ -313,6 +331,80 @@ def test_too_many_folds() -> None:
         folds(texts(list("aaaab")), 3, 0)
 
 
+def test_as_many_folds_as_there_are_images_or_groups_and_no_more() -> None:
+    assert sorted(folds(texts(list("aabb")), 4, 0)) == [0, 1, 2, 3]
+    assert len(set(folds(texts(list("aaabbb")), 3, 0, texts(list("112233"))))) == 3
+    for labels, k, told in (
+        ("", 2, "Cannot make 2 folds of 0 images: expected more of them."),
+        ("a", 2, "Cannot make 2 folds of 1 image: expected more of them."),
+        ("ab", 3, "Cannot make 3 folds of 2 images: expected 2 to 2 folds."),
+        ("aabb", 1, "Cannot make 1 fold of 4 images: expected 2 to 4 folds."),
+    ):
+        with pytest.raises(DataError) as caught:
+            folds(texts(list(labels)), k, 0)
+        assert str(caught.value) == told
+
+
+def test_each_class_is_in_two_folds_though_another_column_is_stratified() -> None:
+    labels, sites = texts(["rare"] * 2 + ["b"] * 58), texts(["north", "south"] * 30)
+    for seed in range(20):
+        fold = folds(labels, 3, seed, strata=sites)
+        assert len(set(fold[:2])) == 2
+        for site in ("north", "south"):
+            assert np.ptp(np.bincount(fold[sites == site])) <= 2  # one was moved for the rare class
+
+
+def test_of_several_columns_each_has_its_classes_in_two_folds() -> None:
+    """What is learned is each column, so a combination may be there once."""
+    shapes, colours = texts(list("rrss" * 15)), texts(["red", "blue", "red"] + ["green"] * 56 + ["blue"])
+    both = texts([f"{shape}+{colour}" for shape, colour in zip(shapes, colours, strict=True)])
+    assert 1 in Counter(both.tolist()).values()
+    for seed in range(20):
+        fold = folds(both, 3, seed, learned=[shapes, colours])
+        for column in (shapes, colours):
+            assert all(len(set(fold[column == name])) >= 2 for name in set(column))
+    with pytest.raises(DataError, match="too few to split into 3 folds"):
+        folds(both, 3, 0)
+    with pytest.raises(DataError, match="Class 'once' has 1 image: too few"):
+        folds(both, 3, 0, learned=[shapes, texts(["once"] + ["more"] * 59)])
+
+
+def test_a_class_is_wanted_in_the_folds_that_have_most_of_it_or_else_are_emptiest() -> None:
+    classes = np.array([0, 0, 1, 1, 1, 1, 1, 1, 2])
+    sides = Sides(np.arange(9), classes, np.full(3, 1 / 3))
+    for unit, side in enumerate([0, 0, 0, 0, 1, 1, 1, 2, 2]):  # of the classes (2, 0, 0), (2, 3, 1) and (0, 0, 1)
+        sides.put(unit, side)
+    need = _two_fullest(sides, Holdings.of(np.arange(9), classes))
+    assert need.tolist() == [[True, False, True], [True, True, False], [False, True, True]]
+
+
+def test_of_two_units_that_would_do_the_one_moves_that_leaves_no_gap() -> None:
+    """The other would fit the shares better, but it is all that its side has of another class."""
+    units, classes = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 2])
+    sides, held = Sides(units, np.zeros(4, np.int64), np.array([0.5, 0.5])), Holdings.of(units, classes)
+    for unit in range(3):
+        sides.put(unit, 0)
+    costs = [sides.costs(unit) for unit in (0, 1)]
+    assert costs[0][1] - costs[0][0] < costs[1][1] - costs[1][0]
+    give_each(sides, held, np.array([[True, True], [True, False], [True, False]]))
+    assert sides.side.tolist() == [0, 1, 0]
+
+
+def test_each_side_gets_what_it_needs_the_first_before_the_others() -> None:
+    """Where there are too few, the later side goes without; what was moved once is counted where it lies then."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        units = np.arange(40)
+        classes = np.repeat(np.arange(5), [30, 1, 2, 3, 4])
+        sides, held = Sides(units, np.zeros(40, np.int64), np.array([0.6, 0.2, 0.2])), Holdings.of(units, classes)
+        for unit in range(40):
+            sides.put(unit, int(rng.integers(3)))
+        give_each(sides, held, np.ones((5, 3), bool))
+        found = [sorted(set(sides.side[classes == k])) for k in range(5)]
+        assert found == [[0, 1, 2], [0], [0, 1], [0, 1, 2], [0, 1, 2]]
+        assert sides.counts[-1].tolist() == np.bincount(sides.side, minlength=3).tolist()
+
+
 # The parts.
 
 
@@ -328,6 +420,30 @@ def test_rounding_moves_no_number_by_one_and_keeps_the_sums(lines: list[list[flo
     assert (np.abs(whole.sum(axis=0) - wanted.sum(axis=0)) <= 1.5 + 1e-6).all()
 
 
+def test_what_a_unit_costs_is_by_how_much_the_misfit_grows() -> None:
+    """And the misfit is the sum of (is - should)^2 / should over the strata and all rows, each as a share of it."""
+    rng, shares = np.random.default_rng(0), np.array([0.7, 0.2, 0.1])
+    units, strata = np.repeat(np.arange(20), 3), rng.integers(0, 4, 60)
+
+    def misfit(side_U: list[int]) -> float:
+        side_N, found = np.array(side_U)[units], 0.0
+        for rows in [np.ones(60, bool), *(strata == k for k in range(4))]:
+            found += float((((side_N[rows, None] == np.arange(3)).sum(0) / rows.sum() - shares) ** 2 / shares).sum())
+        return found
+
+    sides, placed = Sides(units, strata, shares), [-1] * 20
+    for unit in range(20):
+        assert sides.misfit() == pytest.approx(misfit(placed), abs=1e-8)
+        grown = [misfit([*placed[:unit], side, *placed[unit + 1 :]]) - misfit(placed) for side in range(3)]
+        assert sides.costs(unit) == pytest.approx(grown, abs=1e-8)
+        placed[unit] = int(rng.integers(3))
+        sides.put(unit, placed[unit])
+    for unit, side in ((3, 2), (3, 0), (4, 1)):  # taken from where it was
+        placed[unit] = side
+        sides.put(unit, side)
+    assert sides.misfit() == pytest.approx(misfit(placed), abs=1e-8)
+
+
 @quick
 @given(tables(grouped=True))
 def test_units_join_through_groups_and_copies(table: Table) -> None:
@@ -338,99 +454,6 @@ def test_units_join_through_groups_and_copies(table: Table) -> None:
         keys.append(np.array([-1 if value == "" else index[value] for value in column.tolist()]))
     pairs = set(zip(join(*keys).tolist(), units(table), strict=True))
     assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
-
-
-# split.csv
-
-
-def test_split_csv_round_trip(tmp_path: Path) -> None:
-    paths = [
-        "분류/가, 나.jpg",
-        '"quoted".png',
-        "=1+1.jpg",
-        "line\nbreak.jpg",
-        "cr\r.jpg",
-        " spaces ",
-        "bad\udcff.jpg",
-    ]
-    table = make(list("aabbabc"), ["train", "val", "test"] * 2 + ["train"], groups=list("1234567"), paths=paths)
-    write_split(tmp_path / "split.csv", table)
-    content = (tmp_path / "split.csv").read_text(encoding="utf-8", errors="surrogateescape")
-    assert content.splitlines()[0] == "path,label,group,split,digest"
-    back = read_run_rows(tmp_path / "split.csv", Path("/photos"), "label")
-    assert back.root == Path("/photos")
-    for name, column in table.named_columns().items():
-        assert back.named_columns()[name].tolist() == column.tolist()
-    blank = make(table.target_labels, groups=list("1234567"), paths=paths)
-    again = read_split(tmp_path / "split.csv", blank)
-    assert again.splits.tolist() == table.splits.tolist()
-    order = np.arange(len(paths))[::-1]
-    assert read_split(tmp_path / "split.csv", blank.take(order)).splits.tolist() == table.splits[order].tolist()
-
-
-@quick
-@given(
-    paths=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, unique=True)
-)
-def test_split_csv_holds_any_path(tmp_path_factory: pytest.TempPathFactory, paths: list[str]) -> None:
-    import unicodedata
-
-    paths = list({unicodedata.normalize("NFC", path): path for path in paths}.values())
-    file = tmp_path_factory.mktemp("split") / "split.csv"
-    table = make(["a"] * len(paths), [SPLITS[i % 3] for i in range(len(paths))], paths=paths)
-    write_split(file, table)
-    assert (read_split(file, make(["a"] * len(paths), paths=paths)).splits == table.splits).all()
-
-
-def test_split_csv_knows_paths_in_either_unicode_form(tmp_path: Path) -> None:
-    write_split(tmp_path / "split.csv", make(["a"], ["val"], paths=["\uac00.jpg"]))
-    assert read_split(tmp_path / "split.csv", make(["a"], paths=["\u1100\u1161.jpg"])).splits.tolist() == ["val"]
-
-
-@pytest.mark.parametrize("label", ["a;b;c;d;e;f", " class ", "group", "cat.jpg"])
-def test_split_csv_reads_back_whatever_the_label_column_is_called(tmp_path: Path, label: str) -> None:
-    table = make(["a", "b"], ["train", "val"], paths=["1.jpg", "2.jpg"])
-    table = dataclasses.replace(table, labels={label: table.target_labels})
-    write_split(tmp_path / "split.csv", table)
-    back = read_run_rows(tmp_path / "split.csv", tmp_path, label)
-    assert back.labels[label].tolist() == ["a", "b"]
-    assert back.groups is None
-
-
-def test_a_split_csv_of_other_data(tmp_path: Path) -> None:
-    file = tmp_path / "split.csv"
-    write_split(file, make(["a"] * 3, ["train"] * 3, paths=["a", "b", "c"]))
-    with pytest.raises(DataError, match=r"1 of 3 images are not in it \(d\), and 1 of its 3 rows are not .* \(a\)"):
-        read_split(file, make(["a"] * 3, paths=["b", "c", "d"]))
-    with pytest.raises(DataError, match="Cannot open the split"):
-        read_split(tmp_path / "none.csv", make(["a"]))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "expected columns path and split"),
-        ("file,split\na,train\n", "received file, split"),
-        (
-            "path,split\na,valid\n",
-            "line 2: expected one of train, val, test, received 'valid'. Did you mean 'val'",
-        ),
-        ("path,split\na,\n", "line 2: expected one of train, val, test, received ''"),
-        ("path,split\na\n", "line 2: expected 2 columns (path, split), received 1"),
-        ("path,split\na,val,b\n", "line 2: expected 2 columns (path, split), received 3"),
-        ("path,split\na,val\n\na,train\n", "line 4: 'a' is in two splits"),
-    ],
-)
-def test_a_split_csv_that_was_spoiled(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "split.csv").write_text(content)
-    with pytest.raises(DataError) as caught:
-        read_split(tmp_path / "split.csv", make(["a"], paths=["a"]))
-    assert message in str(caught.value)
-
-
-def test_a_split_csv_saved_by_a_spreadsheet(tmp_path: Path) -> None:
-    (tmp_path / "split.csv").write_bytes("\ufeffpath,split\r\n가,val\r\n".encode())
-    assert read_split(tmp_path / "split.csv", make(["a"], paths=["가"])).splits.tolist() == ["val"]
 
 
 # Real data.
@@ -462,5 +485,7 @@ def test_a_split_of_one_or_two_groups_is_warned_of() -> None:
     assert warning(["p1", "p1"]).startswith("val has 1 group only ('p1')")
     assert warning(["p1", "p2", "p1"]).startswith("val has 2 groups only ('p1', 'p2')")
     assert "data.group_column=none" in warning(["p1"])
+    for first in range(20):
+        assert f"('p{first}', 'q')" in warning(["q", f"p{first}"]), "in order, whatever the order of a set"
     for groups in (None, [], ["p1", "p2", "p3"], ["p1", ""]):
         assert warning(groups) == ""

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from bunryu.core.errors import DataError
 from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.figures import Bootstrap
 from bunryu.evaluate.multilabel_metrics import average_precision, label_counts, measure_labels
 from bunryu.evaluate.report import multilabel_plots
 from bunryu.evaluate.report.text import headline, text_report, warnings_of
@@ -38,21 +39,21 @@ def test_every_figure_is_scikit_learns() -> None:
     found = drawn()
     metrics = measure_labels(found, bootstrap=0)
     held_NL, said_NL, probs_NL = found.held_NL, found.said_NL, found.probs_NK
-    assert metrics["accuracy"] == pytest.approx(sk.accuracy_score(held_NL, said_NL))
+    assert metrics.accuracy == pytest.approx(sk.accuracy_score(held_NL, said_NL))
     for average in ("macro", "micro", "weighted"):
-        assert metrics[f"{average}_f1"] == pytest.approx(sk.f1_score(held_NL, said_NL, average=average))
-    assert metrics["macro_precision"] == pytest.approx(sk.precision_score(held_NL, said_NL, average="macro"))
-    assert metrics["macro_recall"] == pytest.approx(sk.recall_score(held_NL, said_NL, average="macro"))
-    assert metrics["mean_average_precision"] == pytest.approx(sk.average_precision_score(held_NL, probs_NL))
+        assert getattr(metrics, f"{average}_f1") == pytest.approx(sk.f1_score(held_NL, said_NL, average=average))
+    assert metrics.macro_precision == pytest.approx(sk.precision_score(held_NL, said_NL, average="macro"))
+    assert metrics.macro_recall == pytest.approx(sk.recall_score(held_NL, said_NL, average="macro"))
+    assert metrics.mean_average_precision == pytest.approx(sk.average_precision_score(held_NL, probs_NL))
     losses = [sk.log_loss(held_NL[:, k], probs_NL[:, k].astype(np.float64)) for k in range(4)]
-    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert metrics.loss == pytest.approx(np.mean(losses), rel=1e-6)
     for k, name in enumerate(NAMES):
-        row = metrics["per_class"][name]
+        row = metrics.per_class[name]
         expected = sk.precision_recall_fscore_support(held_NL[:, k], said_NL[:, k], average="binary", zero_division=0)
-        assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(expected[:3])
-        assert row["average_precision"] == pytest.approx(sk.average_precision_score(held_NL[:, k], probs_NL[:, k]))
-        assert row["roc_auc"] == pytest.approx(sk.roc_auc_score(held_NL[:, k], probs_NL[:, k]))
-        assert (row["support"], row["threshold"]) == (held_NL[:, k].sum(), found.thresholds[k])
+        assert [row.precision, row.recall, row.f1] == pytest.approx(expected[:3])
+        assert row.average_precision == pytest.approx(sk.average_precision_score(held_NL[:, k], probs_NL[:, k]))
+        assert row.roc_auc == pytest.approx(sk.roc_auc_score(held_NL[:, k], probs_NL[:, k]))
+        assert (row.support, row.threshold) == (held_NL[:, k].sum(), found.thresholds[k])
     matrices = sk.multilabel_confusion_matrix(held_NL, said_NL)
     assert label_counts(said_NL, held_NL)[:, [3, 1, 2, 0]].tolist() == matrices.reshape(4, 4).tolist()
 
@@ -92,12 +93,12 @@ def test_a_label_that_holds_nowhere_is_named_and_counts_in_no_average() -> None:
     found = drawn()
     found.held_NL[:, 3] = False
     metrics = measure_labels(found, bootstrap=50)
-    assert metrics["absent"] == ["rare"]
-    assert metrics["per_class"]["rare"]["average_precision"] is None
-    assert "better_than_chance" not in metrics["per_class"]["rare"]
-    rest = [metrics["per_class"][name] for name in NAMES[:3]]
-    assert metrics["macro_f1"] == pytest.approx(np.mean([row["f1"] for row in rest]))
-    assert metrics["mean_average_precision"] == pytest.approx(np.mean([row["average_precision"] for row in rest]))
+    assert metrics.absent == ("rare",)
+    assert metrics.per_class["rare"].average_precision is None
+    assert "better_than_chance" not in metrics.per_class["rare"].as_json()
+    rest = [metrics.per_class[name] for name in NAMES[:3]]
+    assert metrics.macro_f1 == pytest.approx(np.mean([row.f1 for row in rest]))
+    assert metrics.mean_average_precision == pytest.approx(np.mean([row.average_precision for row in rest]))
     assert any("1 label has no image in the truth" in told for told in warnings_of(metrics))
     found.held_NL[:] = False
     with pytest.raises(DataError, match="none of the labels holds for any of 400 images"):
@@ -124,10 +125,10 @@ def test_intervals_are_those_of_drawing_rows_or_groups_anew(groups: int) -> None
         figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap, auc])
     for place, name in enumerate(("macro_f1", "accuracy", "micro_f1", "mean_average_precision")):
         expected = np.quantile([row[place] for row in figures], [0.025, 0.975])
-        assert metrics[f"{name}_ci"] == pytest.approx(expected, abs=0.025)
+        assert getattr(metrics, f"{name}_ci") == pytest.approx(expected, abs=0.025)
     expected = np.quantile([row[4] for row in figures], [0.025, 0.975])
-    assert metrics["per_class"]["hat"]["roc_auc_ci"] == pytest.approx(expected, abs=0.025)
-    assert metrics["bootstrap"] == {"resamples": 4000, "of": "groups" if groups else "rows", "units": groups or 200}
+    assert metrics.per_class["hat"].roc_auc_ci == pytest.approx(expected, abs=0.025)
+    assert metrics.bootstrap == Bootstrap(resamples=4000, of="groups" if groups else "rows", units=groups or 200)
 
 
 def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None:
@@ -139,13 +140,13 @@ def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None
     metrics = measure_labels(
         LabelPredictions(["p"] * 40, ["few", "half"], probs_NL, thresholds=[0.5] * 2, held_NL=held_NL)
     )
-    assert metrics["per_class"]["few"]["roc_auc_ci"] == [1, 1]
-    assert metrics["per_class"]["few"]["better_than_chance"] is True
+    assert metrics.per_class["few"].roc_auc_ci == (1, 1)
+    assert metrics.per_class["few"].better_than_chance is True
 
 
 def test_a_label_at_chance_is_told() -> None:
     metrics = measure_labels(drawn(), bootstrap=300)
-    assert [metrics["per_class"][name]["better_than_chance"] for name in NAMES[:3]] == [True, True, False]
+    assert [metrics.per_class[name].better_than_chance for name in NAMES[:3]] == [True, True, False]
     assert any(told.startswith("label 'hat': no better than chance (ROC AUC") for told in warnings_of(metrics))
     assert ", mAP 0." in headline(metrics)
     report = text_report("t", {}, {"val": metrics}, next_steps=[])
@@ -158,9 +159,9 @@ def test_all_right_has_the_exact_interval() -> None:
     probs_NL = np.where(held_NL, 0.9, 0.1).astype(np.float32)
     found = LabelPredictions(["p"] * 60, ["a", "b"], probs_NL, thresholds=[0.5, 0.5], held_NL=held_NL)
     metrics = measure_labels(found)
-    assert metrics["macro_f1"] == metrics["accuracy"] == metrics["mean_average_precision"] == 1
-    assert metrics["accuracy_ci"] == [pytest.approx(0.025 ** (1 / 60)), 1.0]
-    assert metrics["per_class"]["a"]["better_than_chance"] is True
+    assert metrics.macro_f1 == metrics.accuracy == metrics.mean_average_precision == 1
+    assert metrics.accuracy_ci == (pytest.approx(0.025 ** (1 / 60)), 1.0)
+    assert metrics.per_class["a"].better_than_chance is True
 
 
 def test_the_order_of_rows_changes_nothing() -> None:
@@ -171,13 +172,13 @@ def test_the_order_of_rows_changes_nothing() -> None:
         thresholds=found.thresholds, held_NL=found.held_NL[order],
     )  # fmt: skip
     one, another = measure_labels(found, bootstrap=100), measure_labels(other, bootstrap=100)
-    assert one.pop("loss") == pytest.approx(another.pop("loss"))
-    assert one == another
+    assert one.loss == pytest.approx(another.loss)
+    assert one == another.plus(loss=one.loss)
 
 
 def test_the_pictures(tmp_path: Path) -> None:
     found = drawn(60)
     found.held_NL[:, 3] = False
-    multilabel_plots.plot_labels(measure_labels(found, bootstrap=0)["per_class"], tmp_path / "a.png", of="run · val")
+    multilabel_plots.plot_labels(measure_labels(found, bootstrap=0).per_class, tmp_path / "a.png", of="run · val")
     multilabel_plots.plot_precision_recall(found, tmp_path / "b.png", of="run · val")
     assert min((tmp_path / name).stat().st_size for name in ("a.png", "b.png")) > 5000

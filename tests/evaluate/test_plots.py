@@ -16,6 +16,7 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from PIL import Image
 
+from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.measured import measured
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.report import fonts, plots, style
@@ -143,7 +144,7 @@ def test_cells_of_a_small_confusion_matrix_are_never_blank(tmp_path, drawn):
 @pytest.mark.parametrize("k", [2, 18, 120])
 def test_per_class(tmp_path, k):
     probs_NK, true_N, classes = data(k, 10 * k)
-    per_class = measure(probs_NK, true_N, classes, bootstrap=0)["per_class"]
+    per_class = measure(probs_NK, true_N, classes, bootstrap=0).per_class
     path = tmp_path / "classes.png"
     plot_per_class(per_class, path, of="run-1 · val")
     picture = pixels(path)
@@ -153,18 +154,19 @@ def test_per_class(tmp_path, k):
 
 
 def test_classes_stand_worst_first_then_in_the_models_order(tmp_path, drawn):
-    row = {"precision": 0.5, "recall": 0.5, "support": 7, "predicted": 7}
-    f1s = {"a": 0.9, "b": 0.5, "c": 0.9, "d": 0.2, "e": 0.0}
-    per_class = {name: row | {"f1": f1, "support": 100 if name == "a" else 7} for name, f1 in f1s.items()}
-    per_class["e"]["support"] = 0
+    f1s = {"a": (0.9, 100), "b": (0.5, 7), "c": (0.9, 7), "d": (0.2, 7), "e": (0.0, 0)}
+    per_class = {
+        name: ClassMetrics(precision=0.5, recall=0.5, f1=f1, support=support, predicted=7)
+        for name, (f1, support) in f1s.items()
+    }
     plot_per_class(per_class, tmp_path / "a.png", of="run-1 · val")
     assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["d", "b", "a", "c", "e"]
     assert drawn[0].texts[0].get_text() == "run-1 · val · F1 by class, worst first"
 
 
 def test_dead_classes_are_marked(tmp_path):
-    row = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 7, "predicted": 0}
-    alive = row | {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    row = ClassMetrics(precision=0.0, recall=0.0, f1=0.0, support=7, predicted=0)
+    alive = row.plus(precision=1.0, recall=1.0, f1=1.0)
     for name, per_class in (("dead", {"a": alive, "b": row}), ("alive", {"a": alive, "b": alive})):
         plot_per_class(per_class, tmp_path / name, of="run-1 · val")
     assert share_close_to(pixels(tmp_path / "dead"), style.ORANGE) > 0
@@ -393,7 +395,7 @@ def test_characters_that_no_font_has(tmp_path):
     rare = "\U000e0041\ue123"  # a tag, private use
     assert font_note([rare], "run-1", "draw") is not None
     plot_per_class(
-        measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0)["per_class"], tmp_path / "a.png", of="run-1 · val"
+        measure(np.eye(2), np.arange(2), [rare, "b"], bootstrap=0).per_class, tmp_path / "a.png", of="run-1 · val"
     )
 
 
@@ -434,7 +436,7 @@ def test_hangul_needs_no_font_of_the_system(monkeypatch):
 
 def test_names_are_no_formulas(tmp_path, drawn):
     names, of = ["$\\frac$", "a$b$"], "run $x^2$ · val"
-    per_class = measure(np.eye(2), np.arange(2), names, bootstrap=0)["per_class"]
+    per_class = measure(np.eye(2), np.arange(2), names, bootstrap=0).per_class
     plot_confusion(np.eye(2, dtype=np.int64), names, tmp_path / "a.png", of=of, normalize=False)
     plot_per_class(per_class, tmp_path / "b.png", of=of)
     plot_probabilities(np.eye(2), np.arange(2), names, tmp_path / "c.png", of=of)

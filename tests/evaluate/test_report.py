@@ -13,7 +13,7 @@ from bunryu.core.csv_text import unguard
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.report.text import confusion_csv, headline, text_report, warnings_of
-from bunryu.evaluate.slices import measure_groups
+from bunryu.evaluate.slices import measure_groups, worst_accuracy
 
 CLASSES = ["기쁨", "neutral", "contempt", "놀람 (surprise)", "없음"]
 
@@ -26,8 +26,8 @@ def measured(**options):
 
 def test_headline_has_the_figures_and_their_intervals():
     found = measured()[0]
-    lo, hi = found["macro_f1_ci"]
-    assert headline(found).startswith(f"macro-F1 {found['macro_f1']:.3f} [{lo:.3f}, {hi:.3f}], accuracy 0.772 [")
+    lo, hi = found.macro_f1_ci
+    assert headline(found).startswith(f"macro-F1 {found.macro_f1:.3f} [{lo:.3f}, {hi:.3f}], accuracy 0.772 [")
     assert headline(found).endswith(", 57 images")
     assert "[" not in headline(measured(bootstrap=0)[0])
     two = measure(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 1]), ["a", "b"], bootstrap=0)
@@ -149,8 +149,9 @@ def test_groups_that_fare_worse_are_named() -> None:
     probs_NK = np.eye(2)[[0] * 90 + [1] * 10]
     groups = ["낮"] * 88 + ["night"] * 12
     metrics = measure(probs_NK, np.zeros(100, np.int64), ["a", "b"], bootstrap=0)
-    metrics |= measure_groups(probs_NK, np.zeros(100, np.int64), groups)
-    assert list(metrics["by_group"]) == ["night", "낮"], "the worst first"
+    by_group = measure_groups(probs_NK, np.zeros(100, np.int64), groups)
+    metrics = metrics.plus(by_group=by_group, worst_group_accuracy=worst_accuracy(by_group))
+    assert list(metrics.by_group) == ["night", "낮"], "the worst first"
     (told,) = [sentence for sentence in warnings_of(metrics) if sentence.startswith("group")]
     assert told == "group 'night' fares worse: accuracy 0.167 [0.047, 0.448], all 0.900."
     lines = text_report("title", {}, {"val": metrics}, next_steps=[]).splitlines()

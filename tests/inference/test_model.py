@@ -18,7 +18,7 @@ from bunryu.data.images.sources import as_sources
 from bunryu.inference import model as inference
 from bunryu.inference.device import autocast, choose_device
 from bunryu.inference.model import Model, forward, normalize, probabilities
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import BATCH, Reading
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Decision, Head, Sealed
 from bunryu.models.sealed_file import seal
@@ -199,17 +199,18 @@ def test_what_cannot_be_read_is_left_out_and_named(pictures: list[np.ndarray]) -
     sources: list[Any] = [*pictures]
     sources[3], sources[10] = b"not a picture", png(pictures[10])[:300]
     rows = np.random.default_rng(1).permutation(23)
-    kept, probs, failed = ours.infer(sources.__getitem__, rows, batch_size=4)
-    assert sorted(failed) == [3, 10]
-    assert all(failed.values())
-    assert kept.tolist() == [row for row in rows if row not in (3, 10)]
-    assert probs.shape == (21, 3)
-    np.testing.assert_allclose(probs, ours.probabilities(pictures)[kept], rtol=0, atol=1e-5)
+    found = ours.infer(sources.__getitem__, rows, Reading(batch_size=4))
+    assert sorted(found.failed) == [3, 10]
+    assert all(found.failed.values())
+    assert found.rows.tolist() == [row for row in rows if row not in (3, 10)]
+    assert found.probs_NK.shape == (21, 3)
+    np.testing.assert_allclose(found.probs_NK, ours.probabilities(pictures)[found.rows], rtol=0, atol=1e-5)
 
 
 def test_a_whole_batch_that_cannot_be_read() -> None:
-    kept, probs, failed = model().infer(lambda _: b"no", np.arange(5), batch_size=2)
-    assert (kept.shape, probs.shape, sorted(failed)) == ((0,), (0, 3), [0, 1, 2, 3, 4])
+    found = model().infer(lambda _: b"no", np.arange(5), Reading(batch_size=2))
+    assert (found.rows.shape, found.probs_NK.shape) == ((0,), (0, 3))
+    assert sorted(found.failed) == [0, 1, 2, 3, 4]
 
 
 def test_a_picture_given_by_hand_that_cannot_be_read_is_an_error(pictures: list[np.ndarray], tmp_path: Path) -> None:
@@ -292,3 +293,17 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device().type == "cuda"
     assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("decision", [Decision(), Decision(temperature=1.7, logit_offsets=[0.3, -0.2, 1.1])])
+def test_kept_logits_are_decided_to_the_same_bits(pictures: list[np.ndarray], decision: Decision) -> None:
+    ours = model()
+    rows = np.arange(70) % len(pictures)
+    said = ours.infer(pictures.__getitem__, rows, Reading(logits=True))
+    assert said.logits_NC is not None
+    assert said.logits_NC.shape == (70, 3)
+    ours.sealed = ours.sealed.model_copy(update={"decision": decision})
+    expected = ours.infer(pictures.__getitem__, rows)
+    assert expected.logits_NC is None
+    assert np.array_equal(ours.decided(said).probs_NK, expected.probs_NK)
+    assert np.array_equal(said.probs_NK, expected.probs_NK) == (decision == Decision())

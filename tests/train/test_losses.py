@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,17 @@ def test_a_class_weight_is_the_weight_of_the_whole_row() -> None:
     weights, smooth = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(label_smoothing=0.2)
     plain = row_losses(smooth, logits, target, None)
     torch.testing.assert_close(row_losses(smooth, logits, target, weights), plain * weights[target])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_mixed_row_weighs_as_much_as_its_classes_by_their_shares(smoothing: float) -> None:
+    """Not as much as the larger one: as Mixup mixes two losses, each with the weight of its own class."""
+    (logits, one), (_, other) = case(40, 4), case(40, 4, seed=1)
+    weights, loss = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(label_smoothing=smoothing)
+    shares = 0.6 * smoothed(one, 4, 0.0) + 0.4 * smoothed(other, 4, 0.0)
+    plain = row_losses(loss, logits, shares, None)
+    weighed = row_losses(loss, logits, shares, weights)
+    torch.testing.assert_close(weighed, plain * (0.6 * weights[one] + 0.4 * weights[other]))
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHING)
@@ -285,3 +298,41 @@ def test_soft_f1_takes_no_weights_and_no_smoothing() -> None:
     for wrong in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
         with pytest.raises(ValueError, match="soft_f1 has no rows to weight or smooth"):
             LossSettings(name="soft_f1", **wrong)
+
+
+def test_the_answer_is_right_where_its_logit_is_the_largest() -> None:
+    """Of a mixed row the class with the larger share is the right one."""
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 5.0], [9.0, 0.0, 0.0]])
+    shares = torch.tensor([[0.4, 0.6, 0.0], [0.4, 0.0, 0.6], [0.0, 0.3, 0.7], [0.6, 0.0, 0.4]])
+    for given_target in (torch.tensor([1, 2, 2, 0]), shares):
+        assert of(LossSettings(), 3).right(logits, given_target).tolist() == [True, False, True, True]
+
+
+def test_one_loss_of_one_head_takes_an_output_a_class() -> None:
+    assert (of(LossSettings(), 7).size, of(LossSettings(), 7).parts) == (7, 1)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, lambda z, target, *rest: focal(z, target, 2.0, *rest)])
+def test_nothing_is_smoothed_unless_asked_for(loss: Callable[..., torch.Tensor]) -> None:
+    logits, target = case(6, 4)
+    assert torch.equal(loss(logits, target), loss(logits, target, 0.0))
+    assert not torch.allclose(loss(logits, target), loss(logits, target, 0.1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_sure_answer_has_a_gradient_also_below_a_gamma_of_one(smoothing: float) -> None:
+    """There (1 - p)^gamma is a root, whose slope at 0 is infinite."""
+    logits = torch.tensor([[200.0, -200.0, 0.0]], requires_grad=True)
+    focal(logits, torch.tensor([0]), 0.5, smoothing).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [[0, 0, 0, 1], [2, 2, 2], [1, 0, 2]])
+def test_soft_f1_is_its_definition_over_the_classes_of_the_batch(rows: list[int]) -> None:
+    """One row makes a class count, and where all rows are of one class its F1 is all there is."""
+    logits, target = case(len(rows), 3)[0], np.array(rows)
+    p = logits.double().softmax(1).numpy()
+    y = np.eye(3)[target]
+    f1 = [2 * (p[:, k] * y[:, k]).sum() / (p[:, k].sum() + y[:, k].sum()) for k in sorted(set(rows))]
+    np.testing.assert_allclose(soft_f1(logits, torch.from_numpy(target)).numpy(), 1 - np.mean(f1), rtol=1e-5)

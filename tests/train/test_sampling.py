@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,22 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert class_aware(rows, target, 0.0, 0, 1).tobytes() in orders
 
 
+@pytest.mark.parametrize("balance_to", [None, 20])
+@pytest.mark.parametrize("sampler", ["shuffle", "class_aware"])
+def test_the_order_differs_from_epoch_to_epoch_and_seed_to_seed_and_repeats(
+    sampler: Any, balance_to: int | None
+) -> None:
+    target, rows = np.repeat([0, 1], 20), np.arange(40)  # as many of each, so that no copy is needed
+
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        found = epoch_rows(rows, target, TrainSettings(sampler=sampler, seed=seed), epoch, balance_to)
+        assert sorted(found.tolist()) == rows.tolist()
+        return tuple(found.tolist())
+
+    assert len({order(0, epoch) for epoch in range(4)} | {order(1, epoch) for epoch in range(4)}) == 8
+    assert order(1, 3) == order(1, 3)
+
+
 def test_a_row_that_comes_again_is_augmented_anew() -> None:
     target = np.repeat([0, 1], [30, 2])
     found = class_aware(np.arange(32), target, 0.0, 0, 0)
@@ -95,3 +113,29 @@ def test_a_copy_is_augmented_by_operations_anew() -> None:
     found = balanced(np.arange(1), np.zeros(1, np.int64), 5, 0, 0)
     seen = {change(pixels, key_of(0, "augment", 0, key)).tobytes() for key in found.tolist()}
     assert len(seen) == 5
+
+
+def test_a_class_is_spread_evenly_also_where_it_has_less_than_others() -> None:
+    counts = np.array([300, 60, 30, 10])
+    target = np.repeat(np.arange(4), counts)
+    order = target[plain(class_aware(np.arange(400), target, 1.0, 0, 0))]
+    for start in range(0, 400, 40):
+        assert np.abs(np.bincount(order[start : start + 40], minlength=4) - counts / 10).max() <= 1
+
+
+def test_a_class_of_one_row_comes_anywhere_in_the_epoch() -> None:
+    """Over 400 epochs its place is a half on average, whose standard error is 0.29 / 20, and as often anywhere."""
+    target = np.repeat([0, 1], [39, 1])
+    places = [class_aware(np.arange(40), target, 1.0, 0, epoch).tolist().index(39) / 39 for epoch in range(400)]
+    assert np.mean(places) == pytest.approx(0.5, abs=0.06)
+    assert np.histogram(places, 4, (0, 1))[0].min() > 70
+
+
+def test_copies_of_a_row_are_numbered_one_after_the_other() -> None:
+    copies = balanced(np.arange(2), np.zeros(2, np.int64), 7, 0, 0)[2:]
+    assert np.bincount(comings(copies)).tolist() == [0, 2, 2, 1]
+
+
+def test_the_counts_of_an_epoch() -> None:
+    assert epoch_counts([0, 3, 9], None) == [0, 3, 9]
+    assert epoch_counts([0, 3, 9], 5) == [0, 5, 9], "a class without rows has nothing to copy"

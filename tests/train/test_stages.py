@@ -105,6 +105,32 @@ class TestOwnSettings:
             load_settings([stage, "optim.head_lr=2"])
 
 
+def test_a_person_judges_a_solved_head_whole_or_teaches_it_whole(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the weight decay is chosen on the people that the head was solved on."""
+    people = {f"{path.parent.name}/{path.name}": f"p{i % 8}" for i, path in enumerate(sorted(photos.glob("*/*.png")))}
+    lines = [f"{photos / path},{path.split('/')[0]},{person}" for path, person in people.items()]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,person", *lines]), encoding="utf-8")
+    solve_into, judged = loop.solve_into, []
+
+    def watched(net: Any, views: Any, target: Any, loss: Any, judge_N: torch.Tensor, *rest: Any) -> Any:
+        judged.append(judge_N.tolist())
+        return solve_into(net, views, target, loss, judge_N, *rest)
+
+    monkeypatch.setattr(loop, "solve_into", watched)
+    solved = "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}]"
+    run = RunFolder(
+        api.train(tmp_path / "t.csv", *SMALL, "train.epochs=1", solved, out=tmp_path / "run", quiet=True).path
+    )
+    rows = [line.split(",") for line in run.split.read_text(encoding="utf-8").splitlines()[1:]]
+    taught = [row[2] for row in rows if row[3] == "train"]
+    sides: dict[str, set[bool]] = {person: set() for person in taught}
+    for person, judge in zip(taught, judged[0], strict=True):
+        sides[person].add(judge)
+    assert {tuple(found) for found in sides.values()} == {(False,), (True,)}
+
+
 def test_patience_waits_for_the_full_size(train: Callable[..., RunFolder]) -> None:
     pairs = ("train.epochs=9", "train.min_improvement=100", "train.patience=2")
     plain = train(*pairs, "train.stages=[{name: all}]")

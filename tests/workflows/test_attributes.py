@@ -15,7 +15,9 @@ from PIL import Image
 
 import bunryu
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.models.record import read_sealed
+from bunryu.evaluate.attributes import measure_attributes
+from bunryu.inference.predictions import Predictions
+from bunryu.models.record import Attribute, read_sealed
 from conftest import TINY, refused
 
 SHAPES, COLOURS, DAYS = ("가로", "세로"), ("빨강", "초록", "파랑"), ("낮", "밤")
@@ -226,3 +228,22 @@ def test_too_many_combinations_are_refused() -> None:
     table = Table(Path(), texts(["x"] * 11), labels, texts(["train"] * 11), separate=True)
     with pytest.raises(ConfigError, match="1,331 combinations"):
         choose_heads(table)
+
+
+def test_the_intervals_of_an_attribute_resample_whole_groups() -> None:
+    """Nine pictures of a person, all answered alike, tell no more than one: the interval is three times as wide."""
+    rng, copies = np.random.default_rng(0), 9
+    true = rng.integers(0, 4, 60)
+    said = np.where(rng.random(60) < 0.7, true, rng.integers(0, 4, 60)).repeat(copies)
+    attributes = [Attribute(column="x", classes=["a", "b"], of=[0, 0, 1, 1])]
+
+    def measured(groups: list[str] | None) -> dict[str, Any]:
+        paths, probs_NK = [""] * len(said), np.eye(4, dtype=np.float32)[said]
+        answers = Predictions(paths, list("1234"), probs_NK, true.repeat(copies), attributes, groups=groups)
+        return measure_attributes(answers, bootstrap=2000)["x"].as_json()
+
+    alone, grouped = measured(None), measured([f"person {row // copies}" for row in range(len(said))])
+    assert grouped["bootstrap"] == {"resamples": 2000, "of": "groups", "units": 60}
+    for name in ("accuracy", "macro_f1", "weighted_f1", "macro_recall"):
+        assert grouped[name] == alone[name]
+        assert np.ptp(grouped[f"{name}_ci"]) / np.ptp(alone[f"{name}_ci"]) == pytest.approx(3, rel=0.15)

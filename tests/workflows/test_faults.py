@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,8 +125,8 @@ class TestNotFinite:
 
         def broken(self: Model, *args: Any, **options: Any) -> Any:
             calls.append(1)
-            kept, probs, failed = infer(self, *args, **options)
-            return kept, probs * (math.nan if len(calls) == 2 else 1), failed
+            answers = infer(self, *args, **options)
+            return replace(answers, probs_NK=answers.probs_NK * (math.nan if len(calls) == 2 else 1))
 
         monkeypatch.setattr(Model, "infer", broken)
         with pytest.raises(TrainingError, match="The validation loss of epoch 2 is not finite"):

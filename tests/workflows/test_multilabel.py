@@ -151,7 +151,7 @@ def test_other_data_are_measured_by_column_names_or_a_listing(
 def test_forty_labels_and_combinations_that_training_has_not(tmp_path: Path) -> None:
     """2^40 combinations: nothing may list them, and nearly every row has one of its own."""
     monkey = pytest.MonkeyPatch()
-    monkey.setattr(results, "_write_label_plots", lambda *_: None)
+    monkey.setattr(results, "_write_plots", lambda *_: None)
     rng = np.random.default_rng(0)
     names = [f"l{k:02}" for k in range(40)]
     pictures = write_pictures(tmp_path, 90)

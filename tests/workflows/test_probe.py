@@ -191,11 +191,12 @@ def test_too_few_images_are_told(bunryu: Command, make_images: Callable[..., Pat
 
 
 def tried(backbone: str, loss: str, macro_f1: float, behind: tuple[float, float] | None) -> Tried:
-    from bunryu.evaluate.compare import Difference
+    from bunryu.evaluate.figures import Difference, Metrics
     from bunryu.inference.predictions import Predictions
 
-    metrics = {"macro_f1": macro_f1, "accuracy": 0.5, "n": 10, "per_class": {}}
-    nothing = Predictions([], ["a", "b"], np.zeros((0, 2), np.float32), np.zeros(0, np.int64), None)
+    shares = {"weighted_f1": 0.5, "macro_precision": 0.5, "macro_recall": 0.5}
+    metrics = Metrics(n=10, accuracy=0.5, macro_f1=macro_f1, **shares, absent=(), per_class={})
+    nothing = Predictions([], ["a", "b"], np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
     difference = None if behind is None else Difference(sum(behind) / 2, *behind)
     return Tried(backbone, "imagenet", loss, metrics, nothing, 0.3, difference)
 

@@ -20,7 +20,7 @@ from bunryu.core.csv_text import guard, unguard
 from bunryu.data.images.decode import load
 from bunryu.evaluate.report import files as written
 from bunryu.inference.model import Model, forward
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import BATCH
 from bunryu.models import build as networks
 from bunryu.models.record import Head, Sealed, read_sealed
 from bunryu.models.weights import load_file_into
@@ -520,8 +520,8 @@ def test_a_tau_is_chosen_sealed_and_used_everywhere(tmp_path: Path, make_images:
     kept = run.model.sealed.decision.logit_offsets
     assert kept is not None
     assert "decision  " in (tmp_path / "run/report.txt").read_text(encoding="utf-8")
-    again = run.evaluate(out=tmp_path / "r")
-    for metrics in (run.metrics["val"], again.metrics["val"]):
+    again = run.evaluate(out=tmp_path / "r", tta="hflip")
+    for metrics in (run.metrics["val"], again.metrics["val"], again.metrics["val_tta"]):
         assert metrics["notes"][-1].startswith("The best epoch and tau were chosen on these images")
     assert again.metrics["val"]["macro_f1"] == run.metrics["val"]["macro_f1"]
     best = bunryu.Model.open(tmp_path / "run/checkpoints/best.safetensors")

@@ -11,8 +11,10 @@ from bunryu.core import caller, console
 from bunryu.core.errors import ImageError, typed
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
+from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.report.text import headline
-from bunryu.inference.predictions import BATCH, Format
+from bunryu.inference.predictions import Format
+from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
 from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
@@ -97,7 +99,9 @@ class Run:
 
     def __repr__(self) -> str:
         """Return the run and its headline figures, for notebooks."""
-        figures = {name: headline(m) for name, m in self.metrics.items()} if self.folder.metrics.exists() else {}
+        figures = (
+            {name: headline(m) for name, m in read_metrics(self.folder).items()} if self.folder.metrics.exists() else {}
+        )
         told = "".join(f"\n  {name}: {text}" for name, text in figures.items()) or "\n  not finished"
         return f"Run({self.path}){told}"
 

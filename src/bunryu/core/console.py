@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -123,15 +123,15 @@ def working(title: str, total: int) -> Iterator[Task]:
         yield Task(title, total, progress)
 
 
-def tracked_rows(batches: Iterable[B], title: str | None, total: int) -> Iterator[B]:
-    """Yield `batches` while showing how many of `total` rows are done; silent without a title."""
+def tracked_rows(batches: Iterable[B], title: str | None, total: int, rows: Callable[[B], int] = len) -> Iterator[B]:
+    """Yield `batches` while showing how many of `total` rows are done, each having `rows`; silent without a title."""
     if title is None:
         yield from batches
         return
     with working(title, total) as task:
         for batch in batches:
             yield batch
-            task.advance(len(batch))
+            task.advance(rows(batch))
 
 
 def duration(seconds: float) -> str:

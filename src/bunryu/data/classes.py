@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.data.multi_label import check_labels
+from bunryu.data.multi_label import check_labels, lacking_labels
 from bunryu.data.sources import class_folders
 from bunryu.data.table import SPLITS, Table
 
@@ -23,6 +23,16 @@ def check_classes(table: Table) -> None:
         return
     for column in dict.fromkeys([*table.learned, *table.attributes]):
         _check_column(table, column)
+
+
+def lacking(table: Table, split: str) -> list[str]:
+    """Say which classes a split that has rows has no image of, a sentence for each column that is learned."""
+    if table.label_names:
+        return lacking_labels(table, split)
+    trained, rows = table.split("train"), table.split(split)
+    columns = table.learned.values() if len(rows) else ()
+    absent = (sorted(set(labels[trained]) - set(labels[rows])) for labels in columns)
+    return [f"{split} has no image of class {some(names, 8)}" for names in absent if names]
 
 
 def _require_training_rows(table: Table) -> None:

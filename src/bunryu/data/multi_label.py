@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bunryu.core.errors import ConfigError, DataError, some
 from bunryu.data.sources.csv_files import Columns
 from bunryu.data.sources.label_columns import named, require_labels
-from bunryu.data.table import SPLITS, Table, Texts
+from bunryu.data.table import Table, Texts
 from bunryu.settings.data import DataSettings
 
 JOIN = "|"
@@ -79,6 +79,13 @@ def held_labels(cells: Texts | Sequence[str], names: Sequence[str]) -> NDArray[n
     return held_NL
 
 
+def names_in_rows(table: Table) -> list[list[str]]:
+    """Return the class of each row as a list; of labels that can hold together those that hold, which may be none."""
+    if not table.label_names:
+        return [[text] for text in table.target_labels]
+    return [[name for name in text.split(JOIN) if name] for text in table.target_labels]
+
+
 def absent_labels(names: Sequence[str], held_NL: NDArray[np.bool_]) -> list[str]:
     """Return the labels that hold for none of these rows."""
     return [name for name, rows in zip(names, held_NL.sum(axis=0).tolist(), strict=True) if not rows]
@@ -113,16 +120,11 @@ def check_labels(table: Table) -> None:
             )
 
 
-def poor_splits(table: Table) -> list[str]:
-    """Say which labels hold for no row of validation or test."""
-    told = []
-    held_NL = held_labels(table.target_labels, table.label_names)
-    for split in SPLITS[1:]:
-        rows = table.split(split)
-        absent = absent_labels(table.label_names, held_NL[rows])
-        if len(rows) and absent:
-            told.append(f"{split} has no image with the label {some(absent, 8)}")
-    return told
+def lacking_labels(table: Table, split: str) -> list[str]:
+    """Say which labels hold for no row of a split; see `classes.lacking`."""
+    rows = table.split(split)
+    absent = absent_labels(table.label_names, held_labels(table.target_labels[rows], table.label_names))
+    return [f"{split} has no image with the label {some(absent, 8)}"] if len(rows) and absent else []
 
 
 def _listed(

@@ -10,16 +10,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.randomness import generator
+from bunryu.evaluate.figures import Bootstrap, Interval
 
 _Counts = NDArray[np.float64]
-_FEW_GROUPS = 20
-"""Below this many groups the percentile interval is known to come out too narrow."""
 _FREQUENT = 8
 """Units seen at least this often are drawn as counts, rarer ones one by one: about equal cost here."""
 _CHUNK = 1_500_000
@@ -53,29 +52,21 @@ def units_of(cells_N: NDArray[np.int64], groups: Sequence[str] | None, seed: int
     return Units(times, unit_G[group_N][mine], cells_N[mine])
 
 
-def exact_interval(
-    units: Units, grouped: bool, names: Sequence[str], *, perfect: bool, resamples: int, notes: list[str]
-) -> dict[str, Any]:
-    """Say what is resampled (``bootstrap``), and where every answer is right what the intervals are without it.
+def drawn_from(units: Units, grouped: bool, resamples: int, *, perfect: bool) -> Bootstrap:
+    """Say what is resampled. Where every answer is right that would find no spread: see `exact_interval`."""
+    of: Literal["rows", "groups"] = "groups" if grouped else "rows"
+    return Bootstrap(resamples=0 if perfect else resamples, of=of, units=int(units.times.sum()))
 
-    Empty where there are fewer than two units. `notes` gets what to know of it.
-    """
-    n_units, of = int(units.times.sum()), "groups" if grouped else "rows"
-    if n_units < 2:
-        notes.append(f"There are no intervals: they need more than one of the {of} that are resampled.")
-        return {}
-    if grouped and n_units < _FEW_GROUPS:
-        notes.append(f"The intervals come from {n_units} groups only, and are rather too narrow.")
-    drawn: dict[str, Any] = {"bootstrap": {"resamples": resamples, "of": of, "units": n_units}}
-    if not perfect:
-        return drawn
-    low = 0.025 ** (1 / n_units)  # Clopper & Pearson 1934, two-sided, no error seen
-    notes.append(
-        f"Every answer is right, so resampling finds no spread. The intervals are those of Clopper and Pearson for "
-        f"the accuracy of {n_units} independent {of} without an error."
-    )
-    drawn["bootstrap"]["resamples"] = 0
-    return {f"{name}_ci": [low, 1.0] for name in names} | drawn
+
+def exact_interval(units: int) -> Interval:
+    """Return the two-sided interval of a proportion of so many units without one error (Clopper & Pearson 1934)."""
+    return Interval(0.025 ** (1 / units), 1.0)
+
+
+def percentile_interval(values_R: _Counts) -> Interval:
+    """Return the 2.5th and the 97.5th percentile of the resamples."""
+    low, high = np.quantile(values_R, [0.025, 0.975])
+    return Interval(float(low), float(high))
 
 
 def resampled(units: Units, k: int, resamples: int, seed: int) -> Iterator[tuple[_Counts, _Counts, _Counts]]:

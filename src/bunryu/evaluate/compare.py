@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.evaluate.bootstrap import resampled, units_of
-from bunryu.evaluate.metrics import averages
+from bunryu.evaluate.bootstrap import percentile_interval, resampled, units_of
+from bunryu.evaluate.figures import Difference
+from bunryu.evaluate.metrics import averages, counts_of
 
 _Ints = NDArray[np.integer[Any]]
-
-
-class Difference(NamedTuple):
-    """How much better one is than the other: `value`, and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Return whether noise alone does not explain it: the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
 
 
 def macro_f1_difference(
@@ -60,8 +48,6 @@ def macro_f1_difference(
         return np.concatenate([averages(*counts)["macro_f1"] for counts in chunks])
 
     def measured(answers_N: _Ints) -> float:
-        counts = (np.bincount(rows, minlength=k) for rows in (true_N[answers_N == true_N], true_N, answers_N))
-        return float(averages(*(count.astype(np.float64) for count in counts))["macro_f1"])
+        return float(averages(*counts_of(answers_N, true_N, k))["macro_f1"])
 
-    low, high = np.quantile(macro_f1(pred) - macro_f1(other), [0.025, 0.975])
-    return Difference(measured(pred_N) - measured(other_N), float(low), float(high))
+    return Difference(measured(pred_N) - measured(other_N), *percentile_interval(macro_f1(pred) - macro_f1(other)))

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.errors import DataError, some
-from bunryu.data.images.decode import load
-from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
+from bunryu.evaluate.caveats import UNSEEN, Exposure
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.decision.thresholds import best_thresholds
+from bunryu.evaluate.figures import Figures
 from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.multilabel_metrics import measure_labels
-from bunryu.evaluate.slices import WORST, measure_groups
+from bunryu.evaluate.slices import measure_groups, worst_accuracy
+from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import PredictionTable
+from bunryu.inference.reading import PLAIN, Answers, Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
@@ -41,11 +45,15 @@ TWO_CLASS = ("roc_auc", "positive_precision", "positive_recall", "positive_f1")
 
 @dataclass(frozen=True)
 class Predicted:
-    """Rows of a table, predicted: what of them could be read, and the others with the reason."""
+    """Rows of a table, predicted: what of them could be read, and the others with the reason.
+
+    `pictures` are those that were kept to be shown: row of the table -> pixels, uint8 (H, W, C).
+    """
 
     kept: NDArray[np.int64]
-    predictions: Predictions
+    predictions: PredictionTable
     skipped: dict[str, str]
+    pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def predict_rows(
@@ -53,24 +61,45 @@ def predict_rows(
     table: Table,
     rows: NDArray[np.int64],
     model: Predictor,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
 ) -> Predicted:
-    """Predict rows whose labels are known. `cache` is where the table's pictures are kept.
+    """Predict rows whose labels are known.
 
     Raises:
         DataError: none of the images could be read.
     """
-    kept, probs, failed = model.infer(table.file, rows, workers=workers, label=f"Measuring {name}", cache=cache)
-    skipped = {str(table.paths[row]): reason for row, reason in failed.items()}
-    if not len(kept):
-        told = some((f"{path}: {reason}" for path, reason in skipped.items()), 1)
+    return predicted(table, answer_rows(name, table, rows, model, reading), model.sealed)
+
+
+def answer_rows(
+    name: str,
+    table: Table,
+    rows: NDArray[np.int64],
+    model: Predictor,
+    reading: Reading = PLAIN,
+    source: Callable[[int], Source] | None = None,
+) -> Answers:
+    """Let the model answer rows whose labels are known, and keep the pictures that may be shown; see `predict_rows`.
+
+    Their files are opened, or what `source` gives is taken.
+    """
+    examples = Examples(model.sealed, table)
+    reading = dataclasses.replace(reading, told=f"Measuring {name}", examples=examples)
+    answers = model.infer(source or table.file, rows, reading)
+    if not len(answers.rows):
+        told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    return answers
+
+
+def predicted(table: Table, answers: Answers, sealed: Sealed) -> Predicted:
+    """Return a model's answers to rows of a table beside the truth."""
+    kept = answers.rows
+    skipped = {str(table.paths[row]): reason for row, reason in answers.failed.items()}
     paths, true = [str(table.paths[row]) for row in kept], table.target_labels[kept]
     groups, more = groups_of(table, kept), dro_column(table, kept)
-    predictions = answers_of(model.sealed, paths, probs, true=true, groups=groups, more=more)
-    return Predicted(kept, predictions, skipped)
+    predictions = answers_of(sealed, paths, answers.probs_NK, true=true, groups=groups, more=more)
+    return Predicted(kept, predictions, skipped, answers.pictures)
 
 
 def groups_of(table: Table, rows: NDArray[np.int64]) -> list[str] | None:
@@ -83,9 +112,15 @@ def dro_column(table: Table, rows: NDArray[np.int64]) -> dict[str, list[str]]:
     return {} if table.dro_groups is None else {DRO_GROUP: table.dro_groups[rows].tolist()}
 
 
-def picture_of(table: Table, rows: NDArray[np.int64], sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:
-    """Return what gives the pixels of the i-th of `rows`."""
-    return lambda i: load(table.file(int(rows[i])), sealed.decode, sealed.input)
+def picture_of(table: Table, found: Predicted, sealed: Sealed) -> Callable[[int], NDArray[np.uint8]]:
+    """Return what gives the pixels of the i-th prediction: as they were kept, else read again."""
+
+    def picture(i: int) -> NDArray[np.uint8]:
+        row = int(found.kept[i])
+        kept = found.pictures.get(row)
+        return load(table.file(row), sealed.decode, sealed.input) if kept is None else kept
+
+    return picture
 
 
 def measure_rows(
@@ -94,13 +129,15 @@ def measure_rows(
     rows: NDArray[np.int64],
     model: Predictor,
     settings: EvaluateSettings,
-    *,
-    workers: int | None = None,
-    cache: PixelCache | None = None,
+    reading: Reading = PLAIN,
+    answers: Answers | None = None,
+    exposure: Exposure = UNSEEN,
 ) -> Measured:
-    """Predict rows and measure them, with intervals; see `predict_rows`."""
-    found = predict_rows(name, table, rows, model, workers=workers, cache=cache)
-    return measured(name, found.predictions, settings, picture_of(table, found.kept, model.sealed), found.skipped)
+    """Predict rows, unless their `answers` are there already, and measure them, with intervals; see `predict_rows`."""
+    answers = answers or answer_rows(name, table, rows, model, reading)
+    found = predicted(table, answers, model.sealed)
+    picture = picture_of(table, found, model.sealed)
+    return measured(name, found.predictions, settings, picture, found.skipped, exposure)
 
 
 def decide(
@@ -108,8 +145,7 @@ def decide(
     model: Predictor,
     table: Table,
     data: DataSettings,
-    *,
-    cache: PixelCache | None,
+    val: Answers | None,
 ) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
@@ -117,14 +153,14 @@ def decide(
         tau: of logit adjustment; auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        data: how many threads decode, and to what the training rows were balanced.
-        cache: where the table's pictures are kept.
+        data: to what the training rows were balanced.
+        val: what it answers to the validation rows; None where there are none.
 
     Raises:
         DataError: auto, without validation rows.
     """
     if model.sealed.multi_label:
-        return _thresholds(model, table, data, cache)
+        return _thresholds(model, table, val)
     if tau is None:
         return model.sealed.decision, ""
     target = class_indices(table, model.classes)
@@ -134,90 +170,31 @@ def decide(
     counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
     told = "as set"
     if tau == "auto":
-        rows = table.split("val")
-        if not len(rows):
+        if val is None:
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        kept, probs, _ = model.infer(table.file, rows, workers=data.workers, label="choosing tau", cache=cache)
-        tau = choose_tau(probs, target[kept], prior(counts_K, sealed))
+        tau = choose_tau(val.probs_NK, target[val.rows], prior(counts_K, sealed))
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in counts for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 
 
-def _thresholds(model: Predictor, table: Table, data: DataSettings, cache: PixelCache | None) -> tuple[Decision, str]:
+def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
     """Return the threshold of each label, the best for its F1 on the validation rows, and how that was decided."""
-    rows, classes = table.split("val"), model.classes
-    if not len(rows):
+    classes = model.classes
+    if val is None:
         return Decision(thresholds=dict.fromkeys(classes, USUAL)), f"a threshold of {USUAL:g} for each label"
-    kept, probs_NL, _ = model.infer(table.file, rows, workers=data.workers, label="choosing thresholds", cache=cache)
-    held_NL = held_labels(table.target_labels[kept], classes)
-    found = dict(zip(classes, best_thresholds(probs_NL, held_NL), strict=True))
+    held_NL = held_labels(table.target_labels[val.rows], classes)
+    found = dict(zip(classes, best_thresholds(val.probs_NK, held_NL), strict=True))
     told = "a threshold for each label, the best for its F1 on the validation rows"
     if absent := absent_labels(classes, held_NL):
         told += f" ({USUAL:g} for {some(absent, 8)}, which none of them has)"
     return Decision(thresholds=found), told
 
 
-def note_chosen(results: list[Measured], monitor: str, tau: float | Literal["auto"] | None) -> None:
-    """Note that validation figures are a little too good, where no test follows.
-
-    Args:
-        results: of the run's splits.
-        monitor: what chose the best epoch.
-        tau: of logit adjustment; auto is chosen on them too. (So are the thresholds of labels, which are always told.)
-    """
-    for result in results:
-        if result.name == "val" and isinstance(result.predictions, LabelPredictions):
-            result.metrics["notes"].append(
-                "The threshold of each label was chosen on these images for its F1, which flatters F1 and accuracy; "
-                "the average precision knows no threshold."
-            )
-    chosen = [] if monitor.startswith("train_") else ["The best epoch"]
-    chosen += ["tau" if chosen else "Tau"] if tau == "auto" else []
-    if [result.name for result in results] == ["val"] and chosen:
-        results[0].metrics["notes"].append(
-            f"{' and '.join(chosen)} {'was' if len(chosen) == 1 else 'were'} chosen on these images, so they flatter "
-            f"{'it' if len(chosen) == 1 else 'them'} a little. Keep some for a test that chose nothing: split.test=0.2."
-        )
-
-
-def note_members(metrics: dict[str, Any]) -> None:
-    """Note the same of several runs together, on the rows that all were validated on."""
-    metrics["notes"].append(
-        "The members' best epochs, and their weights where those are fitted, were chosen on these images, so they "
-        "flatter it a little."
-    )
-
-
 def learned_from_val(history: list[dict[str, Any]]) -> int | None:
     """Return the epoch from which on a run learned from its validation rows; None where it never did."""
     return next((int(row["epoch"]) for row in history if not row.get("clean", True)), None)
-
-
-def note_learned(results: list[Measured], epoch: int, best: int) -> str:
-    """Note which weights were measured on what, where a run learned from its validation rows in its last epochs.
-
-    Args:
-        results: of the run's splits.
-        epoch: the first that did.
-        best: the best of those before.
-
-    Returns:
-        The same for the report, to follow a sentence.
-    """
-    for result in results:
-        if result.name == "val":
-            result.metrics["notes"].insert(
-                0,
-                f"From epoch {epoch} on the model learned from these rows, and their figures are not clean. These are "
-                f"of epoch {best}, the best before that; the sealed model has the last epoch's weights, which "
-                + ("only the test rows measure." if len(results) > 1 else "nothing here measures: keep a split.test."),
-            )
-    return (
-        f" of those before epoch {epoch}, from which on it learned from validation rows and figures of validation are "
-        "not clean; the sealed model has the last epoch's weights"
-    )
 
 
 def scorer(
@@ -230,14 +207,15 @@ def scorer(
             return dict.fromkeys(EACH_EPOCH, float("nan"))
         true_N = targets.index_N[rows]
         if targets.held_JL is None:
-            metrics = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
+            metrics: Figures = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
             if dro_groups is not None:
-                metrics |= measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                metrics = metrics.plus(worst_group_accuracy=worst_accuracy(by_group))
         else:
             paths, usual = [""] * len(rows), [USUAL] * len(classes)
             answers = LabelPredictions(paths, classes, probs_NK, thresholds=usual, held_NL=targets.held_JL[true_N])
             metrics = measure_labels(answers, bootstrap=0)
-        names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, WORST)
-        return {name: metrics[name] for name in names if metrics.get(name) is not None}
+        names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, "worst_group_accuracy")
+        return {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
 
     return score

@@ -1,8 +1,10 @@
-"""Predictions with a known truth, and what was measured of them."""
+"""Predictions with a known truth, and what was measured of them: of classes, or of labels that can hold together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,58 +13,151 @@ from numpy.typing import NDArray
 
 from bunryu.data.table import DRO_GROUP
 from bunryu.evaluate.attributes import measure_attributes
+from bunryu.evaluate.caveats import UNSEEN, Exposure
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.figures import Figures, Metrics, MultilabelMetrics, Tta
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.multilabel_metrics import COUNTS, label_counts, measure_labels
-from bunryu.evaluate.slices import measure_groups
+from bunryu.evaluate.slices import measure_groups, worst_accuracy
 from bunryu.inference.multilabel_predictions import LabelPredictions
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import Predictions, PredictionTable, one_answer
 from bunryu.settings.evaluate import EvaluateSettings
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(ABC):
     """Predictions with a known truth, and what was measured of them.
 
     Attributes:
         name: the split, or what the user called the data.
-        predictions: with `true_N`.
-        metrics: as `bunryu.evaluate.metrics.measure` (or `multi_label.measure_labels`) returns them.
-        skipped: path -> reason of the images that could not be read.
+        predictions: with the truth.
+        metrics: what was measured.
         picture: row of the predictions -> its pixels, uint8 (H, W, C), to show examples.
+        skipped: path -> reason of the images that could not be read.
     """
 
     name: str
-    predictions: Predictions
-    metrics: dict[str, Any]
+    predictions: PredictionTable
+    metrics: Figures
     picture: Callable[[int], NDArray[np.uint8]]
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
-    def confusion(self) -> NDArray[np.int64]:
-        """Counts, shape (K, K), rows the truth; of labels that can hold together (L, 4), in the order of `answers`."""
-        if isinstance(self.predictions, LabelPredictions):
-            assert self.predictions.held_NL is not None
-            return label_counts(self.predictions.said_NL, self.predictions.held_NL)
-        assert self.predictions.true_N is not None
-        return confusion(self.predictions.pred_N, self.predictions.true_N, len(self.predictions.classes))
+    @abstractmethod
+    def counts(self) -> NDArray[np.int64]:
+        """How often each answer was given, a line a class, in the order of `columns`."""
 
     @property
-    def answers(self) -> list[str]:
-        """What the columns of `confusion` are."""
-        return list(COUNTS) if isinstance(self.predictions, LabelPredictions) else self.predictions.classes
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """What the columns of `counts` are."""
+
+    @abstractmethod
+    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:
+        """Return these results of test-time augmentation with what it changes, and that in words ("" if not known).
+
+        Args:
+            views: the views of each picture.
+            plain: the results without.
+        """
+
+
+@dataclass(frozen=True)
+class MeasuredClasses(Measured):
+    """What was measured of classes that exclude each other."""
+
+    predictions: Predictions
+    metrics: Metrics
+
+    @property
+    def true_N(self) -> NDArray[np.int64]:
+        """Index of the true class of each row, which is known."""
+        assert self.predictions.true_N is not None
+        return self.predictions.true_N
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The confusion matrix, shape (K, K): rows are the truth."""
+        return confusion(self.predictions.pred_N, self.true_N, len(self.predictions.classes))
+
+    @property
+    def columns(self) -> list[str]:
+        """See `Measured.columns`: the classes."""
+        return self.predictions.classes
+
+    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:
+        """See `Measured.changed_by`: the change of macro-F1 on the same rows, and whether noise explains it."""
+        assert isinstance(plain, MeasuredClasses)
+        new, old = self.predictions, plain.predictions
+        if old.paths != new.paths:
+            return self, ""
+        k, groups = len(old.classes), old.groups
+        change = macro_f1_difference(new.pred_N, old.pred_N, self.true_N, k, groups=groups)
+        told = (
+            f"macro-F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], "
+            f"{'beyond' if change.clear else 'within'} noise"
+        )
+        tta = Tta(views=tuple(views), macro_f1_change=change)
+        return dataclasses.replace(self, metrics=self.metrics.plus(tta=tta)), told
+
+
+@dataclass(frozen=True)
+class MeasuredLabels(Measured):
+    """What was measured of labels that can hold together."""
+
+    predictions: LabelPredictions
+    metrics: MultilabelMetrics
+
+    @property
+    def held_NL(self) -> NDArray[np.bool_]:
+        """Which labels hold for each row, which is known."""
+        assert self.predictions.held_NL is not None
+        return self.predictions.held_NL
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Of each label how often it holds and is said, and so on, shape (L, 4)."""
+        return label_counts(self.predictions.said_NL, self.held_NL)
+
+    @property
+    def columns(self) -> list[str]:
+        """See `Measured.columns`: the four cases."""
+        return list(COUNTS)
+
+    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:  # noqa: ARG002
+        """See `Measured.changed_by`: the figures side by side."""
+        figures = [result.metrics.headline()["macro-F1"] for result in (self, plain)]
+        return self, f"macro-F1 {figures[0]}, without {figures[1]}"
 
 
 def measured(
     name: str,
-    predictions: Predictions,
+    predictions: PredictionTable,
     settings: EvaluateSettings,
     picture: Callable[[int], NDArray[np.uint8]],
     skipped: dict[str, str],
+    exposure: Exposure = UNSEEN,
 ) -> Measured:
-    """Measure predictions with a known truth, with intervals."""
+    """Measure predictions with a known truth, with intervals: the one place that asks what kind of answers they are.
+
+    Args:
+        name: the split, or what the user called the data.
+        predictions: with the truth.
+        settings: how results are measured.
+        picture: see `Measured`.
+        skipped: see `Measured`.
+        exposure: how far the model knew the rows.
+    """
     if isinstance(predictions, LabelPredictions):
-        metrics = measure_labels(predictions, bootstrap=settings.bootstrap)
-        return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
+        of_labels = measure_labels(predictions, bootstrap=settings.bootstrap, exposure=exposure)
+        return MeasuredLabels(name, predictions, of_labels.plus(skipped=len(skipped)), picture, skipped)
+    predictions = one_answer(predictions)
+    metrics = _of_classes(predictions, settings, exposure)
+    return MeasuredClasses(name, predictions, metrics.plus(skipped=len(skipped)), picture, skipped)
+
+
+def _of_classes(predictions: Predictions, settings: EvaluateSettings, exposure: Exposure) -> Metrics:
+    """Measure classes together, each attribute, and each group of group DRO."""
     assert predictions.true_N is not None
     metrics = measure(
         predictions.probs_NK,
@@ -71,10 +166,13 @@ def measured(
         groups=predictions.groups,
         positive=settings.positive,
         bootstrap=settings.bootstrap,
+        exposure=exposure,
     )
+    more: dict[str, Any] = {}
     if predictions.attributes:
-        metrics["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
+        more["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
     if DRO_GROUP in predictions.more:
         groups = [str(group) for group in predictions.more[DRO_GROUP]]
-        metrics |= measure_groups(predictions.probs_NK, predictions.true_N, groups)
-    return Measured(name, predictions, metrics | {"skipped": len(skipped)}, picture, skipped)
+        by_group = measure_groups(predictions.probs_NK, predictions.true_N, groups)
+        more |= {"by_group": by_group, "worst_group_accuracy": worst_accuracy(by_group)}
+    return metrics.plus(**more)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.errors import ConfigError, DataError, count, nearest
-from bunryu.evaluate.bootstrap import exact_interval, resampled, units_of
+from bunryu.core.errors import ConfigError, DataError, nearest
+from bunryu.evaluate.bootstrap import drawn_from, exact_interval, percentile_interval, resampled, units_of
+from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
+from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
-FIGURES = ("accuracy", "macro_f1", "weighted_f1")
-"""The figures that get an interval."""
-FEW = 30
-"""Below this many images one answer moves the figures visibly."""
+INTERVALS = ("accuracy", "macro_f1", "weighted_f1")
+"""The figures that get one."""
 
 
 def measure(
@@ -32,13 +32,14 @@ def measure(
     positive: str | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
-    intervals: Sequence[str] = FIGURES,
-) -> dict[str, Any]:
+    intervals: Sequence[str] = INTERVALS,
+    exposure: Exposure = UNSEEN,
+) -> Metrics:
     """Measure predictions against the truth.
 
-    Macro averages run over the classes present in the truth; a row predicted as an absent class is
-    still wrong, and costs its own class recall. Ratios without a denominator are 0, as in scikit-learn.
-    Of equally probable classes the first in order is the answer.
+    Macro averages run over the classes present in the truth; a row predicted as an absent class is still wrong, and
+    costs its own class recall. Ratios without a denominator are 0, as in scikit-learn. Of equally probable classes
+    the first in order is the answer.
 
     Args:
         probs_NK: class probabilities, shape (N, K).
@@ -49,16 +50,7 @@ def measure(
         bootstrap: resamples of the 95 % percentile intervals; none when 0.
         seed: names the bootstrap's draws. The order of the rows and the names of the groups do not matter.
         intervals: which figures get one.
-
-    Returns:
-        What goes into JSON as it is: ``n, accuracy, macro_f1, weighted_f1, macro_precision, macro_recall``
-        (0 to 1), ``loss`` (mean of -log p_true, nats), ``absent`` (classes without a row in the truth),
-        ``per_class`` {class: precision, recall, f1, support, predicted} and ``notes`` (sentences to show).
-        With groups also ``groups`` (how many). With resampling also ``accuracy_ci, macro_f1_ci,
-        weighted_f1_ci`` ([lo, hi]) and ``bootstrap`` {resamples, of: "rows" | "groups", units}; resamples is 0 where
-        every answer is right, and the intervals are then exact ones of the accuracy (Clopper-Pearson). With two
-        classes also ``positive, positive_precision, positive_recall, positive_f1, roc_auc`` (null where
-        the truth has one class only).
+        exposure: how far the model knew the rows.
 
     Raises:
         DataError: no rows, or arrays that do not fit together.
@@ -68,29 +60,33 @@ def measure(
     positive = positive_class(positive, classes)
     n, k = probs_NK.shape
     pred_N = probs_NK.argmax(axis=1)
-    tp, support, predicted = (
-        np.bincount(rows, minlength=k).astype(np.float64) for rows in (true_N[pred_N == true_N], true_N, pred_N)
-    )
+    tp, support, predicted = counts_of(pred_N, true_N, k)
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
-    absent = [name for name, rows in zip(classes, support, strict=True) if not rows]
-    notes: list[str] = []
-    if n < FEW:
-        notes.append(f"{few_told(n)} (`bunryu probe` cross-validates on all images).")
-    result: dict[str, Any] = {
-        "n": n,
+    per_class = _per_class(classes, tp, support, predicted)
+    two: dict[str, Any] = {}
+    if positive is not None:
+        index = classes.index(positive)
+        two = _two_class(per_class[positive], positive, probs_NK[:, index], true_N == index)
+    drawn, ends = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals) if bootstrap else (None, {})
+    one_of_two = positive is not None and two["roc_auc"] is None
+    return Metrics(
+        n=n,
         **{name: float(value) for name, value in averages(tp, support, predicted).items()},
-        "loss": float(-np.log(np.maximum(p_true, np.finfo(np.float32).tiny)).mean()),
-        "absent": absent,
-        "per_class": _per_class(classes, tp, support, predicted),
-        "notes": notes,
-    }
-    if k == 2 and positive is not None:
-        result |= _two_class(result["per_class"], positive, classes.index(positive), probs_NK, true_N, notes)
-    if groups is not None:
-        result["groups"] = len(set(groups))
-    if bootstrap:
-        result |= _intervals(pred_N, true_N, k, groups, bootstrap, seed, notes, intervals)
-    return result
+        loss=float(-np.log(np.maximum(p_true, np.finfo(np.float32).tiny)).mean()),
+        absent=tuple(name for name, rows in zip(classes, support, strict=True) if not rows),
+        per_class=per_class,
+        notes=caveats(n, drawn, exposure, one_of_two=one_of_two, probe=True),
+        **two,
+        **({} if groups is None else {"groups": len(set(groups))}),
+        **ends,
+    )
+
+
+def counts_of(pred_N: _Ints, true_N: _Ints, k: int) -> tuple[_Counts, _Counts, _Counts]:
+    """Return of each class, shape (K,): right answers, rows of the truth, and answers given."""
+    counted = (np.bincount(rows, minlength=k) for rows in (true_N[pred_N == true_N], true_N, pred_N))
+    tp, support, predicted = (counts.astype(np.float64) for counts in counted)
+    return tp, support, predicted
 
 
 def confusion(pred_N: _Ints, true_N: _Ints, k: int) -> NDArray[np.int64]:
@@ -127,31 +123,26 @@ def _ratio(above: _Counts, below: _Counts) -> _Counts:
     return above / np.maximum(below, 1)
 
 
-def _per_class(classes: list[str], tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, Any]:
+def _per_class(classes: list[str], tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, ClassMetrics]:
     columns = (_ratio(tp, predicted), _ratio(tp, support), _ratio(2 * tp, support + predicted))
     table = zip(classes, *(column.tolist() for column in (*columns, support, predicted)), strict=True)
     return {
-        name: {"precision": p, "recall": r, "f1": f1, "support": int(s), "predicted": int(answers)}
+        name: ClassMetrics(precision=p, recall=r, f1=f1, support=int(s), predicted=int(answers))
         for name, p, r, f1, s, answers in table
     }
 
 
 def _two_class(
-    per_class: dict[str, Any],
-    positive: str,
-    index: int,
-    probs_NK: NDArray[np.floating[Any]],
-    true_N: _Ints,
-    notes: list[str],
+    row: ClassMetrics, positive: str, score_N: NDArray[np.floating[Any]], true_N: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    row = per_class[positive]
-    auc: float | None = None
-    if len(np.unique(true_N)) == 2:
-        auc = roc_auc(true_N == index, probs_NK[:, index])
-    else:
-        notes.append("There is no ROC AUC: it needs images of both classes.")
-    figures = {f"positive_{name}": row[name] for name in ("precision", "recall", "f1")}
-    return {"positive": positive, **figures, "roc_auc": auc}
+    """Return the figures of the positive class: its scores, and which rows are of it."""
+    return {
+        "positive": positive,
+        "positive_precision": row.precision,
+        "positive_recall": row.recall,
+        "positive_f1": row.f1,
+        "roc_auc": roc_auc(true_N, score_N) if len(np.unique(true_N)) == 2 else None,
+    }
 
 
 def roc_auc(positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]]) -> float:
@@ -173,25 +164,20 @@ def _intervals(
     groups: list[str] | None,
     resamples: int,
     seed: int,
-    notes: list[str],
     names: Sequence[str],
-) -> dict[str, Any]:
+) -> tuple[Bootstrap, dict[str, Any]]:
+    """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure."""
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     perfect = bool((pred_N == true_N).all())
-    drawn = exact_interval(units, groups is not None, names, perfect=perfect, resamples=resamples, notes=notes)
-    if "bootstrap" not in drawn or perfect:
-        return drawn
-    chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
-    values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    found: dict[str, Any] = {
-        f"{name}_ci": [float(end) for end in np.quantile(values[name], [0.025, 0.975])] for name in names
-    }
-    return found | drawn
-
-
-def few_told(n: int) -> str:
-    """Say what so few images are worth."""
-    return f"Only {count(n, 'image')}: each moves the accuracy by {1 / n:.2f}, which can hardly tell two models apart"
+    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect)
+    if drawn.units < 2:
+        return drawn, {}
+    if perfect:
+        ends = dict.fromkeys(names, exact_interval(drawn.units))
+    else:
+        chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
+        ends = {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) for name in names}
+    return drawn, {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
 
 
 def _check(

@@ -6,6 +6,7 @@ A figure of a label comes from its own counts: right yes (tp), rows where it hol
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
-from bunryu.evaluate.bootstrap import draw, exact_interval, units_of
-from bunryu.evaluate.metrics import FEW, few_told, roc_auc
+from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
+from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
+from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, MultilabelMetrics
+from bunryu.evaluate.metrics import roc_auc
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
 Counts = NDArray[np.float64]
-LABEL_FIGURES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1")
-"""The figures that get an interval."""
+INTERVALS = ("macro_f1", "accuracy", "micro_f1", "weighted_f1")
+"""The figures that get one, besides the mean average precision."""
 COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
 _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
@@ -30,28 +33,48 @@ _LEAST, _ROW_LABELS = 200, 100_000_000
 """Average precision and ROC AUC are resampled so often at least, and as often as so many rows times labels allow."""
 
 
-def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
+def measure_labels(
+    predictions: LabelPredictions, *, bootstrap: int = 2000, seed: int = 0, exposure: Exposure = UNSEEN
+) -> MultilabelMetrics:
     """Measure predictions with a known truth.
 
     Macro averages and the mean of the average precisions run over the labels that hold for some row. Ratios without a
-    denominator are 0, as in scikit-learn.
-
-    Returns:
-        What goes into JSON as it is: ``n, accuracy`` (images of which every label is answered right: the subset
-        accuracy, or exact match), ``macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall,
-        mean_average_precision`` (0 to 1), ``loss`` (binary cross-entropy in nats, mean over rows and labels),
-        ``absent`` (labels that hold for no row), ``per_class`` {label: precision, recall, f1, average_precision (null
-        where absent), support, predicted, threshold, roc_auc (null unless it holds for some rows and not for
-        others)} and ``notes``. With groups and resampling what `metrics.measure` has, intervals being of macro_f1,
-        accuracy, micro_f1, weighted_f1 and mean_average_precision; and of each label with an ROC AUC ``roc_auc_ci``
-        and ``better_than_chance``, whether that lies above 1/2. An AUC knows no threshold, so choosing one on these
-        rows does not flatter it.
+    denominator are 0, as in scikit-learn. With groups and resampling as `metrics.measure`.
 
     Raises:
         DataError: no rows, or not one label of them holds.
     """
     probs_NL, held_NL, names = predictions.probs_NK, predictions.held_NL, predictions.classes
     assert held_NL is not None
+    _check(probs_NL, held_NL)
+    said_NL = predictions.said_NL
+    tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
+    ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
+    drawn, ends, auc_ends = _intervals(predictions, bootstrap, seed) if bootstrap else (None, {}, {})
+    rows = zip(names, _per_label(tp, support, predicted), ap, predictions.thresholds, strict=True)
+    return MultilabelMetrics(
+        n=len(held_NL),
+        accuracy=float((said_NL == held_NL).all(axis=1).mean()),
+        **{name: float(value) for name, value in label_averages(tp, support, predicted).items()},
+        mean_average_precision=float(np.mean([value for value in ap if value is not None])),
+        loss=binary_loss(probs_NL, held_NL),
+        absent=tuple(name for name, rows in zip(names, support, strict=True) if not rows),
+        per_class={
+            name: LabelMetrics(
+                **counted,
+                average_precision=precision,
+                threshold=float(threshold),
+                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name)),
+            )
+            for k, (name, counted, precision, threshold) in enumerate(rows)
+        },
+        notes=caveats(len(held_NL), drawn, exposure),
+        **({} if predictions.groups is None else {"groups": len(set(predictions.groups))}),
+        **ends,
+    )
+
+
+def _check(probs_NL: Floats, held_NL: Bools) -> None:
     if not held_NL.any():
         raise DataError(
             f"There is nothing to measure: none of the labels holds for any of {count(len(held_NL), 'image')}. Recall "
@@ -59,43 +82,23 @@ def measure_labels(predictions: LabelPredictions, *, bootstrap: int = 2000, seed
         )
     if not np.isfinite(probs_NL).all():
         raise DataError("Some images have probabilities that are not finite: they have no answer.")
-    said_NL = predictions.said_NL
-    tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
-    precision, recall, f1 = ratio(tp, predicted), ratio(tp, support), ratio(2 * tp, support + predicted)
-    ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
-    per_class: dict[str, dict[str, Any]] = {
-        name: {
-            "precision": float(precision[k]),
-            "recall": float(recall[k]),
-            "f1": float(f1[k]),
-            "average_precision": ap[k],
-            "support": int(support[k]),
-            "predicted": int(predicted[k]),
-            "threshold": float(predictions.thresholds[k]),
-            "roc_auc": roc_auc(held_NL[:, k], probs_NL[:, k]) if 0 < support[k] < len(held_NL) else None,
-        }
-        for k, name in enumerate(names)
-    }
-    right_N = (said_NL == held_NL).all(axis=1)
-    found = label_averages(tp, support, predicted)
-    result: dict[str, Any] = {
-        "n": len(held_NL),
-        "accuracy": float(right_N.mean()),
-        **{name: float(value) for name, value in found.items()},
-        "mean_average_precision": float(np.mean([value for value in ap if value is not None])),
-        "loss": binary_loss(probs_NL, held_NL),
-        "absent": [name for name, rows in zip(names, support, strict=True) if not rows],
-        "per_class": per_class,
-        "notes": [f"{few_told(len(held_NL))}."] if len(held_NL) < FEW else [],
-    }
-    if predictions.groups is not None:
-        result["groups"] = len(set(predictions.groups))
-    if bootstrap:
-        result |= _intervals(predictions, bootstrap, seed, result["notes"])
-        for name, ends in result.pop("labels", {}).items():
-            if per_class[name]["roc_auc"] is not None:
-                per_class[name] |= {"roc_auc_ci": ends, "better_than_chance": ends[0] > 0.5}
-    return result
+
+
+def _per_label(tp: Counts, support: Counts, predicted: Counts) -> list[dict[str, Any]]:
+    """Return what the counts of each label say, as fields."""
+    columns = (ratio(tp, predicted), ratio(tp, support), ratio(2 * tp, support + predicted))
+    return [
+        {"precision": p, "recall": r, "f1": f1, "support": int(s), "predicted": int(answers)}
+        for p, r, f1, s, answers in zip(*(column.tolist() for column in (*columns, support, predicted)), strict=True)
+    ]
+
+
+def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None) -> dict[str, Any]:
+    """Return the ROC AUC of a label as fields, where it has one; its interval, where that was drawn."""
+    if held_N.all() or not held_N.any():
+        return {"roc_auc": None}
+    told = {} if interval is None else {"roc_auc_ci": interval, "better_than_chance": interval.low > 0.5}
+    return {"roc_auc": roc_auc(held_N, probs_N), **told}
 
 
 def label_averages(tp: Counts, support: Counts, predicted: Counts) -> dict[str, Counts]:
@@ -147,14 +150,18 @@ def label_counts(said_NL: Bools, held_NL: Bools) -> NDArray[np.int64]:
     return np.stack([case.sum(axis=0) for case in cases], axis=1).astype(np.int64)
 
 
-def labels_csv(counts_L4: NDArray[np.int64], per_class: dict[str, dict[str, Any]]) -> str:
+def labels_csv(counts_L4: NDArray[np.int64], per_class: Mapping[str, LabelMetrics]) -> str:
     """Return a line a label as CSV: its four counts, its figures and its threshold."""
     figures = ("precision", "recall", "f1", "average_precision", "threshold")
-    rows = (
-        [name, *counts, *("" if row[key] is None else f"{row[key]:.6g}" for key in figures)]
-        for counts, (name, row) in zip(counts_L4.tolist(), per_class.items(), strict=True)
+    rows = zip(counts_L4.tolist(), per_class.items(), strict=True)
+    return "".join(
+        csv_lines(["label", *COUNTS, *figures], ([name, *counts, *_cells(row)] for counts, (name, row) in rows))
     )
-    return "".join(csv_lines(["label", *COUNTS, *figures], rows))
+
+
+def _cells(row: LabelMetrics) -> Iterator[str]:
+    for value in (row.precision, row.recall, row.f1, row.average_precision, row.threshold):
+        yield "" if value is None else f"{value:.6g}"
 
 
 def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:
@@ -163,20 +170,43 @@ def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps / 2)).mean())
 
 
-def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: list[str]) -> dict[str, Any]:
-    """Return 95 % percentile intervals; those of each label's ROC AUC as ``labels`` {label: [lo, hi]}."""
+def _intervals(
+    predictions: LabelPredictions, resamples: int, seed: int
+) -> tuple[Bootstrap, dict[str, Any], dict[str, Interval]]:
+    """Return what is resampled; where that is enough, that and the intervals as fields; and those of ROC AUCs."""
     said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
     assert held_NL is not None
     kinds, cells_N = np.unique(np.hstack([held_NL, said_NL]), axis=0, return_inverse=True)
     units = units_of(cells_N.reshape(-1).astype(np.int64), groups, seed)  # rows with the same truth and answers are one
     perfect = bool((said_NL == held_NL).all())
-    names, labels = (*LABEL_FIGURES, "mean_average_precision"), predictions.classes
-    exact = exact_interval(units, groups is not None, names, perfect=perfect, resamples=resamples, notes=notes)
-    if "bootstrap" not in exact:
-        return exact
+    drawn, labels = drawn_from(units, groups is not None, resamples, perfect=perfect), predictions.classes
+    if drawn.units < 2:
+        return drawn, {}, {}
     if perfect:
-        return exact | {"labels": dict.fromkeys(labels, exact["accuracy_ci"])}
-    held, says = kinds[:, : len(labels)], kinds[:, len(labels) :]
+        exact = exact_interval(drawn.units)
+        ends = dict.fromkeys((*INTERVALS, "mean_average_precision"), exact)
+        return drawn, _fields(drawn, ends), dict.fromkeys(labels, exact)
+    values = _resampled(units, kinds[:, : len(labels)], kinds[:, len(labels) :], resamples, seed)
+    ends = {name: percentile_interval(own) for name, own in zip(INTERVALS, values, strict=True)}
+    map_R, auc_LR = resampled_ranks(predictions.probs_NK, held_NL, groups, resamples, seed)
+    of_label = {name: _defined(auc_R) for name, auc_R in zip(labels, auc_LR, strict=True)}
+    return drawn, _fields(drawn, ends | {"mean_average_precision": _defined(map_R)}), of_label
+
+
+def _fields(drawn: Bootstrap, ends: dict[str, Interval]) -> dict[str, Any]:
+    return {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
+
+
+def _resampled(units: Units, held: Bools, says: Bools, resamples: int, seed: int) -> Counts:
+    """Return the figures of `INTERVALS` for each resample, shape (4, R).
+
+    Args:
+        units: what is drawn; their cells are rows of `held` and `says`.
+        held: the labels that hold in each kind of row.
+        says: those that the model says hold.
+        resamples: how many.
+        seed: names the draws.
+    """
     right = (held == says).all(axis=1, keepdims=True)
     of_cell = np.hstack([held & says, held, says, right, np.ones_like(right)]).astype(np.float64)
     brings = np.zeros((len(units.times), of_cell.shape[1]))
@@ -187,18 +217,14 @@ def _intervals(predictions: LabelPredictions, resamples: int, seed: int, notes: 
         totals = (draw(rng, units.times, min(step, resamples - start)).astype(np.float64) @ brings).T
         tp, support, predicted = np.split(totals[:-2], 3)
         found = label_averages(tp, support, predicted) | {"accuracy": totals[-2] / totals[-1]}
-        chunks.append(np.stack([found[name] for name in LABEL_FIGURES]))
-    values = np.concatenate(chunks, axis=1)
-    told = {f"{name}_ci": _ends(own) for name, own in zip(LABEL_FIGURES, values, strict=True)}
-    map_R, auc_LR = resampled_ranks(predictions.probs_NK, held_NL, groups, resamples, seed)
-    of_label = {name: _ends(auc_R) for name, auc_R in zip(labels, auc_LR, strict=True)}
-    return exact | told | {"mean_average_precision_ci": _ends(map_R), "labels": of_label}
+        chunks.append(np.stack([found[name] for name in INTERVALS]))
+    return np.concatenate(chunks, axis=1)
 
 
-def _ends(values_R: Counts) -> list[float]:
-    """Return the 2.5th and the 97.5th percentile of the resamples for which a figure is defined."""
+def _defined(values_R: Counts) -> Interval:
+    """Return the interval of the resamples for which a figure is defined."""
     defined = values_R[~np.isnan(values_R)]
-    return [float(end) for end in np.quantile(defined, [0.025, 0.975])] if len(defined) else [0.0, 1.0]
+    return percentile_interval(defined) if len(defined) else Interval(0.0, 1.0)
 
 
 def resampled_ranks(

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.data.table import Table
+from bunryu.evaluate.caveats import UNSEEN, Exposure
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, choose_tau, offsets, prior
+from bunryu.evaluate.figures import FoldMetrics, Folds
 from bunryu.evaluate.measure import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.evaluate.measured import Measured, measured
 from bunryu.evaluate.metrics import measure
 from bunryu.inference.ensemble import Device, open_predictor
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import Predictions, one_answer
+from bunryu.inference.reading import Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -38,20 +41,20 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
     kept = np.concatenate([part.kept for part in parts])
     order = np.argsort(kept, kind="stable")
     kept = kept[order]
-    first = parts[0].predictions
+    found = [one_answer(part.predictions) for part in parts]
+    first = found[0]
     predictions = Predictions(
         paths=[str(table.paths[row]) for row in kept],
         classes=first.classes,
-        probs_NK=np.concatenate([part.predictions.probs_NK for part in parts])[order],
-        true_N=np.concatenate([part.predictions.true_N for part in parts if part.predictions.true_N is not None])[
-            order
-        ],
+        probs_NK=np.concatenate([part.probs_NK for part in found])[order],
+        true_N=np.concatenate([part.true_N for part in found if part.true_N is not None])[order],
         groups=groups_of(table, kept),
         attributes=first.attributes,
         more={"fold": (fold_N[kept] + 1).tolist(), **dro_column(table, kept)},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
-    return Predicted(kept, predictions, skipped)
+    pictures = {row: pixels for part in parts for row, pixels in part.pictures.items()}
+    return Predicted(kept, predictions, skipped, pictures)
 
 
 def predict_folds(
@@ -62,11 +65,13 @@ def predict_folds(
     for fold in range(int(fold_N.max()) + 1):
         model = open_predictor(folder.fold(fold + 1).path, device=device, tta=tta)
         rows = np.flatnonzero(fold_N == fold)
-        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, workers=workers))
+        parts.append(predict_rows(f"fold {fold + 1}", table, rows, model, Reading(workers=workers)))
     return pooled(table, fold_N, parts)
 
 
-def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed) -> Measured:
+def measure_pooled(
+    table: Table, found: Predicted, settings: EvaluateSettings, sealed: Sealed, exposure: Exposure = UNSEEN
+) -> Measured:
     """Measure the out-of-fold rows as one, and say the mean and the standard deviation of the folds' own figures.
 
     Args:
@@ -74,22 +79,24 @@ def measure_pooled(table: Table, found: Predicted, settings: EvaluateSettings, s
         found: what `pooled` (and `decided`) returned.
         settings: how results are measured.
         sealed: how pictures are read, for the examples.
+        exposure: how far the folds' models knew their rows.
     """
-    result = measured(NAME, found.predictions, settings, picture_of(table, found.kept, sealed), found.skipped)
-    probs_NK, true_N = found.predictions.probs_NK, found.predictions.true_N
+    picture = picture_of(table, found, sealed)
+    result = measured(NAME, found.predictions, settings, picture, found.skipped, exposure)
+    predictions = one_answer(found.predictions)
+    probs_NK, true_N = predictions.probs_NK, predictions.true_N
     assert true_N is not None
-    number_N = np.array(found.predictions.more["fold"])
+    number_N = np.array(predictions.more["fold"])
     each = []
     for fold in np.unique(number_N):
         own = number_N == fold
-        metrics = measure(probs_NK[own], true_N[own], found.predictions.classes, bootstrap=0)
-        each.append({name: metrics[name] for name in (*FIGURES, "n")})
-    spread = {
-        "each": each,
-        "mean": {name: statistics.mean(fold[name] for fold in each) for name in FIGURES},
-        "std": {name: statistics.stdev(fold[name] for fold in each) for name in FIGURES},
-    }
-    return dataclasses.replace(result, metrics=result.metrics | {"folds": spread})
+        metrics = measure(probs_NK[own], true_N[own], predictions.classes, bootstrap=0)
+        each.append(FoldMetrics(n=metrics.n, **{name: getattr(metrics, name) for name in FIGURES}))
+    mean, std = (
+        FoldMetrics(**{name: over(getattr(fold, name) for fold in each) for name in FIGURES})
+        for over in (statistics.mean, statistics.stdev)
+    )
+    return dataclasses.replace(result, metrics=result.metrics.plus(folds=Folds(each=tuple(each), mean=mean, std=std)))
 
 
 def decided(
@@ -100,7 +107,7 @@ def decided(
     auto: each fold is adjusted by the tau that is best on the other folds, so that no row has a say in its own answer;
     the final model by the one that is best on all. A number: the folds have applied it already.
     """
-    predictions = found.predictions
+    predictions = one_answer(found.predictions)
     assert predictions.true_N is not None
     if tau is None:
         return found, None, ""
@@ -116,7 +123,7 @@ def decided(
 
 def decision_of(found: Predicted, tau: float | None, sealed: Sealed) -> Decision:
     """Return what a model of all folds shall do with its logits: the adjustment to the counts of their rows."""
-    true_N = found.predictions.true_N
+    true_N = one_answer(found.predictions).true_N
     assert true_N is not None
     return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(true_N, sealed), tau))
 

@@ -10,7 +10,7 @@ from bunryu.core import console
 from bunryu.core.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
 from bunryu.core.storage import read_json
 from bunryu.data.dro_groups import with_dro_groups
-from bunryu.data.multi_label import JOIN
+from bunryu.data.multi_label import names_in_rows
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
 from bunryu.data.table import Table
@@ -38,8 +38,8 @@ def labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
             console.say(f"data: has splits; measured on its {count(len(rows), f'{split} row')}")
             table = table.take(rows)
             break
-    given = [text.split(JOIN) if model.multi_label else [text] for text in table.target_labels]
-    unknown = sorted({name for names in given for name in names if name or not model.multi_label} - set(model.classes))
+    given = names_in_rows(table)
+    unknown = sorted({name for names in given for name in names if name} - set(model.classes))
     if unknown:
         many = sum(not set(unknown).isdisjoint(names) for names in given)
         raise LabelError(

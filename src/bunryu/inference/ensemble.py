@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.images.decode import Source
-from bunryu.data.images.load import load_batches
-from bunryu.data.images.pixel_cache import PixelCache
+from bunryu.data.images.load import load_ways
 from bunryu.inference.device import memory_advice
 from bunryu.inference.ensemble_record import Mean, read_ensemble
 from bunryu.inference.model import Model, Predictor, forward, probabilities
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import PLAIN, Answers, Reading, in_chunks
 from bunryu.inference.tta import View, views
 from bunryu.models.build import require_fit
 from bunryu.models.record import Decision
@@ -69,34 +68,30 @@ class Ensemble(Predictor):
                         f"scales out; hflip and crops keep the size. ({error})"
                     ) from None
 
-    def infer(
-        self,
-        source: Callable[[int], Source],
-        rows: NDArray[np.int64],
-        *,
-        batch_size: int = BATCH,
-        workers: int | None = None,
-        label: str | None = None,
-        cache: PixelCache | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+    def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
         """See `Predictor.infer`."""
         place = {int(row): i for i, row in enumerate(rows)}
         probs_MNK = np.zeros((len(self.members), len(rows), len(self.classes)), np.float64)
         failed: dict[int, str] = {}
-        readings = self._looks()
-        for number, (decode, spec, looks) in enumerate(readings, 1):
-            chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-            told = label if label is None or len(readings) == 1 else f"{label} ({number}/{len(readings)})"
-            batches = load_batches(source, chunks, decode, spec, workers=workers, cache=cache)
-            with memory_advice(batch_size, self.device):
-                for batch in console.tracked_rows(batches, told, len(rows)):
+        looks, chunks = self._looks(), in_chunks(rows, reading.batch_size)
+        ways = [(decode, spec) for decode, spec, _ in looks]
+        read_ways = load_ways(source, chunks, ways, workers=reading.workers, cache=reading.cache)
+        with memory_advice(reading.batch_size, self.device):
+            for batches in console.tracked_rows(read_ways, reading.told, len(rows), lambda found: len(found[0])):
+                for batch, (_, _, lookers) in zip(batches, looks, strict=True):
                     failed |= batch.failed
                     at = [place[int(row)] for row in batch.rows]
-                    for m, view in looks if at else ():
+                    for m, view in lookers if at else ():
                         pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
                         probs_MNK[m, at] += self._answer(m, view, pixels) / len(self.views[m])
+                if reading.examples is not None:
+                    first = batches[0]  # as the first member sees pictures
+                    good = np.array([int(row) not in failed for row in first.rows], bool)
+                    at = [place[int(row)] for row in first.rows[good]]
+                    reading.examples.see(first.rows[good], first.pixels_BHWC[good], self._together(probs_MNK[:, at]))
         read = np.array([int(row) not in failed for row in rows], bool)
-        return rows[read], self._together(probs_MNK[:, read]), failed
+        pictures = {} if reading.examples is None else reading.examples.pictures
+        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures)
 
     def _looks(self) -> list[tuple[DecodeSpec, InputSpec, list[tuple[int, View]]]]:
         """Return each way of reading pictures, and who looks at them so: all who can share a reading do."""

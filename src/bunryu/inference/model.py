@@ -5,6 +5,7 @@ Validation during training, evaluate, predict and the Python call all end in `fo
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,11 +20,10 @@ from bunryu.core import console
 from bunryu.core.errors import ImageError, RunError, some
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
-from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.images.sources import as_sources, source_name
 from bunryu.inference.device import autocast, choose_device, memory_advice, to_device
 from bunryu.inference.multilabel_predictions import answers_of
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import BATCH, PLAIN, Answers, Reading, in_chunks
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed_file import open_sealed
@@ -86,25 +86,13 @@ class Predictor(ABC):
         return self.sealed.classes
 
     @abstractmethod
-    def infer(
-        self,
-        source: Callable[[int], Source],
-        rows: NDArray[np.int64],
-        *,
-        batch_size: int = BATCH,
-        workers: int | None = None,
-        label: str | None = None,
-        cache: PixelCache | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
-        """Return (rows read, probabilities (N, K) float32, {row: reason} of the unreadable).
+    def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
+        """Return what the model answers to pictures.
 
         Args:
             source: row -> path, bytes or array.
             rows: which rows, in the order wanted.
-            batch_size: pictures in one forward pass.
-            workers: threads that decode; the number of cores when None.
-            label: shown with the progress; none is shown when None.
-            cache: where the pictures of the rows' table are kept; None to decode them.
+            reading: how they are read.
 
         Raises:
             DeviceError: memory ran out.
@@ -122,10 +110,10 @@ class Predictor(ABC):
             ImageError: a picture cannot be read.
         """
         sources = as_sources(images)
-        _, found, failed = self.infer(sources.__getitem__, np.arange(len(sources)), batch_size=batch_size)
-        if failed:
-            raise ImageError(some(f"{source_name(sources[row], row)}: {why}" for row, why in failed.items()))
-        return found
+        found = self.infer(sources.__getitem__, np.arange(len(sources)), Reading(batch_size=batch_size))
+        if found.failed:
+            raise ImageError(some(f"{source_name(sources[row], row)}: {why}" for row, why in found.failed.items()))
+        return found.probs_NK
 
     def predict(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> pd.DataFrame:
         """Return a DataFrame with path, pred, conf and p_CLASS for each picture; see `probabilities`."""
@@ -162,39 +150,50 @@ class Model(Predictor):
         net, sealed = open_sealed(file)
         return cls(net, sealed, choose_device(device))
 
-    def infer(
-        self,
-        source: Callable[[int], Source],
-        rows: NDArray[np.int64],
-        *,
-        batch_size: int = BATCH,
-        workers: int | None = None,
-        label: str | None = None,
-        cache: PixelCache | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
+    def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
         """See `Predictor.infer`."""
-        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-        batches = load_batches(source, chunks, self.sealed.decode, self.sealed.input, workers=workers, cache=cache)
-        return self.infer_batches(batches, len(rows), batch_size=batch_size, label=label)
+        chunks, sealed = in_chunks(rows, reading.batch_size), self.sealed
+        batches = load_batches(
+            source, chunks, sealed.decode, sealed.input, workers=reading.workers, cache=reading.cache
+        )
+        return self.infer_batches(batches, len(rows), reading)
 
-    def infer_batches(
-        self, batches: Iterable[Batch], total: int, *, batch_size: int = BATCH, label: str | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[int, str]]:
-        """As `infer`, of pictures that are being read already: `total` of them, `batch_size` at a time."""
+    def infer_batches(self, batches: Iterable[Batch], total: int, reading: Reading = PLAIN) -> Answers:
+        """As `infer`, of pictures that are being read already: `total` of them, `reading.batch_size` at a time."""
         self.net.eval()
         sealed = self.sealed
         kept = [np.zeros(0, np.int64)]
         found = [np.zeros((0, len(self.classes)), np.float32)]
+        said = [np.zeros((0, sealed.outputs), np.float32)]
         failed: dict[int, str] = {}
-        with memory_advice(batch_size, self.device):
-            for batch in console.tracked_rows(batches, label, total):
+        with memory_advice(reading.batch_size, self.device):
+            for batch in console.tracked_rows(batches, reading.told, total):
                 failed |= batch.failed
                 if len(batch.rows):
                     pixels = to_device(batch.pixels_BHWC, self.device)
                     logits = forward(self.net, pixels, sealed.input, sealed.precision)
+                    probs = probabilities(logits, sealed.decision, sealed.heads).cpu().numpy()
                     kept.append(batch.rows)
-                    found.append(probabilities(logits, sealed.decision, sealed.heads).cpu().numpy())
-        return np.concatenate(kept), np.concatenate(found), failed
+                    found.append(probs)
+                    if reading.logits:
+                        said.append(logits.cpu().numpy())
+                    if reading.examples is not None:
+                        reading.examples.see(batch.rows, batch.pixels_BHWC, probs)
+        logits_NC = np.concatenate(said) if reading.logits else None
+        pictures = {} if reading.examples is None else reading.examples.pictures
+        return Answers(np.concatenate(kept), np.concatenate(found), failed, logits_NC, pictures)
+
+    def decided(self, answers: Answers) -> Answers:
+        """Return answers with their logits as the present decision answers: to the bits of `infer`, without a pass.
+
+        That goes for answers without failed rows, since a batch of other length may round its last values otherwise.
+        """
+        assert answers.logits_NC is not None
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        for logits_BC in torch.split(torch.from_numpy(answers.logits_NC), BATCH):
+            probs = probabilities(logits_BC.to(self.device), self.sealed.decision, self.sealed.heads)
+            found.append(probs.cpu().numpy())
+        return dataclasses.replace(answers, probs_NK=np.concatenate(found))
 
     def __repr__(self) -> str:
         """Return the model in a line, for notebooks."""

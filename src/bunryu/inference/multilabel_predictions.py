@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,9 @@ from numpy.typing import NDArray
 
 from bunryu.data.multi_label import held_labels, joined_set
 from bunryu.data.table import Texts
-from bunryu.inference.predictions import Predictions
+from bunryu.inference.predictions import Predictions, PredictionTable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bunryu.models.record import Sealed
 
 USUAL = 0.5
@@ -23,54 +22,56 @@ USUAL = 0.5
 
 
 @dataclass(frozen=True)
-class LabelPredictions(Predictions):
-    """Probabilities of N images for L labels, each of which holds or not.
+class LabelPredictions(PredictionTable):
+    """Probabilities of labels, each of which holds or not beside the others: each of `probs_NK` between 0 and 1.
 
     Attributes:
-        probs_NK: shape (N, L), each between 0 and 1.
         thresholds: of each label the least probability to hold with.
         held_NL: which labels do hold, bool (N, L); None where it is not known.
     """
 
-    thresholds: Sequence[float] = ()
-    held_NL: NDArray[np.bool_] | None = None
+    thresholds: Sequence[float] = field(kw_only=True)
+    held_NL: NDArray[np.bool_] | None = field(default=None, kw_only=True)
 
     @property
     def said_NL(self) -> NDArray[np.bool_]:
         """Which labels the model says hold, bool (N, L)."""
         return said(self.probs_NK, self.thresholds)
 
-    @property
-    def pred_N(self) -> NDArray[np.int64]:
-        """Not defined: no image has one answer."""
-        raise TypeError("labels that can hold together have no single answer: see said_NL")
+    def mistakes(self) -> tuple[NDArray[np.floating[Any]], Sequence[Hashable]]:
+        """Return how many labels of each image are wrong, and the set that holds; no kind where any is wrong."""
+        assert self.held_NL is not None
+        wrong_N = (self.said_NL != self.held_NL).sum(axis=1).astype(np.float64)
+        sets = zip(wrong_N.tolist(), self.held_NL, strict=True)
+        return wrong_N, [None if wrong else held_L.tobytes() for wrong, held_L in sets]
 
-    def header(self) -> list[str]:
-        """Return the columns: path, true where known, pred (the labels that hold, joined by |), one p_LABEL each."""
-        words = ["pred"] if self.held_NL is None else ["true", "pred"]
-        return ["path", *words, *(f"p_{name}" for name in self.classes), *self.more]
+    def take(self, rows: NDArray[np.integer[Any]]) -> LabelPredictions:
+        """See `PredictionTable.take`."""
+        return dataclasses.replace(super().take(rows), held_NL=None if self.held_NL is None else self.held_NL[rows])
 
-    def rows(self) -> Iterator[list[Any]]:
-        """Yield one list a row, in the order of `header`."""
-        said_NL = self.said_NL
-        for i, path in enumerate(self.paths):
-            probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
-            sets = [said_NL[i]] if self.held_NL is None else [self.held_NL[i], said_NL[i]]
-            texts = [joined_set(self.classes, held) for held in sets]
-            yield [path, *texts, *probs, *(cells[i] for cells in self.more.values())]
+    def answer_header(self) -> list[str]:
+        """Return true where known, and pred: the labels that hold, joined by |."""
+        return list(self._sets())
 
-    def frame(self) -> pd.DataFrame:
-        """Return the table as a DataFrame with the columns of the CSV."""
-        import pandas as pd
+    def answer_rows(self) -> Iterator[list[Any]]:
+        """See `PredictionTable.answer_rows`."""
+        for held in zip(*self._sets().values(), strict=True):
+            yield [joined_set(self.classes, one) for one in held]
 
-        sets = {"pred": self.said_NL} if self.held_NL is None else {"true": self.held_NL, "pred": self.said_NL}
-        texts = {word: [joined_set(self.classes, held) for held in rows] for word, rows in sets.items()}
-        probs = pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])
-        return pd.concat([pd.DataFrame({"path": self.paths, **texts}), probs, pd.DataFrame(self.more)], axis=1)
+    def answer_columns(self) -> dict[str, Any]:
+        """See `PredictionTable.answer_columns`."""
+        return {word: [joined_set(self.classes, held) for held in rows] for word, rows in self._sets().items()}
+
+    def marks(self, row: int) -> list[str]:
+        """Return whether each label is said to hold."""
+        return ["yes " if holds else "no  " for holds in said(self.probs_NK[row], self.thresholds)]
+
+    def _sets(self) -> dict[str, NDArray[np.bool_]]:
+        return {"pred": self.said_NL} if self.held_NL is None else {"true": self.held_NL, "pred": self.said_NL}
 
 
 def said(probs_NL: NDArray[np.floating[Any]], thresholds: Sequence[float]) -> NDArray[np.bool_]:
-    """Return which labels have their threshold's probability or more, bool (N, L)."""
+    """Return which labels have their threshold's probability or more, bool (N, L) or (L,)."""
     found: NDArray[np.bool_] = probs_NL.astype(np.float64) >= np.asarray(thresholds, np.float64)
     return found
 
@@ -83,8 +84,8 @@ def answers_of(
     true: Texts | None = None,
     groups: list[str] | None = None,
     more: dict[str, list[Any]] | None = None,
-) -> Predictions:
-    """Return a model's probabilities as a table of predictions.
+) -> PredictionTable:
+    """Return a model's probabilities as a table of predictions: the one place that picks which.
 
     Args:
         sealed: its record.
@@ -97,8 +98,8 @@ def answers_of(
     classes, more = sealed.classes, more or {}
     if sealed.multi_label:
         thresholds = [sealed.decision.thresholds.get(name, USUAL) for name in classes]
-        held_NL = None if true is None else held_labels(true, classes)
-        return LabelPredictions(paths, classes, probs, groups=groups, more=more, thresholds=thresholds, held_NL=held_NL)
+        held = None if true is None else held_labels(true, classes)
+        return LabelPredictions(paths, classes, probs, groups=groups, more=more, thresholds=thresholds, held_NL=held)
     index = {name: k for k, name in enumerate(classes)}
     true_N = None if true is None else np.array([index[name] for name in true], np.int64)
-    return Predictions(paths, classes, probs, true_N, groups, more, sealed.attributes)
+    return Predictions(paths, classes, probs, true_N, groups=groups, more=more, attributes=sealed.attributes)

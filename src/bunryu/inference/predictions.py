@@ -1,13 +1,15 @@
-"""A table of predictions: what evaluate measures and predict writes."""
+"""A table of predictions: what evaluate measures and predict writes. Labels that can hold together have a sibling."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,71 +22,75 @@ if TYPE_CHECKING:
 
     from bunryu.models.record import Attribute
 
-BATCH = 32
-"""Pictures in one forward pass, everywhere, so that the same files give the same bits."""
 Format = Literal["csv", "csv-excel", "tsv", "jsonl"]
 """How predictions are written. csv-excel is csv behind a byte-order mark, without which Excel garbles Hangul."""
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Class probabilities of N images over K classes.
+class PredictionTable(ABC):
+    """What a model says of N images, a row each: what every kind of answers can do.
 
     Attributes:
         paths: N names, as the user gave them or relative to the data's root.
-        classes: K class names, in the model's order.
-        probs_NK: probabilities, float32, shape (N, K), rows summing to 1.
-        true_N: index of the true class in `classes`, shape (N,); None where it is not known.
+        classes: K class (or label) names, in the model's order.
+        probs_NK: the probability of each, float32, shape (N, K).
         groups: N group names, or None.
         more: further columns, at the end of the table: name -> N cells.
-        attributes: the label columns that a class is made of, where they are several.
     """
 
     paths: list[str]
     classes: list[str]
     probs_NK: NDArray[np.float32]
-    true_N: NDArray[np.int64] | None = None
-    groups: list[str] | None = None
-    more: dict[str, list[Any]] = field(default_factory=dict)
-    attributes: Sequence[Attribute] = ()
+    groups: list[str] | None = field(default=None, kw_only=True)
+    more: dict[str, list[Any]] = field(default_factory=dict, kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
 
-    @property
-    def pred_N(self) -> NDArray[np.int64]:
-        """Index of the most probable class of each image, shape (N,)."""
-        return self.probs_NK.argmax(axis=1).astype(np.int64) if len(self) else np.zeros(0, np.int64)
+    @abstractmethod
+    def answer_header(self) -> list[str]:
+        """Return the columns between path and the probabilities: the truth where it is known, and the answers."""
 
-    def of(self, attribute: Attribute) -> Predictions:
-        """Return the predictions of one attribute: of each of its classes the sum over the classes that share it."""
-        of_K = np.array(attribute.of)
-        probs = [self.probs_NK[:, of_K == a].sum(axis=1, dtype=np.float64) for a in range(len(attribute.classes))]
-        true_N = None if self.true_N is None else of_K[self.true_N]
-        return Predictions(
-            self.paths, list(attribute.classes), np.stack(probs, axis=1).astype(np.float32), true_N, self.groups
+    @abstractmethod
+    def answer_rows(self) -> Iterator[list[Any]]:
+        """Yield their cells, a list a row."""
+
+    @abstractmethod
+    def answer_columns(self) -> dict[str, Any]:
+        """Return the same by column, numbers as they are."""
+
+    @abstractmethod
+    def marks(self, row: int) -> list[str]:
+        """Return what to write beside each class of one image, for people: nothing, or whether it holds."""
+
+    @abstractmethod
+    def mistakes(self) -> tuple[NDArray[np.floating[Any]], Sequence[Hashable]]:
+        """Return how wrong each answer is, shape (N,), 0 where it is right; and of what kind each is, None for none.
+
+        What is shown are the worst mistakes, and right answers of each kind in turn. The truth is known.
+        """
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> Self:
+        """Return a table of the rows chosen by index, in that order."""
+        chosen = rows.tolist()
+        return dataclasses.replace(
+            self,
+            paths=[self.paths[row] for row in chosen],
+            probs_NK=self.probs_NK[rows],
+            groups=None if self.groups is None else [self.groups[row] for row in chosen],
+            more={name: [cells[row] for row in chosen] for name, cells in self.more.items()},
         )
 
     def header(self) -> list[str]:
-        """Return the columns: path, true where known, pred, conf, those of each attribute, one p_CLASS each, `more`."""
-        words = ("pred", "conf") if self.true_N is None else ("true", "pred", "conf")
-        of_each = [f"{word}_{attribute.column}" for attribute in self.attributes for word in words]
-        return ["path", *words, *of_each, *(f"p_{name}" for name in self.classes), *self.more]
+        """Return the columns: path, the truth where known, the answers, one p_CLASS each, `more`."""
+        return ["path", *self.answer_header(), *(f"p_{name}" for name in self.classes), *self.more]
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield one list a row, in the order of `header`."""
-        parts = [self.of(attribute) for attribute in self.attributes]
-        for i, path in enumerate(self.paths):
+        for i, (path, answers) in enumerate(zip(self.paths, self.answer_rows(), strict=True)):
             probs = [float(f"{value:.6g}") for value in self.probs_NK[i].tolist()]
-            of_each = [cell for part in parts for cell in part._answer(i)]
-            yield [path, *self._answer(i), *of_each, *probs, *(cells[i] for cells in self.more.values())]
-
-    def _answer(self, row: int) -> list[Any]:
-        """Return the truth where it is known, the answer, and its probability."""
-        pred = int(self.probs_NK[row].argmax())
-        true = [] if self.true_N is None else [self.classes[self.true_N[row]]]
-        return [*true, self.classes[pred], float(f"{self.probs_NK[row, pred]:.6g}")]
+            yield [path, *answers, *probs, *(cells[i] for cells in self.more.values())]
 
     def lines(self, format: Format = "csv") -> Iterator[str]:
         """Yield the table line by line, ends of lines included: with a header, or as JSON lines."""
@@ -101,17 +107,73 @@ class Predictions:
         """Return the table as a DataFrame with the columns of the CSV."""
         import pandas as pd
 
-        data: dict[str, Any] = {"path": self.paths, **self._columns("")}
+        answers = pd.DataFrame({"path": self.paths, **self.answer_columns()})
+        probs = pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes])
+        return pd.concat([answers, probs, pd.DataFrame(self.more)], axis=1)
+
+
+@dataclass(frozen=True)
+class Predictions(PredictionTable):
+    """Probabilities of classes that exclude each other: the rows of `probs_NK` sum to 1.
+
+    Attributes:
+        true_N: index of the true class in `classes`, shape (N,); None where it is not known.
+        attributes: the label columns that a class is made of, where they are several.
+    """
+
+    true_N: NDArray[np.int64] | None = None
+    attributes: Sequence[Attribute] = ()
+
+    @property
+    def pred_N(self) -> NDArray[np.int64]:
+        """Index of the most probable class of each image, shape (N,)."""
+        return self.probs_NK.argmax(axis=1).astype(np.int64) if len(self) else np.zeros(0, np.int64)
+
+    def mistakes(self) -> tuple[NDArray[np.floating[Any]], Sequence[Hashable]]:
+        """Return the probability of each wrong answer, and the true class."""
+        assert self.true_N is not None
+        conf_N = self.probs_NK.max(axis=1, initial=0)
+        return np.where(self.pred_N != self.true_N, conf_N, 0), self.true_N.tolist()
+
+    def of(self, attribute: Attribute) -> Predictions:
+        """Return the predictions of one attribute: of each of its classes the sum over the classes that share it."""
+        of_K = np.array(attribute.of)
+        probs = [self.probs_NK[:, of_K == a].sum(axis=1, dtype=np.float64) for a in range(len(attribute.classes))]
+        probs_NA = np.stack(probs, axis=1).astype(np.float32)
+        true_N = None if self.true_N is None else of_K[self.true_N]
+        return Predictions(self.paths, list(attribute.classes), probs_NA, true_N, groups=self.groups)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> Predictions:
+        """See `PredictionTable.take`."""
+        return dataclasses.replace(super().take(rows), true_N=None if self.true_N is None else self.true_N[rows])
+
+    def answer_header(self) -> list[str]:
+        """Return true where known, pred and conf; and those of each attribute."""
+        words = ("pred", "conf") if self.true_N is None else ("true", "pred", "conf")
+        return [*words, *(f"{word}_{attribute.column}" for attribute in self.attributes for word in words)]
+
+    def answer_rows(self) -> Iterator[list[Any]]:
+        """See `PredictionTable.answer_rows`."""
+        parts = [self, *(self.of(attribute) for attribute in self.attributes)]
+        for i in range(len(self)):
+            yield [cell for part in parts for cell in part._answer(i)]
+
+    def answer_columns(self) -> dict[str, Any]:
+        """See `PredictionTable.answer_columns`."""
+        data = self._columns("")
         for attribute in self.attributes:
             data |= self.of(attribute)._columns(f"_{attribute.column}")
-        return pd.concat(
-            [
-                pd.DataFrame(data),
-                pd.DataFrame(self.probs_NK, columns=[f"p_{name}" for name in self.classes]),
-                pd.DataFrame(self.more),
-            ],
-            axis=1,
-        )
+        return data
+
+    def marks(self, row: int) -> list[str]:  # noqa: ARG002
+        """Return nothing: the order of the probabilities says it."""
+        return [""] * len(self.classes)
+
+    def _answer(self, row: int) -> list[Any]:
+        """Return the truth where it is known, the answer, and its probability."""
+        pred = int(self.probs_NK[row].argmax())
+        true = [] if self.true_N is None else [self.classes[self.true_N[row]]]
+        return [*true, self.classes[pred], float(f"{self.probs_NK[row, pred]:.6g}")]
 
     def _columns(self, ending: str) -> dict[str, Any]:
         """Return the truth where it is known, the answers and their probabilities, by the names of the columns."""
@@ -122,8 +184,14 @@ class Predictions:
         return data
 
 
+def one_answer(table: PredictionTable) -> Predictions:
+    """Return the same table, whose classes exclude each other: for what has refused any other kind before."""
+    assert isinstance(table, Predictions)
+    return table
+
+
 def read_predictions(file: Path, classes: list[str], attributes: Sequence[Attribute] = ()) -> Predictions:
-    """Read predictions with a known truth, as `Predictions.lines` wrote them.
+    """Read predictions with a known truth, as `lines` wrote them.
 
     Args:
         file: a CSV.

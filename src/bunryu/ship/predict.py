@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines
@@ -21,8 +20,9 @@ from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
-from bunryu.inference.multilabel_predictions import LabelPredictions, answers_of
-from bunryu.inference.predictions import Format, Predictions
+from bunryu.inference.multilabel_predictions import answers_of
+from bunryu.inference.predictions import Format, PredictionTable, one_answer
+from bunryu.inference.reading import Answers, Reading, in_chunks
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
 from bunryu.ship.inputs import gather
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # so that a file that is not there is told before torch is im
 
     from bunryu.inference.model import Predictor
 
-Rows = NDArray[np.int64]
 Reason = tuple[str, str]
 """A name that could not be read, and why; a name given twice has two."""
 _ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json-lines": "jsonl"}
@@ -59,7 +58,7 @@ class Predicted:
         total: the number of inputs.
     """
 
-    predictions: Predictions
+    predictions: PredictionTable
     unreadable: list[Reason]
     total: int
 
@@ -85,11 +84,10 @@ class Predicted:
         order = np.argsort(-probs, kind="stable")[:k]
         names = [shorten(predictions.classes[i], _NAME_WIDTH) for i in order]
         column = max(map(width, names))
-        together = predictions.said_NL[0] if isinstance(predictions, LabelPredictions) else None
-        marks = ["" if together is None else "yes " if together[i] else "no  " for i in order]
+        marks = predictions.marks(0)
         lines = [
-            f"  {pad(name, column)}  {mark}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
-            for name, mark, i in zip(names, marks, order, strict=True)
+            f"  {pad(name, column)}  {marks[i]}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
+            for name, i in zip(names, order, strict=True)
         ]
         return "\n".join([predictions.paths[0], *lines])
 
@@ -143,17 +141,17 @@ def predict(
     gathered = gather(inputs, image_root)
     for note in gathered.notes:
         console.say(note)
-    sealed, (kept, probs, failed) = _answers(model, gathered.files, batch_size, device, tta)
-    more = {"tta": [",".join(tta)] * len(kept)} if tta else {}
+    sealed, answers = _answers(model, gathered.files, batch_size, device, tta)
+    more = {"tta": [",".join(tta)] * len(answers.rows)} if tta else {}
     found = Predicted(
-        answers_of(sealed, [gathered.names[row] for row in kept], probs, more=more),
-        [(gathered.names[row], failed[row]) for row in sorted(failed)],
+        answers_of(sealed, [gathered.names[row] for row in answers.rows], answers.probs_NK, more=more),
+        [(gathered.names[row], answers.failed[row]) for row in sorted(answers.failed)],
         len(gathered.files),
     )
     if submission is not None and out is not None:
         if found.unreadable:
             raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
-        write_atomic(out, fill(submission, found.predictions, sealed))
+        write_atomic(out, fill(submission, one_answer(found.predictions), sealed))
         console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
     elif out is not None:
         _write(found, out, written_as)
@@ -162,26 +160,25 @@ def predict(
 
 def _answers(
     model: Predictor | Path, files: Sequence[Source], batch_size: int, device: Any, tta: Sequence[str]
-) -> tuple[Sealed, tuple[Rows, NDArray[np.float32], dict[int, str]]]:
-    """Return the record of the model, and its answers: the rows read, the probabilities, and why others were not."""
+) -> tuple[Sealed, Answers]:
+    """Return the record of the model, and its answers."""
+    reading = Reading(batch_size, told="Predicting")
     if isinstance(model, Path) and model.suffix != ".json" and not tta:
         with _reading(files, read_sealed(model), batch_size) as batches:
             from bunryu.inference.model import Model
 
             one = Model.open(model, device=device)
-            return one.sealed, one.infer_batches(batches, len(files), batch_size=batch_size, label="Predicting")
+            return one.sealed, one.infer_batches(batches, len(files), reading)
     from bunryu.inference.ensemble import open_predictor, with_tta
 
     opened = open_predictor(model, device=device, tta=tta) if isinstance(model, Path) else with_tta(model, tta)
-    rows = np.arange(len(files))
-    return opened.sealed, opened.infer(files.__getitem__, rows, batch_size=batch_size, label="Predicting")
+    return opened.sealed, opened.infer(files.__getitem__, np.arange(len(files)), reading)
 
 
 @contextmanager
 def _reading(files: Sequence[Source], sealed: Sealed, batch_size: int) -> Iterator[Iterator[Batch]]:
     """Begin to read the pictures at once: to import torch and to open the model takes seconds."""
-    rows = np.arange(len(files))
-    chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    chunks = in_chunks(np.arange(len(files)), batch_size)
     size = batch_size * sealed.input.height * sealed.input.width * sealed.input.depth
     ahead = max(_READ_AHEAD // size, 3)
     batches = load_batches(files.__getitem__, chunks, sealed.decode, sealed.input, ahead=ahead)

@@ -24,12 +24,15 @@ from bunryu.core.environment import versions
 from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.augment.batch import apply, canvas, draw
 from bunryu.data.augment.per_image import pipeline
+from bunryu.data.images.contents import Contents
+from bunryu.data.images.decode import Source
 from bunryu.data.images.load import load_batches, require_read
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.device import autocast, to_device
+from bunryu.inference.examples import Examples
 from bunryu.inference.model import Model, normalize, probabilities
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import BATCH, Answers, Reading, in_chunks
 from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at
@@ -56,8 +59,8 @@ class Feed(Protocol):
         """Return logits (B, K), with gradients for what is not frozen."""
         ...
 
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
-        """Return the validation rows and the class probabilities (N, K) that `model` gives them."""
+    def validate(self, model: Model) -> Answers:
+        """Return what `model` answers to the validation rows, all of them."""
         ...
 
 
@@ -80,6 +83,13 @@ class Pictures:
     cache_gb: float
     cache: PixelCache | None
     """Where the table's pictures are kept once they are decoded."""
+    contents: Contents | None = None
+    """What the check has read of the files, for a first look before training; None to open them."""
+
+    def source(self, row: int) -> Source:
+        """Return the row's file, or what was read of it."""
+        file = self.table.file(row)
+        return file if self.contents is None else self.contents.of(file)
 
     def batches(self, batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor, Rows]]:
         """Yield uint8 pictures (B, H, W, C)."""
@@ -91,9 +101,7 @@ class Pictures:
         if self.augment.ops is not None:
             operations = pipeline(self.augment, self.input)
             change = lambda pixels, key: operations(pixels, key_of(self.seed, "augment", epoch, key))  # noqa: E731
-        read = load_batches(
-            self.table.file, batches, decode, spec, workers=self.workers, cache=self.cache, change=change
-        )
+        read = load_batches(self.source, batches, decode, spec, workers=self.workers, cache=self.cache, change=change)
         for keys, batch in zip(batches, read, strict=True):
             require_read(batch.failed, self.table.file)
             pixels = to_device(batch.pixels_BHWC, self.model.device)
@@ -108,15 +116,15 @@ class Pictures:
         with autocast(self.model.device, self.model.sealed.precision):
             return self.forward(normalize(x, self.input))
 
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
+    def validate(self, model: Model) -> Answers:
         """Run the one inference path."""
-        mine = block(self.val_rows, BATCH)
-        rows, probs, failed = model.infer(
-            self.table.file, mine, workers=self.workers, label="validating", cache=self.cache
-        )
-        require_read(failed, self.table.file)
-        parts = distributed.gathered((rows, probs))
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        examples = Examples(model.sealed, self.table)
+        reading = Reading(workers=self.workers, told="validating", cache=self.cache, logits=True, examples=examples)
+        mine = model.infer(self.table.file, block(self.val_rows, BATCH), reading)
+        require_read(mine.failed, self.table.file)
+        parts = distributed.gathered((mine.rows, mine.probs_NK, mine.logits_NC))
+        rows, probs, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Answers(rows, probs, logits_NC=logits, pictures=mine.pictures)
 
 
 @dataclass(frozen=True)
@@ -153,19 +161,28 @@ class Features:
         return logits
 
     @torch.no_grad()
-    def validate(self, model: Model) -> tuple[Rows, NDArray[np.float32]]:
-        """Run the head on the validation features; `model` has the same backbone, since that is frozen."""
+    def validate(self, model: Model) -> Answers:
+        """Run the head on the validation features; `model` has the same backbone, since that is frozen.
+
+        Without logits to keep: features fell into other batches than pictures, which may round them otherwise.
+        """
         model.net.eval()
         with autocast(model.device, model.sealed.precision):
             parts = [model.net.head(x_BF).float() for x_BF in torch.split(self.val_NF, BATCH)]
         sealed = model.sealed
-        return self.val_rows, probabilities(torch.cat(parts), sealed.decision, sealed.heads).cpu().numpy()
+        probs = probabilities(torch.cat(parts), sealed.decision, sealed.heads)
+        return Answers(self.val_rows, probs.cpu().numpy())
 
 
 def pictures(
-    model: Model, settings: RunSettings, table: Table, val_rows: Rows, cache: PixelCache | None = None
+    model: Model,
+    settings: RunSettings,
+    table: Table,
+    val_rows: Rows,
+    cache: PixelCache | None = None,
+    contents: Contents | None = None,
 ) -> Pictures:
-    """Return the feed of pictures from their files, as the settings say; kept in `cache` where that is given."""
+    """Return the feed of pictures from their files (or `contents`), as the settings say; kept in `cache` if given."""
     return Pictures(
         model=model,
         forward=compiled(model.net) if settings.train.compile else model.net,
@@ -177,6 +194,7 @@ def pictures(
         workers=settings.data.workers,
         cache_gb=settings.data.cache_gb,
         cache=cache,
+        contents=contents,
     )
 
 
@@ -205,9 +223,11 @@ def at_epoch(feed: Feed, stage: Stage, epoch: int) -> Feed:
     return dataclasses.replace(feed, input=replaced(feed.input, {"height": height, "width": width}))
 
 
-def plain_features(model: Model, settings: RunSettings, table: Table, rows: Rows) -> torch.Tensor:
+def plain_features(
+    model: Model, settings: RunSettings, table: Table, rows: Rows, contents: Contents | None = None
+) -> torch.Tensor:
     """Return what the backbone makes of rows as validation sees them, float32 (N, F)."""
-    plain = dataclasses.replace(pictures(model, settings, table, rows), augment=NO_AUGMENT)
+    plain = dataclasses.replace(pictures(model, settings, table, rows, contents=contents), augment=NO_AUGMENT)
     return features(plain, rows, 0, "features")
 
 
@@ -257,7 +277,7 @@ def _digest(net: nn.Module) -> str:
 def _features(pictures: Pictures, rows: Rows, epoch: int, label: str) -> torch.Tensor:
     model = pictures.model
     model.net.eval()
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    batches = list(in_chunks(rows, BATCH))
     found: list[torch.Tensor] = [torch.zeros(0, model.net.width, device=model.device)]
     with console.working(label, len(rows)) as task:
         for x_BHWC, batch in pictures.batches(batches, epoch):

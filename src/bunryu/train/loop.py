@@ -12,12 +12,12 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from bunryu.core import console, distributed
-from bunryu.core.randomness import key_of, plain
+from bunryu.core.randomness import key_of
 from bunryu.core.storage import read_jsonl
 from bunryu.settings.stages import AverageStage, with_given
 from bunryu.train.best_epoch import answering, next_stage, remember
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
-from bunryu.train.data_parallel import part, same_as_first, sum_gradients
+from bunryu.train.data_parallel import same_as_first, sum_gradients
 from bunryu.train.epoch_table import epoch_line, header_line, loss_note
 from bunryu.train.feed import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.linear_probe import judges, solve_into
@@ -25,16 +25,16 @@ from bunryu.train.mixup import mix
 from bunryu.train.nonfinite import not_finite, require_finite
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
 from bunryu.train.sam import nearby_worst
-from bunryu.train.sampling import epoch_rows
 from bunryu.train.save import pause, save, stop_if_asked
-from bunryu.train.stages import freeze, in_batches, on_rows, training_mode
+from bunryu.train.stages import batches_of_epoch, freeze, on_rows, training_mode
 from bunryu.train.state import Job, State
 from bunryu.train.tensorboard import board_of
-from bunryu.train.weight_averaging import collect, factor, follow, settle
+from bunryu.train.updates import updates
+from bunryu.train.weight_averaging import collect, follow, settle
 
 
-def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
-    """Train through all stages from the start, or from a checkpoint, and return where it ended.
+def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
+    """Train through all stages from the start, or from a checkpoint, and return the state in which it ended.
 
     Raises:
         Interrupted: asked to stop; the state was saved.
@@ -63,12 +63,13 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
             else:
                 row = train_epoch(here, state, at_epoch(feed, stage, progress.epoch))
                 collect(job, state)
+            answers = None
             if len(here.val_rows):
-                row |= {
-                    f"val_{name}": value for name, value in job.score(*feed.validate(answering(job, state))).items()
-                }
+                answers = feed.validate(answering(job, state))
+                row |= {f"val_{name}": value for name, value in job.score(answers.rows, answers.probs_NK).items()}
             require_finite(job.folder, row)
             why = remember(job, state, row)
+            state.best = answers if row["best"] else state.best
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             ended = bool(why) or progress.epoch == int(stage.epochs or 0)
             late = time.monotonic() - state.saved > feed.seconds_between_saves
@@ -79,7 +80,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> Progress:
         state.optimizer = None
         save(job, state)
         stop_if_asked(job)
-    return progress
+    return state
 
 
 def begin(job: Job, checkpoint: Checkpoint | None) -> State:
@@ -100,31 +101,26 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
 
 def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:
     """Train for (the rest of) one epoch; return its row of the history."""
-    settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
+    progress, stage = state.progress, job.stages[state.progress.stage]
     assert state.optimizer is not None
-    balance_to = job.settings.data.balance_to
-    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs, balance_to)
-    batches = in_batches(order, settings.batch_size)
-    updates = -(-len(batches) // settings.accumulate)
     training_mode(job.model.net, stage)
+    batches = batches_of_epoch(job, progress)
     start = saved = time.monotonic()
-    with console.working(f"{stage.name} {progress.total_epochs + 1}", len(order)) as task:
+    with console.working(f"{stage.name} {progress.total_epochs + 1}", sum(map(len, batches))) as task:
         task.skip(sum(map(len, batches[: progress.step])))
-        mine = [part(batch) for batch in batches[progress.step :]]
-        for x, rows in feed.batches(mine, progress.total_epochs):
-            group = progress.step // settings.accumulate
-            last_of_group = progress.step + 1 == min((group + 1) * settings.accumulate, len(batches))
-            group_rows = plain(np.concatenate(batches[group * settings.accumulate : (group + 1) * settings.accumulate]))
-            set_lr(state.optimizer, factor(job, progress, updates, group))
-            backward(job, state, feed, x, rows, len(group_rows))
-            progress.step += 1
-            if last_of_group:
-                update(job, state, group_rows)
-                late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-                if distributed.agreed(late or job.stop()):
-                    saved = start = pause(job, state, start)
-            sums, done = progress.sums, len(batches[progress.step - 1])
-            task.advance(done, f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}")
+        for one in updates(job, progress, feed, batches):
+            set_lr(state.optimizer, one.rate)
+            for x, rows in one.batches:
+                backward(job, state, feed, x, rows, len(one.rows))
+                progress.step += 1
+            update(job, state, one.rows)
+            sums = progress.sums
+            task.advance(
+                len(one.rows), f"loss {sums['loss'] / sums['rows']:.3f} acc {sums['correct'] / sums['rows']:.3f}"
+            )
+            late = time.monotonic() - saved > 60 * job.settings.train.checkpoint_minutes
+            if distributed.agreed(late or job.stop()):
+                saved = start = pause(job, state, start)
     return history_row(job, state, progress.spent_seconds + time.monotonic() - start)
 
 

@@ -15,8 +15,9 @@ from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.classifier import Classifier
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import AverageStage, Stage
+from bunryu.train.checkpoint import Progress
 from bunryu.train.head_losses import HeadLosses
-from bunryu.train.sampling import epoch_counts
+from bunryu.train.sampling import epoch_counts, epoch_rows
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 
@@ -120,6 +121,13 @@ def in_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [np.concatenate(batches[-2:])]
     return batches
+
+
+def batches_of_epoch(job: Job, progress: Progress) -> list[NDArray[np.int64]]:
+    """Return the rows of each batch of the present epoch, on all processes together."""
+    settings, rows = job.settings.train, job.rows
+    order = epoch_rows(rows, job.target[rows], settings, progress.total_epochs, job.settings.data.balance_to)
+    return in_batches(order, settings.batch_size)
 
 
 def require_trainable_batch(net: Classifier, stage: Stage, rows: int, batch_size: int) -> None:

@@ -16,6 +16,7 @@ from torch import optim
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.table import Table
 from bunryu.inference.model import Model
+from bunryu.inference.reading import Answers
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Progress
@@ -74,6 +75,8 @@ class State:
     """The mean of the weights so far, while a stage is averaged."""
     unsaved: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors."""
+    best: Answers | None = None
+    """To the validation rows, of the best epoch; None where that was not validated on pictures, or before a resume."""
     written: int = 0
     """Rows of the history that are in its file."""
     board: Board | None = None

@@ -20,8 +20,7 @@ from bunryu.train.checkpoint import Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.feed import Feed
 from bunryu.train.optim import lr_factor
-from bunryu.train.sampling import epoch_rows
-from bunryu.train.stages import in_batches, training_mode
+from bunryu.train.stages import batches_of_epoch, training_mode
 from bunryu.train.state import Job, State
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # timm's own are subclasses
@@ -104,11 +103,8 @@ def settle(job: Job, state: State, feed: Feed) -> dict[str, float]:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
-    balance_to = job.settings.data.balance_to
-    order = epoch_rows(job.rows, job.target[job.rows], settings, progress.total_epochs, balance_to)
-    batches = in_batches(order, settings.batch_size)
     sums = {"loss": 0.0, "correct": 0.0, "rows": 0.0}
-    for step, (x, rows) in enumerate(feed.batches(batches, progress.total_epochs)):
+    for step, (x, rows) in enumerate(feed.batches(batches_of_epoch(job, progress), progress.total_epochs)):
         torch.manual_seed(key_of(settings.seed, "dropout", progress.total_epochs, step))
         logits_BK, target_B = feed.logits(x), torch.from_numpy(job.target[rows]).to(x.device)
         sums["loss"] += float(job.loss.rows(logits_BK, target_B).sum())

@@ -19,6 +19,8 @@ from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks.check import Checked
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
+from bunryu.evaluate.caveats import Exposure
+from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
@@ -26,6 +28,7 @@ from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
+from bunryu.inference.reading import Reading
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.runs.folder import RunFolder, new_folder, open_folder
@@ -151,7 +154,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
                 path.mkdir(parents=True, exist_ok=True)
             plan = make_plan(settings, read=(table, folds.checked))
             carry_out(run, plan)
-    for split, metrics in run.read_metrics().items():
+    for split, metrics in read_metrics(run).items():
         console.say(f"{name}: {split}: {headline(metrics)}")
 
 
@@ -172,11 +175,7 @@ def _finish(folds: Folds) -> None:
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
     found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
-    results = [measure_pooled(table, found, settings.evaluate, sealed)]
-    if _chose(settings):
-        results[0].metrics["notes"].append(
-            "The best epoch of each run was chosen on its own fold, so these figures flatter it a little."
-        )
+    results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
@@ -185,7 +184,8 @@ def _finish(folds: Folds) -> None:
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)
-        results.append(measure_rows("test", table, rows, model, settings.evaluate, workers=settings.data.workers))
+        reading = Reading(workers=settings.data.workers)
+        results.append(measure_rows("test", table, rows, model, settings.evaluate, reading))
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"

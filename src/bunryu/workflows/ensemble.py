@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,11 @@ from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.core.storage import read_json, write_atomic, write_json
 from bunryu.evaluate.attributes import measure_attributes
+from bunryu.evaluate.caveats import Exposure
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
 from bunryu.evaluate.decision.logit_adjustment import adjusted_by
-from bunryu.evaluate.measure import LEARNED_FROM_VAL, note_members
+from bunryu.evaluate.figures import Metrics
+from bunryu.evaluate.measure import LEARNED_FROM_VAL
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
@@ -135,16 +137,7 @@ def _shared(members: Sequence[Joining]) -> tuple[Shared | None, str]:
         except DataError as error:
             return None, str(error)
         order = sorted(range(len(predictions)), key=predictions.paths.__getitem__)
-        assert predictions.true_N is not None
-        paths = [predictions.paths[i] for i in order]
-        found.append(
-            dataclasses.replace(
-                predictions,
-                paths=paths,
-                probs_NK=predictions.probs_NK[order],
-                true_N=predictions.true_N[order],
-            )
-        )
+        found.append(predictions.take(np.array(order, np.int64)))
     for member, other in zip(members[1:], found[1:], strict=True):
         first = found[0]
         if other.paths != first.paths or not np.array_equal(_true(other), _true(first)):
@@ -237,7 +230,7 @@ def _write_report(
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
     facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
-    metrics: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
     else:
@@ -246,13 +239,13 @@ def _write_report(
         if record.decision.logit_offsets is not None:
             probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
         sealed = members[0].sealed
-        metrics["val"] = measure(probs_NK, shared.true_N, sealed.classes)
+        found = measure(probs_NK, shared.true_N, sealed.classes, exposure=Exposure(members=True))
         if sealed.attributes:
             probs = probs_NK.astype(np.float32)
             answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
-            metrics["val"]["attributes"] = measure_attributes(answers, bootstrap=2000)
-        note_members(metrics["val"])
-        write_json(folder.metrics, metrics)
+            found = found.plus(attributes=measure_attributes(answers, bootstrap=2000))
+        metrics["val"] = found
+        write_json(folder.metrics, {"val": found.as_json()})
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
         console.say(f"{name}: {text}")

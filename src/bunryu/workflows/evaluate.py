@@ -14,22 +14,23 @@ import numpy as np
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.core.storage import read_json, write_atomic
-from bunryu.data.checks.check import check_images
+from bunryu.data.checks.hashed import Hashed
 from bunryu.data.splits.folds import read_folds
 from bunryu.data.splits.split_csv import read_digests, read_run_rows
 from bunryu.data.table import Table
-from bunryu.evaluate.compare import macro_f1_difference
-from bunryu.evaluate.measure import LEARNED_FROM_VAL, measure_rows, note_chosen, note_members
+from bunryu.evaluate.caveats import UNSEEN, Copies, Exposure, of_validation
+from bunryu.evaluate.figures import parsed
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows
 from bunryu.evaluate.measured import Measured
 from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import figure, headline, warnings_of
+from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.evaluate.report.training_curves import plot_curves
 from bunryu.evaluate.rows import by_group, labelled, own_splits, require_images
 from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Predictor
-from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.reading import Reading
 from bunryu.models.record import read_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings
@@ -62,7 +63,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """Return the headline of each split."""
-        return "\n".join(f"{name}: {headline(metrics)}" for name, metrics in self.metrics.items())
+        return "\n".join(f"{name}: {headline(parsed(metrics))}" for name, metrics in self.metrics.items())
 
 
 def evaluate(
@@ -83,13 +84,12 @@ def evaluate(
     _require_empty(out)
     file = None if checkpoint is None else _checkpoint(folder, checkpoint)
     table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
-    tasks = _tasks(folder, table, name, settings, device, file)
+    tasks = _tasks(folder, table, name, settings, device, file, checkpoint)
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
-    _note(folder, table, results, name, checkpoint)
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -132,24 +132,19 @@ def _checkpoint(folder: RunFolder, name: str) -> Path:
     return there[name]
 
 
-def _note(
-    folder: RunFolder, table: Table | None, results: list[Measured], name: str | None, checkpoint: str | None
-) -> None:
-    """Note where figures promise more than new images will give."""
-    of_val = [result.metrics for result in results if result.name.startswith("val")]
-    if table is not None:
-        _note_seen(folder, table, results[0].metrics["notes"])
-    elif _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
-        for metrics in of_val:
-            metrics["notes"].insert(
-                0, "The model learned from these images in its last epochs, so their figures mean nothing."
-            )
-    elif folder.ensemble.exists() and not folder.folds.exists():
-        for metrics in of_val:
-            note_members(metrics)
-    elif name is None and folder.config.exists():
-        own = folder.settings()
-        note_chosen(results, own.train.monitor, own.decision.tau)
+def _exposures(
+    folder: RunFolder, names: Sequence[str], name: str | None, checkpoint: str | None
+) -> dict[str, Exposure]:
+    """Return how far the model knows its own rows of some names, where they promise more than new images will give."""
+    if _learned_from_val(folder) and checkpoint in (None, folder.final.stem):
+        return {"val": Exposure(learned=True)}
+    if folder.ensemble.exists():
+        return {"val": Exposure(members=True)}
+    if name is None and folder.config.exists():
+        own, decision = folder.settings(), records_of(folder.path)[0].decision
+        tau, thresholds, tested = own.decision.tau, bool(decision.thresholds), "test" in names
+        return {"val": of_validation(own.train.monitor, tau, thresholds=thresholds, tested=tested, before=None)}
+    return {}
 
 
 Task = Callable[[Sequence[str]], Measured]
@@ -163,21 +158,39 @@ def _tasks(
     settings: RunSettings,
     device: Device,
     file: Path | None,
+    checkpoint: str | None,
 ) -> dict[str, Task]:
     """Return what measures the data given (a table), or else the run's own rows."""
     if table is None and folder.folds.exists():
         return _own_folds(folder, name, settings, device)
     model = open_predictor(file or folder.path, device=device)
     tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
-    return {key: _task(key, rows, model, settings) for key, rows in tables.items()}
+    if table is not None:
+        return {next(iter(tables)): _task_of_others(folder, next(iter(tables)), table, model, settings)}
+    known = _exposures(folder, list(tables), name, checkpoint)
+    return {key: _task(key, rows, model, settings, known.get(key, UNSEEN)) for key, rows in tables.items()}
 
 
-def _task(name: str, table: Table, model: Predictor, settings: RunSettings) -> Task:
+def _task(name: str, table: Table, model: Predictor, settings: RunSettings, exposure: Exposure = UNSEEN) -> Task:
     """Return what measures all rows of a table."""
 
     def measure(tta: Sequence[str]) -> Measured:
-        rows, workers = np.arange(len(table)), settings.data.workers
-        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, workers=workers)
+        rows, reading = np.arange(len(table)), Reading(workers=settings.data.workers)
+        return measure_rows(name, table, rows, with_tta(model, tta), settings.evaluate, reading, exposure=exposure)
+
+    return measure
+
+
+def _task_of_others(folder: RunFolder, name: str, table: Table, model: Predictor, settings: RunSettings) -> Task:
+    """Return what measures other data than the run's own; which of them it knows is told by what was read."""
+    hashed = Hashed(table) if folder.splits else None
+
+    def measure(tta: Sequence[str]) -> Measured:
+        rows, reading = np.arange(len(table)), Reading(workers=settings.data.workers)
+        shown = with_tta(model, tta)
+        answers = answer_rows(name, table, rows, shown, reading, hashed)
+        copies = () if hashed is None else _copies(folder, list(hashed.digests.values()))
+        return measure_rows(name, table, rows, shown, settings.evaluate, reading, answers, Exposure(copies=copies))
 
     return measure
 
@@ -188,22 +201,9 @@ def _with_tta(
     """Measure everything once more with test-time augmentation; say what it changes, and whether noise explains it."""
     results, facts = [], {"tta": ", ".join(tta)}
     for before, task in zip(plain, tasks.values(), strict=True):
-        after = dataclasses.replace(task(tta), name=f"{before.name}_tta")
+        after, told = dataclasses.replace(task(tta), name=f"{before.name}_tta").changed_by(tta, before)
         results += [before, after]
-        old, new = before.predictions, after.predictions
-        if isinstance(new, LabelPredictions):
-            figures = [figure(result.metrics, "macro_f1") for result in (before, after)]
-            facts[f"{before.name} with tta"] = f"macro-F1 {figures[1]}, without {figures[0]}"
-            continue
-        if old.paths != new.paths or old.true_N is None:
-            continue
-        k, groups = len(old.classes), old.groups
-        change = macro_f1_difference(new.pred_N, old.pred_N, old.true_N, k, groups=groups)
-        after.metrics["tta"] = {"views": list(tta), "macro_f1_change": change._asdict()}
-        facts[f"{before.name} with tta"] = (
-            f"macro-F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], "
-            f"{'beyond' if change.clear else 'within'} noise"
-        )
+        facts |= {f"{before.name} with tta": told} if told else {}
     for name, told in facts.items():
         console.say(f"{name}: {told}")
     return results, facts
@@ -238,32 +238,25 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
     import pandas as pd
 
     return Evaluation(
-        metrics={r.name: r.metrics for r in results},
+        metrics={r.name: r.metrics.as_json() for r in results},
         predictions={r.name: r.predictions.frame() for r in results},
-        confusion={r.name: pd.DataFrame(r.confusion, index=r.predictions.classes, columns=r.answers) for r in results},
+        confusion={r.name: pd.DataFrame(r.counts, index=r.predictions.classes, columns=r.columns) for r in results},
         skipped={r.name: r.skipped for r in results},
         path=path,
     )
 
 
-def _note_seen(folder: RunFolder, table: Table, notes: list[str]) -> None:
-    """Note how many of the images the model knows from its training, byte for byte: they show too much."""
+def _copies(folder: RunFolder, digests: list[str]) -> tuple[Copies, ...]:
+    """Return how many of the images the model knows from its training, byte for byte."""
     own = [read_digests(file) for file in folder.splits]
-    if not own:
-        return
-    checked = check_images(table, records_of(folder.path)[0].decode, level="none").table
-    assert checked.digests is not None
     val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
     trained = set().union(*(digests["train"] for digests in own))
-    for known, why in ((set().union(*(digests["val"] for digests in own)) - trained, val), (trained, "learned from")):
-        seen = sum(digest in known for digest in checked.digests.tolist())
-        if seen:
-            are = "is an exact copy" if seen == 1 else "are exact copies"
-            notes.insert(
-                0,
-                f"{seen:,} of {count(len(checked), 'image')} {are} of images that this model has {why}, "
-                "so the figures promise more than new images will give.",
-            )
+    chosen_by = set().union(*(digests["val"] for digests in own)) - trained
+    found = [
+        Copies(sum(digest in known for digest in digests), len(digests), why)
+        for known, why in ((trained, "learned from"), (chosen_by, val))
+    ]
+    return tuple(copies for copies in found if copies.rows)
 
 
 def _learned_from_val(folder: RunFolder) -> bool:

@@ -22,6 +22,7 @@ from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.compare import macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
+from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.plots import plot_examples
 from bunryu.evaluate.review import review, review_examples, review_lines, review_told
@@ -57,7 +58,7 @@ class Attempt:
     @property
     def best(self) -> Tried:
         """The loss with the highest macro-F1."""
-        return max(self.tried, key=lambda one: float(one.metrics["macro_f1"]))
+        return max(self.tried, key=lambda one: one.metrics.macro_f1)
 
 
 def probe(
@@ -88,15 +89,15 @@ def probe(
         plan = _plan(load_settings([*overrides, *pairs], values=values), frame, quiet=number > 0)
         attempt = _try(plan)
         tried += attempt.tried
-        best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics["macro_f1"])
+        best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics.macro_f1)
     assert best is not None
-    tried.sort(key=lambda one: -one.metrics["macro_f1"])
+    tried.sort(key=lambda one: -one.metrics.macro_f1)
     folder = new_folder(f"{plan.settings.label}-probe", out, root)
-    per_class = tried[0].metrics["per_class"]
-    sizes = [row["support"] for row in per_class.values() if row["support"]]
+    per_class = tried[0].metrics.per_class
+    sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
-    found = Probed(compared, folder, tried[0].metrics["n"], rare, _review(best, folder))
+    found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
     write_probe(found, plan)
     return found
 
@@ -144,7 +145,7 @@ def _try(plan: Plan) -> Attempt:
     learned = list(own.learned.values())
     fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
-    x_NF = plain_features(model, plan.settings, table, rows)
+    x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
     counts = np.bincount(target, minlength=len(classes)).tolist()
     groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
     paths = list(map(str, own.paths))
@@ -153,7 +154,7 @@ def _try(plan: Plan) -> Attempt:
         for name, loss in LOSSES.items():
             losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups, attributes=plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
             found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))
@@ -170,8 +171,9 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         bootstrap=plan.settings.evaluate.bootstrap,
     )
     if predictions.attributes:
-        metrics["attributes"] = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
-    recalls = [metrics["per_class"][rare]["recall"] for rare in _rare(metrics["per_class"])]
+        of_each = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
+        metrics = metrics.plus(attributes=of_each)
+    recalls = [metrics.per_class[rare].recall for rare in _rare(metrics.per_class)]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
 
@@ -195,17 +197,16 @@ def _review(best: Attempt, folder: Path) -> list[str]:
     if told:
         write_atomic(folder / "review.csv", review_lines(found, predictions))
         rows, titles = review_examples(found, predictions)
-        images = [load(table.file(int(best.rows[row])), sealed.decode, sealed.input) for row in rows]
+        files = [best.plan.checked.contents.of(table.file(int(best.rows[row]))) for row in rows]
+        images = [load(file, sealed.decode, sealed.input) for file in files]
         note = "a likelier label, images like copies, images unlike all others"
         plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
     return told
 
 
-def _rare(per_class: dict[str, dict[str, Any]]) -> list[str]:
+def _rare(per_class: dict[str, ClassMetrics]) -> list[str]:
     """Return the rarest third of the classes, one at least."""
-    names = sorted(
-        (name for name, row in per_class.items() if row["support"]), key=lambda name: int(per_class[name]["support"])
-    )
+    names = sorted((name for name, row in per_class.items() if row.support), key=lambda name: per_class[name].support)
     return names[: max(1, len(names) // 3)]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bunryu.core.errors import count, some
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
-from bunryu.evaluate.compare import Difference
-from bunryu.evaluate.report.text import attributes_told, figure
+from bunryu.evaluate.figures import Difference, Metrics
+from bunryu.evaluate.report.text import attributes_told
 from bunryu.inference.predictions import Predictions
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.fields import value_text
@@ -36,7 +36,7 @@ class Tried:
     backbone: str
     weights: str
     loss: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: Predictions
     rare_recall: float
     """Mean recall of the rarest third of the classes."""
@@ -76,8 +76,8 @@ def table_lines(found: Probed) -> list[str]:
             (
                 one.backbone,
                 one.loss,
-                figure(metrics, "macro_f1"),
-                f"{metrics['accuracy']:.3f}",
+                str(metrics.headline()["macro-F1"]),
+                f"{metrics.accuracy:.3f}",
                 *((f"{one.rare_recall:.3f}",) if found.rare else ()),
                 _verdict(one.behind),
             )
@@ -130,7 +130,7 @@ def _of_the_losses(found: Probed) -> str:
     plain = next(one for one in own if one.loss == "plain")
     other = next(one for one in own if one.loss != "plain")
     behind = plain.behind if other.behind is None else other.behind  # one of the two is the best of all
-    change = other.metrics["macro_f1"] - plain.metrics["macro_f1"]
+    change = other.metrics.macro_f1 - plain.metrics.macro_f1
     return (
         f"Against plain, the loss {other.loss} changes macro-F1 by {change:+.3f} "
         f"({'beyond' if behind is not None and behind.clear else 'within'} noise), the recall of the rare classes by "
@@ -160,8 +160,8 @@ def write_probe(found: Probed, plan: Plan) -> None:
             "weights": one.weights,
             "loss": one.loss,
             "rare_recall": one.rare_recall,
-            "behind_best": None if one.behind is None else one.behind._asdict(),
-            "metrics": one.metrics,
+            "behind_best": None if one.behind is None else dataclasses.asdict(one.behind),
+            "metrics": one.metrics.as_json(),
         }
         for one in found.tried
     ]
@@ -173,7 +173,7 @@ def recipe(found: Probed) -> str:
     """Return the recipe to train next: the best backbone, and the best loss where it is clearly better than plain."""
     best = found.best
     lines = [
-        f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, macro-F1 {figure(best.metrics, 'macro_f1')}",
+        f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, macro-F1 {best.metrics.headline()['macro-F1']}",
         "model:",
         f"  name: {best.backbone}",
         f"  weights: {value_text(best.weights)}",

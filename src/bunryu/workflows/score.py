@@ -12,6 +12,7 @@ from bunryu.core.csv_text import unguard
 from bunryu.core.errors import DataError, count, nearest, some, typed
 from bunryu.core.storage import write_json
 from bunryu.data.sources.csv_files import Columns, read_csv
+from bunryu.evaluate.figures import Metrics, parsed
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.ship.submission import image_column_of
@@ -29,7 +30,7 @@ class Scored:
 
     def __repr__(self) -> str:
         """Return the headline."""
-        return headline(self.metrics)
+        return headline(parsed(self.metrics))
 
 
 def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000) -> Scored:
@@ -63,16 +64,14 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
     sure_NK = np.eye(len(classes), dtype=np.float32)[[index[answer] for answer in answers]]
     if len(classes) == 1:
         raise DataError(f"{truth} has one class alone, {classes[0]!r}: there is nothing to score.")
-    metrics = {
-        key: value
-        for key, value in measure(sure_NK, true_N, classes, bootstrap=bootstrap).items()
-        if key != "loss" and key != "roc_auc" and not key.startswith("positive")
-    }
+    measured = measure(sure_NK, true_N, classes, bootstrap=bootstrap).as_fields()
+    of_probabilities = {"loss", "roc_auc", *(name for name in measured if name.startswith("positive"))}
+    metrics = Metrics(**{name: value for name, value in measured.items() if name not in of_probabilities})
     title = f"{predictions.name} against {truth.name}"
     report = text_report(title, {}, {"score": metrics}, next_steps=[])
     if out is not None:
-        write_json(out, metrics)
-    return Scored(metrics, report)
+        write_json(out, metrics.as_json())
+    return Scored(metrics.as_json(), report)
 
 
 def _as_numbers(answers: list[str], labels: list[str], truth: Path) -> str:

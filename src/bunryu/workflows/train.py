@@ -9,33 +9,28 @@ from typing import Any
 
 from bunryu.core import console, distributed
 from bunryu.core.errors import Interrupted, count, typed
-from bunryu.evaluate.measure import (
-    LEARNED_FROM_VAL,
-    decide,
-    learned_from_val,
-    measure_rows,
-    note_chosen,
-    note_learned,
-    scorer,
-)
+from bunryu.data.table import Table
+from bunryu.evaluate.caveats import UNSEEN, learned_told, of_validation
+from bunryu.evaluate.figures import read_metrics
+from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, decide, learned_from_val, measure_rows, scorer
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
 from bunryu.evaluate.report.text import headline, warnings_of
 from bunryu.evaluate.report.training_curves import plot_curves
 from bunryu.inference.model import Model
+from bunryu.inference.reading import Answers, Reading
 from bunryu.models.sealed_file import seal
 from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.validate import replaced
-from bunryu.train.checkpoint import Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
 from bunryu.train.group_dro import GroupDRO
 from bunryu.train.loop import fit
 from bunryu.train.precision import memory_advice
 from bunryu.train.stages import losses_for
-from bunryu.train.state import Job
+from bunryu.train.state import Job, State
 from bunryu.train.targets import targets_of
 from bunryu.workflows.plan.decide import planned
 from bunryu.workflows.plan.plan import Plan
@@ -80,7 +75,7 @@ def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     with folder.lock(), resumable(folder):
         write_setup(folder, plan, frame)
         session = Session.of(folder, plan)
-        write_augmented(folder, plan, session.model)
+        write_augmented(folder, plan, session.model, session.cache)
         run_to_end(session)
 
 
@@ -90,9 +85,9 @@ def run_to_end(session: Session) -> None:
     if note := font_note(session.model.classes, session.folder.path.name, f"bunryu evaluate {where}"):
         console.say(note, style="yellow")
     tell_others(session)
-    progress = learn(session)
+    trained = learn(session)
     try:
-        finish(session, progress)
+        finish(session, trained)
     except KeyboardInterrupt:
         go_on = f"bunryu train --resume {where}"
         raise Interrupted(f"Stopped while measuring; the training is done and saved. Go on with: {go_on}") from None
@@ -105,7 +100,7 @@ def follow() -> RunFolder:
     return session.folder
 
 
-def learn(session: Session) -> Progress:
+def learn(session: Session) -> State:
     """Train from the checkpoint or the start; of several processes, every one."""
     settings, table, model = session.settings, session.table, session.model
     same_as_first(model.net.state_dict().values())
@@ -129,9 +124,9 @@ def learn(session: Session) -> Progress:
         return fit(job, session.checkpoint)
 
 
-def finish(session: Session, progress: Progress) -> None:
+def finish(session: Session, trained: State) -> None:
     """Seal the best model as the final one, measure it on validation and test, and write the results."""
-    folder, settings, table, cache = session.folder, session.settings, session.table, session.cache
+    folder, settings, table, progress = session.folder, session.settings, session.table, trained.progress
     device = session.model.device.type
     best = final = Model.open(folder.best, device=device)  # type: ignore[arg-type]
     history = folder.read_history()
@@ -140,23 +135,32 @@ def finish(session: Session, progress: Progress) -> None:
     if learned := learned_from_val(history):
         final = Model.open(folder.final, device=device)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
-    decision, told = decide(settings.decision.tau, best, table, settings.data, cache=cache)
+    reading = Reading(workers=settings.data.workers, cache=session.cache)
+    val = validated(trained, best, table, reading)
+    decision, told = decide(settings.decision.tau, best, table, settings.data, val)
     best.sealed = replaced(best.sealed, {"decision": decision})
     final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
+    known = of_validation(
+        settings.train.monitor,
+        settings.decision.tau,
+        thresholds=bool(decision.thresholds),
+        tested=len(table.split("test")) > 0,
+        before=(learned, progress.best_epoch) if learned else None,
+    )
+    answers = {} if val is None else {"val": best.decided(val)}
     results = [
-        measure_rows(name, table, table.split(name), of, settings.evaluate, workers=settings.data.workers, cache=cache)
-        for name, of in (("val", best), ("test", final))
-        if len(table.split(name))
+        measure_rows(name, table, rows, of, settings.evaluate, reading, answers.get(name), seen)
+        for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
+        if len(rows := table.split(name))
     ]
-    note_chosen(results, settings.train.monitor, settings.decision.tau)
     ended = (
         f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
         f"epoch {progress.best_epoch}"
     )
     if learned:
-        ended += note_learned(results, learned, progress.best_epoch)
+        ended += learned_told(learned)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
@@ -168,6 +172,19 @@ def finish(session: Session, progress: Progress) -> None:
     for result in results:
         for warning in warnings_of(result.metrics):
             console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def validated(trained: State, best: Model, table: Table, reading: Reading) -> Answers | None:
+    """Return what the best model answers to the validation rows: as in its epoch, else asked once more.
+
+    None without such rows. In its epoch it was asked with the same pictures in the same batches, so to the same bits;
+    not where it learned on features, or in another process before a resume.
+    """
+    if trained.best is not None and trained.best.logits_NC is not None:
+        return trained.best
+    rows = table.split("val")
+    asked = dataclasses.replace(reading, logits=True)
+    return answer_rows("val", table, rows, best, asked) if len(rows) else None
 
 
 def dry_run(
@@ -187,7 +204,7 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
     """Show a finished run's headlines and folder with `show`, and say what to type next."""
     if not distributed.first():
         return
-    for name, metrics in folder.read_metrics().items():
+    for name, metrics in read_metrics(folder).items():
         show(f"{name}: {headline(metrics)}")
     show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
     console.say("next: " + "\n      ".join(next_steps(folder)))

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,7 +24,8 @@ from bunryu.core import console
 from bunryu.core.cache import cache_folder
 from bunryu.core.errors import DataError, some
 from bunryu.data.checks.memory import Memory
-from bunryu.data.checks.verdict import Level, Stamp, Verdict, digest_of, look, stamp_of
+from bunryu.data.checks.verdict import Level, Look, Stamp, Verdict, look, stamp_of
+from bunryu.data.images.contents import Contents
 from bunryu.data.images.load import cores
 from bunryu.data.multi_label import check_labels
 from bunryu.data.table import Table, texts
@@ -34,6 +35,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _ROWS_AT_ONCE = 1024
+_USABLE = Verdict(None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Checked:
         animated: how many kept pictures have several frames, of which only the first is used.
         remembered: how many rows needed no reading or decoding, since their content was known.
         seconds: how long the check took.
+        contents: what was read of the files, where there was room.
     """
 
     table: Table
@@ -78,10 +81,11 @@ class Checked:
     animated: int
     remembered: int
     seconds: float
+    contents: Contents = field(default_factory=Contents)
 
 
 def check_images(table: Table, spec: DecodeSpec, *, level: Level, workers: int | None = None) -> Checked:
-    """Read every row's file once; keep the rows that can be used and list the others.
+    """Open once every row's file that is new or changed; keep the rows that can be used and list the others.
 
     Args:
         table: the rows, with or without digests.
@@ -110,6 +114,7 @@ def check_images(table: Table, spec: DecodeSpec, *, level: Level, workers: int |
         animated=int(work.animated[kept].sum()),
         remembered=work.remembered,
         seconds=time.monotonic() - start,
+        contents=work.contents,
     )
 
 
@@ -213,74 +218,72 @@ class _Work:
         self.digests = texts([""] * len(table))
         self.skipped: list[Skipped] = []
         self.remembered = 0
+        self.contents = Contents()
 
     def check(self, rows: range, task: console.Task) -> None:
-        """Decide on `rows`: hash the files that changed, then look at the contents that are new."""
+        """Decide on `rows`: look at the files that are new or changed."""
         files = [self.table.file(row) for row in rows]
         stamps = list(_spread(self.pool, stamp_of, files, 256))
-        digests = self._digests(files, stamps)
-        verdicts = self._verdicts(files, stamps, digests, task)
-        for row, digest, verdict in zip(rows, digests, verdicts, strict=True):
-            if verdict.reason is None and isinstance(digest, bytes):
+        for row, (digest, verdict) in zip(rows, self._found(files, stamps, task), strict=True):
+            if verdict.reason is None:
                 self.usable[row], self.digests[row] = True, digest.hex()
                 self.widths[row], self.heights[row] = verdict.width, verdict.height
                 self.animated[row] = verdict.frames > 1
             else:
                 path, label, split = (a[row] for a in (self.table.paths, self.table.target_labels, self.table.splits))
-                self.skipped.append(Skipped(path, label, split, verdict.reason or "unreadable"))
+                self.skipped.append(Skipped(path, label, split, verdict.reason))
         self.memory.write()
 
-    def _digests(self, files: list[str], stamps: list[Stamp | str]) -> list[bytes | str]:
-        """Return each file's digest, or the reason why it has none."""
+    def _found(self, files: list[str], stamps: list[Stamp | str], task: console.Task) -> list[tuple[bytes, Verdict]]:
+        """Return the digest of each file's content, b"" where it cannot be read, and the verdict on its image."""
+        found: dict[int, tuple[bytes, Verdict]] = {}
         keys = [file.encode("utf-8", "surrogatepass") for file in files]
-        known = self.memory.digests(keys)
-        found: list[bytes | str] = []
-        changed: list[tuple[int, Stamp]] = []
+        digests = self.memory.digests(keys)
+        verdicts = self.memory.verdicts(digests.values(), self.spec.max_pixels, self.level)
+        fresh: list[tuple[int, Stamp]] = []
         for i, stamp in enumerate(stamps):
             if isinstance(stamp, str):
-                found.append(stamp)
+                found[i] = (b"", Verdict(stamp, lasting=False))
                 continue
-            found.append(known.get((keys[i], stamp), ""))
-            if not found[i]:
-                changed.append((i, stamp))
-        if self.level == "none":
-            self.remembered += sum(isinstance(digest, bytes) for digest in found)
-        fresh = _spread(self.pool, digest_of, (files[i] for i, _ in changed), 8)
-        for (i, stamp), digest in zip(changed, fresh, strict=True):
-            found[i] = digest
-            if isinstance(digest, bytes) and stamp_of(files[i]) == stamp:
-                self.memory.add_file(keys[i], stamp, digest)
-        return found
-
-    def _verdicts(
-        self, files: list[str], stamps: list[Stamp | str], digests: list[bytes | str], task: console.Task
-    ) -> list[Verdict]:
-        """Return what is known of each content, looking at those that are new."""
-        cap, level = self.spec.max_pixels, self.level
-        known = self.memory.verdicts((d for d in digests if isinstance(d, bytes)), cap, level)
-        found: list[Verdict] = []
-        fresh: list[tuple[int, bytes]] = []
-        for i, digest in enumerate(digests):
-            if isinstance(digest, str):
-                found.append(Verdict(digest, lasting=False))
-            elif level == "none" or digest in known:
-                found.append(known.get(digest, Verdict(None)))
+            digest = digests.get((keys[i], stamp), b"")
+            if digest and (self.level == "none" or digest in verdicts):
+                found[i] = (digest, verdicts.get(digest, _USABLE))
             else:
-                found.append(Verdict("unreadable"))
-                fresh.append((i, digest))
-        self.remembered += sum(isinstance(d, bytes) and d in known for d in digests)
-        task.advance(len(found) - len(fresh))
+                fresh.append((i, stamp))
+        self.remembered += len(files) - len(fresh) - sum(isinstance(stamp, str) for stamp in stamps)
+        task.advance(len(found))
 
-        def see(item: tuple[int, bytes]) -> Verdict:
-            i, digest = item
-            return look(files[i], stamps[i], digest, self.spec, level)
+        def see(item: tuple[int, Stamp]) -> Look | str:
+            i, stamp = item
+            seen = look(files[i], stamp, self.spec, self.level, self._known)
+            if isinstance(seen, str):
+                return seen
+            if seen.content is not None and seen.verdict.reason is None:
+                self.contents.keep(files[i], seen.content)
+            return seen._replace(content=None)  # so that what waits for the slowest thread takes no memory
 
-        for (i, digest), verdict in zip(fresh, _spread(self.pool, see, fresh, 4), strict=True):
-            found[i] = verdict
-            if verdict.lasting:
-                self.memory.add_image(digest, cap, level, verdict)
+        for (i, stamp), seen in zip(fresh, _spread(self.pool, see, fresh, 4), strict=True):
+            found[i] = (
+                (b"", Verdict(seen, lasting=False)) if isinstance(seen, str) else self._learned(keys[i], stamp, seen)
+            )
             task.advance()
-        return found
+        return [found[i] for i in range(len(files))]
+
+    def _known(self, digest: bytes) -> Verdict | None:
+        """Return what is remembered of a content; all there is to know of any where no image is looked at."""
+        if self.level == "none":
+            return _USABLE
+        return self.memory.verdicts([digest], self.spec.max_pixels, self.level).get(digest)
+
+    def _learned(self, key: bytes, stamp: Stamp, seen: Look) -> tuple[bytes, Verdict]:
+        """Remember what a look found, and return its digest and verdict."""
+        if seen.unchanged:
+            self.memory.add_file(key, stamp, seen.digest)
+        if seen.known:
+            self.remembered += self.level != "none"
+        elif seen.verdict.lasting:
+            self.memory.add_image(seen.digest, self.spec.max_pixels, self.level, seen.verdict)
+        return seen.digest, seen.verdict
 
 
 @contextmanager

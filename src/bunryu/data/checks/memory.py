@@ -8,6 +8,7 @@ where home folders lie on a network, and leaves a single file.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ _KEYS_AT_ONCE = 500
 
 
 class Memory:
-    """The cache file, open. Used from one thread; several processes may share the file."""
+    """The cache file, open. Threads may ask for verdicts; one alone adds and writes. Processes may share the file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -54,6 +55,7 @@ class Memory:
         self._images: list[tuple[Any, ...]] = []
         self._written = time.monotonic()
         self._told = self._renewed = self._no_writing = False
+        self._lock = threading.RLock()
         self._open()
 
     def __enter__(self) -> Memory:
@@ -143,7 +145,7 @@ class Memory:
 
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.file, timeout=_LOCK_SECONDS)
+            self._db = sqlite3.connect(self.file, timeout=_LOCK_SECONDS, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             self._tell(error)
             return
@@ -151,18 +153,19 @@ class Memory:
 
     def _guarded(self, action: Callable[[sqlite3.Connection], object], *, writing: bool = False) -> None:
         """Do `action` if the database is there and lets us; where it does not, go on without."""
-        if self._db is None:
-            return
-        try:
-            action(self._db)
-        except sqlite3.OperationalError as error:  # read-only, locked or full
-            if writing:
-                self._no_writing = True  # reading may still work
-            else:
-                self._close()
-            self._tell(error)
-        except sqlite3.DatabaseError as error:
-            self._renew(error)
+        with self._lock:
+            if self._db is None:
+                return
+            try:
+                action(self._db)
+            except sqlite3.OperationalError as error:  # read-only, locked or full
+                if writing:
+                    self._no_writing = True  # reading may still work
+                else:
+                    self._close()
+                self._tell(error)
+            except sqlite3.DatabaseError as error:
+                self._renew(error)
 
     def _renew(self, error: sqlite3.Error) -> None:
         """Begin a damaged file anew, once."""

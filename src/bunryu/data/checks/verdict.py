@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,10 @@ from bunryu.settings.data import DecodeSpec
 
 Level = Literal["full", "header", "none"]
 
+_MAX_BYTES_HELD = 1 << 26
+"""Of a file that a thread holds in memory as a whole."""
 _MAX_BYTES_AT_ONCE = 1 << 30
+"""Of one that is read again as a whole because its image is bad."""
 
 
 class Stamp(NamedTuple):
@@ -47,15 +51,6 @@ def stamp_of(file: str) -> Stamp | str:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def digest_of(file: str) -> bytes | str:
-    """Return the hash of a file's content, or why it cannot be read."""
-    try:
-        with open(file, "rb") as stream:  # noqa: PTH123
-            return hashlib.file_digest(stream, _hasher).digest()
-    except OSError as error:
-        return _why(error)
-
-
 def content_digest(content: bytes) -> bytes:
     """Return the hash of a file's content."""
     return _hasher(content).digest()
@@ -65,12 +60,65 @@ def _hasher(content: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(content, digest_size=16)
 
 
-def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:
-    """Look at one file's image; its verdict is lasting only if it is the content's."""
+class Look(NamedTuple):
+    """What one look at a file found."""
+
+    digest: bytes
+    """Of its content."""
+    verdict: Verdict
+    """On its image."""
+    known: bool
+    """Whether the verdict was remembered."""
+    unchanged: bool
+    """Whether the file's stamp is still what it was before the look."""
+    content: bytes | None
+    """What was read; None of a large file."""
+
+
+def look(
+    file: str, stamp: Stamp, spec: DecodeSpec, level: Level, known: Callable[[bytes], Verdict | None]
+) -> Look | str:
+    """Open a file once: hash it, and decode the image from the same bytes where its verdict is not known.
+
+    From memory, so that no disk or network error is taken for a bad image. A large file is hashed piece by piece
+    instead, and opened again to decode it.
+
+    Args:
+        file: its path.
+        stamp: as it was found.
+        spec: how files are decoded.
+        level: how much of an image is looked at.
+        known: digest -> remembered verdict.
+
+    Returns:
+        What was found, or why the file cannot be read.
+    """
+    try:
+        digest, content = read_once(file, stamp)
+    except OSError as error:
+        return _why(error)
+    if (verdict := known(digest)) is not None:
+        return Look(digest, verdict, True, stamp_of(file) == stamp, content)
+    verdict = _large(file, digest, spec, level) if content is None else _read(content, spec, level)
+    if stamp_of(file) != stamp:
+        return Look(digest, Verdict("changed while it was being checked", lasting=False), False, False, content)
+    return Look(digest, verdict, False, True, content)
+
+
+def read_once(file: str, stamp: Stamp) -> tuple[bytes, bytes | None]:
+    """Return the hash of a file's content, and the content, or None of a large one. Raise OSError."""
+    with open(file, "rb") as stream:  # noqa: PTH123 - a million rows, no Path objects
+        if stamp.size > _MAX_BYTES_HELD:
+            return hashlib.file_digest(stream, _hasher).digest(), None
+        content = stream.read()
+    return content_digest(content), content
+
+
+def _large(file: str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:
+    """Return the verdict on a large file's image; it is lasting only if it is the content's."""
     verdict = _read(file, spec, level)
     if verdict.reason is None:
-        same = stamp_of(file) == stamp
-        return verdict if same else Verdict("changed while it was being checked", lasting=False)
+        return verdict
     try:
         if os.path.getsize(file) > _MAX_BYTES_AT_ONCE:  # noqa: PTH202
             return verdict._replace(lasting=False)
@@ -79,7 +127,7 @@ def look(file: str, stamp: Stamp | str, digest: bytes, spec: DecodeSpec, level: 
         return Verdict(_why(error), lasting=False)
     if content_digest(content) != digest:
         return Verdict("changed while it was being checked", lasting=False)
-    return _read(content, spec, level)  # from memory, so that no disk or network error is taken for a bad image
+    return _read(content, spec, level)
 
 
 def _read(source: str | bytes, spec: DecodeSpec, level: Level) -> Verdict:

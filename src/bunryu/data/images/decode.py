@@ -156,15 +156,20 @@ def _picture(source: Source, spec: DecodeSpec, mode: str, fit_to: InputSpec | No
 def _reduced(file: JpegImagePlugin.JpegImageFile, spec: DecodeSpec, mode: str, fit_to: InputSpec) -> _Picture:
     """Return a JPEG's picture, decoded no larger than `fit_to` needs."""
     turn = _orientation(file) if spec.exif else 1
+    on_its_side = turn in (5, 6, 7, 8)
     width, height = file.size
-    size = (height, width) if turn in (5, 6, 7, 8) else (width, height)
+    size = (height, width) if on_its_side else (width, height)
     by = reduction(*size, fit_to)
-    if by > 1:
-        file.draft(None, (width // by, height // by))
+    drafted = file.draft(None, (width // by, height // by)) if by > 1 else None
+    if drafted is None:
+        by, across, down = 1, float(width), float(height)
+    else:
+        across, down = drafted[1][2:]  # where the picture ends in pixels that may stand for more than there is
     file.load()
     im = _turned(_flat(file, spec.background, mode), turn)
-    left = im.width - size[0] / by if turn in (2, 3, 6, 7) else 0.0
-    top = im.height - size[1] / by if turn in (3, 4, 7, 8) else 0.0
+    across, down = (down, across) if on_its_side else (across, down)
+    left = im.width - across if turn in (2, 3, 6, 7) else 0.0
+    top = im.height - down if turn in (3, 4, 7, 8) else 0.0
     return _Picture(im, size, by, (left, top))
 
 

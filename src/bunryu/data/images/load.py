@@ -23,6 +23,8 @@ from bunryu.data.images.decode import Source, load
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.settings.data import DecodeSpec, InputSpec
 
+_MAX_BYTES_HELD = 1 << 26
+"""Of a file that is held in memory to be decoded in several ways."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -96,23 +98,68 @@ def load_batches(
     Yields:
         One `Batch` for each of `batches`, in order. A picture that cannot be read is in `failed`, never replaced.
     """
-    kept = None if cache is None else cache.opened(decode, input)
+    ways = [(decode, input)]
+    for (batch,) in load_ways(source, batches, ways, workers=workers, cache=cache, change=change, ahead=ahead):
+        yield batch
 
-    def read(key: int) -> NDArray[np.uint8] | str:
+
+def load_ways(
+    source: Callable[[int], Source],
+    batches: Iterable[NDArray[np.int64]],
+    ways: Sequence[tuple[DecodeSpec, InputSpec]],
+    *,
+    workers: int | None = None,
+    cache: PixelCache | None = None,
+    change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
+    ahead: int = 3,
+) -> Generator[list[Batch]]:
+    """Yield the pictures of each batch of rows read in several ways, a `Batch` each; see `load_batches`.
+
+    A file is opened once for all of them, but where it is large.
+    """
+    kept = [None if cache is None else cache.opened(*way) for way in ways]
+
+    def read(key: int) -> list[NDArray[np.uint8] | str]:
         row = plain(key)
         try:
-            pixels = load(source(row), decode, input) if kept is None else kept.load(row, source(row))
+            given = source(row) if len(ways) == 1 else _content(source(row))
         except ImageError as error:
-            return str(error)
-        return pixels if change is None else change(pixels, key)
+            return [str(error)] * len(ways)
+        found: list[NDArray[np.uint8] | str] = []
+        for way, file in zip(ways, kept, strict=True):
+            try:
+                pixels = load(given, *way) if file is None else file.load(row, given)
+            except ImageError as error:
+                found.append(str(error))
+            else:
+                found.append(pixels if change is None else change(pixels, key))
+        return found
 
     tasks = ((plain(keys), [int(key) for key in keys]) for keys in batches)
     for rows, results in _ahead(read, tasks, workers or max(1, cores() // distributed.neighbours()), ahead):
-        failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
-        pixels = [result for result in results if not isinstance(result, str)]
-        good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
-        shape = (0, input.height, input.width, input.depth)
-        yield Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
+        yield [_batch(rows, [result[w] for result in results], spec) for w, (_, spec) in enumerate(ways)]
+
+
+def _content(source: Source) -> Source:
+    """Return what a file holds; the source itself where it is none, is large, or cannot be read, which `load` says."""
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    try:
+        if os.path.getsize(source) > _MAX_BYTES_HELD:  # noqa: PTH202
+            return source
+        with open(source, "rb") as stream:  # noqa: PTH123 - a million paths, no Path objects
+            return stream.read()
+    except (OSError, ValueError):
+        return source
+
+
+def _batch(rows: NDArray[np.int64], results: list[NDArray[np.uint8] | str], input: InputSpec) -> Batch:
+    """Return a batch of what could be read, and the reasons of the others."""
+    failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
+    pixels = [result for result in results if not isinstance(result, str)]
+    good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
+    shape = (0, input.height, input.width, input.depth)
+    return Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
 
 
 def _ahead(

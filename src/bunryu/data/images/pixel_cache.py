@@ -56,6 +56,16 @@ def worth_keeping(settings: DataSettings, megapixels: float, epochs: int) -> boo
     return settings.pixel_cache == "on"
 
 
+def pixel_facts(decode: DecodeSpec, input: InputSpec) -> dict[str, Any]:
+    """Return all that fitted pixels follow from, beside the content of their file. Mean and std have no part in it."""
+    return {
+        "version": VERSION,
+        "decode": decode.model_dump(),
+        "input": input.model_dump(exclude={"mean", "std"}),
+        "libraries": [PIL.__version__, *(features.version(name) for name in _LOSSY)],
+    }
+
+
 def pixel_cache(table: Table, settings: DataSettings) -> PixelCache | None:
     """Return where the table's pictures are kept, or None where they are not to be, or were never digested."""
     if settings.pixel_cache != "on" or table.digests is None or not settings.cache_gb:
@@ -77,15 +87,9 @@ class PixelCache:
     def opened(self, decode: DecodeSpec, input: InputSpec) -> KeptPixels | None:
         """Return the file of pictures read and fitted so; None where none can be kept, which is said once.
 
-        Mean and std have no part in it. What was refused, or removed by another run, is not begun again.
+        What was refused, or removed by another run, is not begun again.
         """
-        key = key_of_facts(
-            version=VERSION,
-            images=self._set,
-            decode=decode.model_dump(),
-            input=input.model_dump(exclude={"mean", "std"}),
-            libraries=[PIL.__version__, *(features.version(name) for name in _LOSSY)],
-        )
+        key = key_of_facts(images=self._set, **pixel_facts(decode, input))
         if key not in self._files:
             self._files[key] = self._open(KeptPixels(self, key, decode, input))
         found = self._files[key]
@@ -168,10 +172,10 @@ class KeptPixels:
         found = self._find(slot)
         if found is not None:
             return found
-        if not self._writing or not isinstance(source, (str, os.PathLike)):
+        if not self._writing or not isinstance(source, (str, os.PathLike, bytes)):
             return load(source, self._decode, self._input)
         try:
-            content = Path(source).read_bytes()
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
         except OSError:
             return load(source, self._decode, self._input)  # which says what is wrong
         pixels = load(content, self._decode, self._input)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.evaluate.metrics import averages
+from bunryu.evaluate.metrics import averages, counts_of
 from bunryu.models.record import Attribute, Sealed
 
 _Floats = NDArray[np.floating[Any]]
@@ -68,13 +68,10 @@ def adjusted_by(probs_NK: _Floats, offsets_K: Sequence[float]) -> NDArray[np.flo
 def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: _Counts) -> float:
     """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest."""
     k = probs_NK.shape[1]
-    support_K = np.bincount(true_N, minlength=k).astype(np.float64)
     found = []
     for tau in TAUS:
         pred_N = adjusted(probs_NK, counts_K, tau).argmax(axis=1)
-        right_K = np.bincount(true_N[pred_N == true_N], minlength=k).astype(np.float64)
-        predicted_K = np.bincount(pred_N, minlength=k).astype(np.float64)
-        found.append(float(averages(right_K, support_K, predicted_K)["macro_f1"]))
+        found.append(float(averages(*counts_of(pred_N, true_N, k))["macro_f1"]))
     return TAUS[int(np.argmax(np.round(found, 12)))]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bunryu.evaluate.figures import LabelMetrics
 from bunryu.evaluate.multilabel_metrics import precision_recall
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.style import BLUE, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
@@ -16,20 +17,18 @@ _MOST_BARS = 60
 _MOST_CURVES = 24
 
 
-def plot_labels(per_class: dict[str, dict[str, Any]], path: Path, *, of: str) -> None:
+def plot_labels(per_class: Mapping[str, LabelMetrics], path: Path, *, of: str) -> None:
     """Draw F1 and average precision of each label as bars, the worst average precision on top.
 
     Of more than 60 labels the 60 worst are drawn; those that hold for no image come last.
 
     Args:
-        per_class: label -> ``f1, average_precision, support, threshold``; see `multi_label.measure_labels`.
+        per_class: what was measured of each label.
         path: the PNG to write.
         of: the run and the split.
     """
     names = dict(zip(per_class, short_names(list(per_class)), strict=True))
-    rows = sorted(
-        per_class, key=lambda name: (per_class[name]["support"] == 0, per_class[name]["average_precision"] or 0)
-    )
+    rows = sorted(per_class, key=lambda name: (per_class[name].support == 0, per_class[name].average_precision or 0))
     what = "F1 and average precision by label"
     if len(rows) > _MOST_BARS:
         what = f"F1 and average precision of {_MOST_BARS} of {len(rows)} labels"
@@ -37,20 +36,14 @@ def plot_labels(per_class: dict[str, dict[str, Any]], path: Path, *, of: str) ->
     note = "F1 at the label's threshold; the average precision of a label that is guessed is its share of the images"
     figure = sheet(8, 0.34 * len(rows) + 1.2, of, f"{what}, worst first", note)
     axes = figure.subplots()
-    for place, (key, label, colour) in enumerate(
-        (("f1", "F1", BLUE), ("average_precision", "average precision", ORANGE))
-    ):
-        values = [per_class[name][key] or 0.0 for name in rows]
+    f1s = [per_class[name].f1 for name in rows]
+    aps = [per_class[name].average_precision or 0.0 for name in rows]
+    for place, (values, label, colour) in enumerate(((f1s, "F1", BLUE), (aps, "average precision", ORANGE))):
         axes.barh(np.arange(len(rows)) + 0.36 * (place - 0.5), values, color=colour, height=0.34, label=label)
     for y, name in enumerate(rows):
         row = per_class[name]
-        cells = [
-            f"{row['f1']:.3f}",
-            f"{row['average_precision'] or 0:.3f}",
-            f"{row['threshold']:.2f}",
-            f"{row['support']:,}",
-        ]
-        if not row["support"]:
+        cells = [f"{row.f1:.3f}", f"{row.average_precision or 0:.3f}", f"{row.threshold:.2f}", f"{row.support:,}"]
+        if not row.support:
             axes.text(0.01, y, "holds for no image", va="center", fontsize=8, color=GREY)
             cells[:2] = ["-", "-"]
         for x, cell in zip(_COLUMNS.values(), cells, strict=True):

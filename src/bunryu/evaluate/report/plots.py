@@ -19,8 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bunryu.core.text_width import shorten
+from bunryu.evaluate.figures import ClassMetrics, Metrics
 from bunryu.evaluate.report.fonts import NAME_CELLS, short_names
-from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, save, sheet, style
+from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, inches, legend_below, save, sheet, style
 
 _MOST_BARS = 100
 _MOST_EXAMPLES = 24
@@ -77,34 +78,34 @@ def plot_confusion(
     save(figure, path)
 
 
-def plot_per_class(per_class: dict[str, dict[str, Any]], path: Path, *, of: str) -> None:
+def plot_per_class(per_class: Mapping[str, ClassMetrics], path: Path, *, of: str) -> None:
     """Draw F1 of each class as bars, the worst on top; classes of equal F1 stay in the model's order.
 
     Of more than 100 classes the 100 with the lowest F1 are drawn. Classes never predicted right are marked in
     words, and so are those absent from the truth, which come last.
 
     Args:
-        per_class: class -> ``f1, recall, support`` as `metrics.measure` returns them.
+        per_class: what was measured of each class.
         path: the PNG to write.
         of: the run and the split.
     """
     names = dict(zip(per_class, short_names(list(per_class)), strict=True))
-    rows = sorted(per_class, key=lambda name: (per_class[name]["support"] == 0, per_class[name]["f1"]))
+    rows = sorted(per_class, key=lambda name: (per_class[name].support == 0, per_class[name].f1))
     what = "F1 by class" if len(rows) <= _MOST_BARS else f"F1 of {_MOST_BARS} of {len(rows)} classes"
     rows = rows[:_MOST_BARS]
     figure = sheet(8, 0.24 * len(rows) + 0.9, of, f"{what}, worst first")
     axes = figure.subplots()
-    f1s = [per_class[name]["f1"] if per_class[name]["support"] else 0.0 for name in rows]
+    f1s = [per_class[name].f1 if per_class[name].support else 0.0 for name in rows]
     axes.barh(range(len(rows)), f1s, color=BLUE, height=0.7)
     for y, name in enumerate(rows):
         row = per_class[name]
-        images = f"{row['support']:,}"
-        if not row["support"]:
+        images = f"{row.support:,}"
+        if not row.support:
             axes.text(0.01, y, "absent from the truth", va="center", fontsize=8, color=GREY)
-        elif not row["recall"]:
+        elif not row.recall:
             axes.text(0.01, y, f"never right: 0 of {images}", va="center", fontsize=8, color=ORANGE)
         else:
-            axes.text(1.10, y, f"{row['f1']:.3f}", va="center", ha="right", fontsize=8, color=INK)
+            axes.text(1.10, y, f"{row.f1:.3f}", va="center", ha="right", fontsize=8, color=INK)
         axes.text(1.22, y, images, va="center", ha="right", fontsize=8, color=GREY)
     style(axes, "", "", "")
     for x, head in ((1.10, "F1"), (1.22, "images")):
@@ -233,29 +234,28 @@ def _share(value: float) -> str:
     return "<.01" if 0 < value < 0.005 else ">.99" if 0.995 <= value < 1 else f"{value:.2f}"
 
 
-def plot_attributes(metrics: Mapping[str, Any], path: Path, *, of: str) -> None:
+def plot_attributes(metrics: Metrics, path: Path, *, of: str) -> None:
     """Draw accuracy, macro-F1 and macro recall of each attribute and of all together, with intervals and chance.
 
     Args:
-        metrics: of a split, with ``attributes``.
+        metrics: of a split, with attributes.
         path: the PNG to write.
         of: the run and the split.
     """
-    from bunryu.evaluate.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, legend_below, save, sheet, style
-
-    rows = {**metrics["attributes"], "all together": metrics}
+    rows: dict[str, Metrics] = {**metrics.attributes, "all together": metrics}
     note = "lines: 95 % intervals; grey: macro recall by guessing, one over the number of classes"
-    figure = sheet(7, 0.62 * len(rows) + 1.1, of, "attributes", note)
-    axes = figure.subplots()
-    kinds = (("accuracy", "accuracy", BLUE), ("macro_f1", "macro-F1", ORANGE), ("macro_recall", "macro recall", GREEN))
-    for place, (key, name, colour) in enumerate(kinds):
+    page = sheet(7, 0.62 * len(rows) + 1.1, of, "attributes", note)
+    axes = page.subplots()
+    for place, (name, colour) in enumerate((("accuracy", BLUE), ("macro-F1", ORANGE), ("macro recall", GREEN))):
+        figures = [row.figures()[name] for row in rows.values()]
         y = np.arange(len(rows)) + 0.22 * (place - 1)
-        axes.plot([row[key] for row in rows.values()], y, "o", color=colour, markersize=5, label=name)
-        for at, row in zip(y, rows.values(), strict=True):
-            axes.plot(row.get(f"{key}_ci", [row[key]] * 2), [at, at], color=colour, linewidth=1.5)
-            axes.text(1.02, at, f"{row[key]:.3f}", va="center", fontsize=8, color=INK)
-    for place, row in enumerate(rows.values()):
-        chance = row.get("chance", 1 / max(sum(one["support"] > 0 for one in row["per_class"].values()), 1))
+        values = [figure.value or 0.0 for figure in figures]
+        axes.plot(values, y, "o", color=colour, markersize=5, label=name)
+        for at, value, figure in zip(y, values, figures, strict=True):
+            axes.plot(figure.interval or (value, value), [at, at], color=colour, linewidth=1.5)
+            axes.text(1.02, at, f"{value:.3f}", va="center", fontsize=8, color=INK)
+    together = 1 / max(sum(one.support > 0 for one in metrics.per_class.values()), 1)
+    for place, chance in enumerate([*(own.chance for own in metrics.attributes.values()), together]):
         axes.plot([chance, chance], [place - 0.38, place + 0.38], color=GREY, linewidth=1.5, linestyle=":")
     style(axes, "", "", "")
     axes.set_yticks(range(len(rows)), [shorten(name, 30) for name in rows], fontsize=9)
@@ -265,4 +265,4 @@ def plot_attributes(metrics: Mapping[str, Any], path: Path, *, of: str) -> None:
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     legend_below(axes)
-    save(figure, path)
+    save(page, path)

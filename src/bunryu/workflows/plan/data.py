@@ -9,9 +9,8 @@ from typing import Any
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, count, some, typed
 from bunryu.data.checks.check import Checked, check_images, find_copies, require_no_leaks, require_usable
-from bunryu.data.classes import check_classes
+from bunryu.data.classes import check_classes, lacking
 from bunryu.data.dro_groups import with_dro_groups
-from bunryu.data.multi_label import poor_splits
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.assign import assign, few_groups
 from bunryu.data.splits.folds import without_validation
@@ -123,17 +122,10 @@ def _say_checked(checked: Checked, total: int) -> None:
 
 def say_poor_splits(table: Table) -> None:
     """Name the classes that validation or test has no image of, and say where it has hardly any groups."""
-    trained = table.split("train")
-    for told in poor_splits(table) if table.label_names else ():
-        console.say(f"data: {told}", style="yellow")
     for split in ("val", "test"):
-        rows = table.split(split)
-        for labels in () if table.label_names else table.learned.values():
-            absent = sorted(set(labels[trained]) - set(labels[rows])) if len(rows) else []
-            if absent:
-                console.say(f"data: {split} has no image of class {some(absent, 8)}", style="yellow")
-        if warning := few_groups(table, split):
-            console.say(f"data: {warning}", style="yellow")
+        for told in (*lacking(table, split), few_groups(table, split)):
+            if told:
+                console.say(f"data: {told}", style="yellow")
 
 
 def known_to_donor(weights: str | None, table: Table) -> str:

@@ -53,7 +53,13 @@ def choose_input(
         raise ConfigError("input.normalize=weights: there are no pretrained weights. Use train or imagenet.")
     if source == "train":
         mean, std = mean_and_std(
-            table, decode_spec(settings), spec, seed=settings.split.seed, workers=settings.data.workers
+            table,
+            decode_spec(settings),
+            spec,
+            seed=settings.split.seed,
+            workers=settings.data.workers,
+            contents=checked.contents,
+            cache_gb=settings.data.cache_gb,
         )
         how = "mean and std of the training rows"
     else:

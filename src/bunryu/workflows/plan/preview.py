@@ -7,6 +7,7 @@ import torch
 
 from bunryu.core import console, distributed
 from bunryu.core.randomness import plain
+from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.data.multi_label import JOIN
 from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.plots import plot_examples
@@ -16,7 +17,7 @@ from bunryu.settings.data import NO_AUGMENT
 from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage
 from bunryu.train.data_parallel import part
-from bunryu.train.feed import at_epoch, pictures
+from bunryu.train.feed import Pictures, at_epoch, pictures
 from bunryu.train.mixup import mix
 from bunryu.train.precision import memory_advice
 from bunryu.train.sampling import epoch_counts, epoch_rows
@@ -28,7 +29,7 @@ _MOST = 24
 """Pictures in the grid."""
 
 
-def write_augmented(folder: RunFolder, plan: Plan, model: Model) -> None:
+def write_augmented(folder: RunFolder, plan: Plan, model: Model, cache: PixelCache | None) -> None:
     """Draw the first batch of the first stage that augments, through the feed that training has; nothing without one.
 
     A stage of cached views is shown the view of its first epoch.
@@ -39,19 +40,19 @@ def write_augmented(folder: RunFolder, plan: Plan, model: Model) -> None:
     epoch = 0
     for stage in whole_stages(settings):
         if stage.views != 0:
-            _write(folder, plan, model, stage, epoch)
+            _write(folder, plan, _first_look(plan, model, cache), stage, epoch)
             return
         epoch += int(stage.epochs or 0)
 
 
-def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int) -> None:
+def _write(folder: RunFolder, plan: Plan, look: Pictures, stage: Stage, epoch: int) -> None:
     settings, table = plan.settings, plan.table
     targets, rows, seed = targets_of(table, plan.sealed), table.split("train"), settings.train.seed
     target = targets.index_N
     held_JL = None if targets.held_JL is None else torch.tensor(targets.held_JL, dtype=torch.float32)
     order = epoch_rows(rows, target[rows], settings.train, epoch, settings.data.balance_to)
     keys = part(in_batches(order, settings.train.batch_size)[0])
-    feed = at_epoch(pictures(model, settings, table, np.zeros(0, np.int64)), stage, 0)
+    feed = at_epoch(look, stage, 0)
     if stage.views is None:
         x_BHWC, ids = next(iter(feed.batches([keys], epoch)))
     else:
@@ -70,6 +71,11 @@ def _write(folder: RunFolder, plan: Plan, model: Model, stage: Stage, epoch: int
     note = f"{many} pictures of the first batch, stage '{stage.name}', epoch {epoch + 1}"
     path, unknown = folder.plots / "augmented.png", [None] * len(shown)
     plot_examples(list(shown), titles, unknown, path, of=folder.path.name, what="as training sees it", note=note)
+
+
+def _first_look(plan: Plan, model: Model, cache: PixelCache | None = None) -> Pictures:
+    """Return the feed that training has, but from what the check has read of the files."""
+    return pictures(model, plan.settings, plan.table, np.zeros(0, np.int64), cache, plan.checked.contents)
 
 
 def caption(target: torch.Tensor, names: list[str]) -> str:
@@ -107,7 +113,7 @@ def try_first_batch(plan: Plan) -> None:
     rows = epoch_batches(plan.table.split("train"), settings.train.batch_size, settings.train.seed, 0)[0]
     model = Model(plan.net, plan.sealed, plan.device)
     model.net.train()
-    feed = pictures(model, settings, plan.table, np.zeros(0, np.int64))
+    feed = _first_look(plan, model)
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, count
 from bunryu.inference.model import Model
-from bunryu.inference.predictions import BATCH
+from bunryu.inference.reading import BATCH
 from bunryu.models.build import require_fit
 from bunryu.models.classifier import Classifier
 from bunryu.settings.config import Size
