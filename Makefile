@@ -25,7 +25,7 @@ types: .venv/ready-dev
 	$(BIN)/mypy
 
 suite: .venv/ready-dev
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal  # neighbours stay together, and so do fixtures that train
 
 bench: .venv/ready-dev  ## measured figures: needs ../shared
 	$(BIN)/python benchmarks/results.py --seeds $(SEEDS)
