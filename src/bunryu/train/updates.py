@@ -50,4 +50,5 @@ def updates(job: Job, progress: Progress, feed: Feed, batches: list[Rows]) -> It
     for number in range(progress.step // size, len(groups)):
         group = groups[number]
         yield Update(islice(read, len(group)), plain(np.concatenate(group)), factor(job, progress, len(groups), number))
-    assert next(read, None) is None  # which also lets its threads go
+    left = next(read, None)  # asked for outside of the assert, since it also lets the feed's threads go
+    assert left is None
