@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from bunryu.core import console
@@ -34,20 +35,20 @@ class Caller:
         console.say(text, style=style)
 
 
-_present = Caller()
+_present = ContextVar("caller", default=Caller())  # noqa: B039 - it holds nothing that changes
+"""Of each thread its own, so that two that call at once leave each other's alone."""
 
 
 def present() -> Caller:
     """Return who calls."""
-    return _present
+    return _present.get()
 
 
 @contextmanager
 def called_by(caller: Caller) -> Iterator[None]:
     """Let another be the caller within the ``with``."""
-    global _present
-    before, _present = _present, caller
+    before = _present.set(caller)
     try:
         yield
     finally:
-        _present = before
+        _present.reset(before)
