@@ -246,6 +246,22 @@ def test_combinations_of_two_columns_may_be_there_once_where_each_has_its_own_he
     assert "model.heads=separate" not in str(caught.value), "it is so already"
 
 
+def test_rows_without_a_group_are_independent() -> None:
+    """The empty text is no group: as many of them come to each side as of single images."""
+    groups = [""] * 40 + [f"g{i // 4}" for i in range(40)]
+    labels = ["a", "b"] * 40
+    for seed in range(5):
+        found = assign(make(labels, groups=groups), SplitSettings(val=0.25, seed=seed))
+        assert 0 < Counter(found.splits[:40].tolist())["val"] < 40
+        assert Counter(found.splits.tolist()) == {"train": 60, "val": 20}
+        fold = folds(texts(labels), 4, seed, texts(groups))
+        assert np.bincount(fold).tolist() == [20] * 4
+        assert len(set(fold[:40])) == 4
+        assert assign(make(["a", "b"] * 20, groups=[""] * 40), SplitSettings(val=0.25, seed=seed)).splits.tolist() == (
+            assign(make(["a", "b"] * 20), SplitSettings(val=0.25, seed=seed)).splits.tolist()
+        )
+
+
 def test_one_path_that_comes_twice_stays_on_one_side_also_without_digests() -> None:
     paths = [f"{i % 20}.jpg" for i in range(40)]
     for seed in range(5):
@@ -376,6 +392,16 @@ def test_a_class_is_wanted_in_the_folds_that_have_most_of_it_or_else_are_empties
         sides.put(unit, side)
     need = _two_fullest(sides, Holdings.of(np.arange(9), classes))
     assert need.tolist() == [[True, False, True], [True, True, False], [False, True, True]]
+
+
+def test_a_class_that_is_in_two_folds_stays_there_though_another_is_empty() -> None:
+    sides, held = (
+        Sides(np.arange(2), np.zeros(2, np.int64), np.full(3, 1 / 3)),
+        Holdings.of(np.arange(2), np.zeros(2, int)),
+    )
+    sides.put(0, 1)
+    sides.put(1, 2)
+    assert _two_fullest(sides, held).tolist() == [[False, True, True]]
 
 
 def test_of_two_units_that_would_do_the_one_moves_that_leaves_no_gap() -> None:
