@@ -297,7 +297,7 @@ def draw_nothing(put: Callable[[Any, str, Any], None]) -> None:
 
     for module, names in (
         (files, ("_write_plots", "font_note")),
-        (train, ("plot_curves", "font_note")),
+        (train, ("plot_curves", "write_augmented", "font_note")),
         (evaluate, ("plot_curves",)),
     ):
         for name in names:
