@@ -52,10 +52,18 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
 
-    def start(self, *args: object, point: str | None = None, at: int = 1, env: dict[str, str] | None = None) -> int:
+    def start(
+        self,
+        *args: object,
+        point: str | None = None,
+        at: int = 1,
+        env: dict[str, str] | None = None,
+        pictures: bool = False,
+    ) -> int:
         """Start ``bunryu ARGS`` and return its process id; `point` happens when it is reached the `at`-th time."""
         log = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
         told = {"args": list(map(str, args)), "point": point, "at": at, "log": str(log), "env": env or {}}
+        told["pictures"] = pictures
         pid = int(self._ask(told))
         self.logs[pid] = log
         return pid
@@ -65,12 +73,12 @@ class Nursery:
         code = int(self._ask({"wait": pid, "kill_after": kill_after}))
         return Ended(code, self.logs.pop(pid).read_text(encoding="utf-8"))
 
-    def run(self, *args: object, point: str | None = None, at: int = 1, kill_after: float | None = None) -> Ended:
-        return self.wait(self.start(*args, point=point, at=at), kill_after)
+    def run(self, *args: object, kill_after: float | None = None, **options: Any) -> Ended:
+        return self.wait(self.start(*args, **options), kill_after)
 
-    def finish(self, *args: object) -> None:
+    def finish(self, *args: object, **options: Any) -> None:
         """Run to a good end."""
-        ended = self.run(*args)
+        ended = self.run(*args, **options)
         assert ended.code == 0, ended.text
 
     def close(self) -> None:
@@ -289,21 +297,22 @@ def draw_nothing(put: Callable[[Any, str, Any], None]) -> None:
 
     for module, names in (
         (files, ("_write_plots", "font_note")),
-        (train, ("plot_curves", "font_note")),
+        (train, ("plot_curves", "write_augmented", "font_note")),
         (evaluate, ("plot_curves",)),
     ):
         for name in names:
             put(module, name, lambda *_, **__: None)
 
 
-def child(args: list[str], point: str | None, at: int, log: str) -> int:
+def child(args: list[str], point: str | None, at: int, log: str, pictures: bool) -> int:
     """Be ``bunryu ARGS``."""
     from bunryu.cli import app
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY)
     os.dup2(nothing, 0), os.dup2(out, 1), os.dup2(out, 2)
-    draw_nothing(setattr)
+    if not pictures:
+        draw_nothing(setattr)
     sys.argv = ["bunryu", *args]
     try:
         if point:
@@ -350,7 +359,7 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             os.environ.update(question["env"])
-            code = child(question["args"], question["point"], question["at"], question["log"])
+            code = child(question["args"], question["point"], question["at"], question["log"], question["pictures"])
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
         print(pid, file=answers, flush=True)

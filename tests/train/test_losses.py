@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -199,6 +200,10 @@ EVERY = {
 
 def of(loss: LossSettings, classes: int) -> Loss:
     return Loss.of(loss, [3 * k + 1 for k in range(classes)], [f"c{k}" for k in range(classes)])
+
+
+def test_every_loss_has_a_case() -> None:
+    assert {case.name for case in EVERY.values()} == set(get_args(LossSettings.model_fields["name"].annotation))
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -60,10 +60,10 @@ def test_each_epoch_once_also_after_a_kill(point: str | None, at: int, make_imag
     photos = make_images(tmp_path / "사진", {"가": 12, "b": 12})
     nursery, run = killing.nursery(), tmp_path / "run"
     if point is None:
-        nursery.finish("train", photos, *PAIRS, "--out", run)
+        nursery.finish("train", photos, *PAIRS, "--out", run, pictures=True)
     else:
-        assert nursery.run("train", photos, *PAIRS, "--out", run, point=point, at=at).killed
-        nursery.finish("train", "--resume", run)
+        assert nursery.run("train", photos, *PAIRS, "--out", run, point=point, at=at, pictures=True).killed
+        nursery.finish("train", "--resume", run, pictures=True)
     assert_whole(run)
 
 

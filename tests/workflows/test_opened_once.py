@@ -64,6 +64,7 @@ def times(found: Counter[str], names: set[str]) -> set[int]:
     return {found[name] for name in names}
 
 
+@pytest.mark.pictures
 def test_training_with_validation(pictures: Path, settings: list[str], tmp_path: Path) -> None:
     with opened(pictures) as found:
         api.train(pictures, *settings, out=tmp_path / "run", quiet=True)
