@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,9 @@ def test_who_calls_is_known_within_the_call_alone() -> None:
     with called_by(Other()):
         assert present().origin == "elsewhere"
     assert present() is before
+
+
+def test_a_run_with_figures_that_cannot_be_read_is_shown_all_the_same(tiny_run: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.run, tmp_path / "run")
+    (tmp_path / "run/metrics.json").write_text('{"val": {"n": 1, "of the future": 2}}', encoding="utf-8")
+    assert "metrics.json" in repr(package.open_run(tmp_path / "run"))

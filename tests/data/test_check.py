@@ -207,7 +207,7 @@ def test_a_new_version_of_the_check_forgets(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_disk_error_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 3)
-    monkeypatch.setattr(verdict, "_MAX_BYTES_HELD", 0)  # smaller files are decoded from memory at once
+    monkeypatch.setattr(verdict, "MAX_BYTES_HELD", 0)  # smaller files are decoded from memory at once
     decode = verdict.decode
 
     def flaky(source: Any, spec: DecodeSpec) -> Any:
@@ -236,7 +236,7 @@ def test_a_file_that_changes_meanwhile_is_skipped_and_not_remembered(
             raise ImageError(reason)
 
     with monkeypatch.context() as patch:
-        patch.setattr(verdict, "_MAX_BYTES_HELD", held)
+        patch.setattr(verdict, "MAX_BYTES_HELD", held)
         patch.setattr(verdict, "decode", meanwhile)
         assert check(table).skipped[0].reason in ("no such file", "changed while it was being checked")
     (tmp_path / "one.png").write_bytes(picture(1))

@@ -169,7 +169,7 @@ def test_probe(pictures: Path, settings: list[str], tmp_path: Path) -> None:
 def test_large_files_are_not_held(
     pictures: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verdict, "_MAX_BYTES_HELD", 0)
+    monkeypatch.setattr(verdict, "MAX_BYTES_HELD", 0)
     with opened(pictures) as found:
         api.train(pictures, *settings, out=tmp_path / "run", quiet=True)
     rows = by_split(tmp_path / "run", pictures)

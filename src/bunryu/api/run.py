@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu.core import caller, console
-from bunryu.core.errors import ImageError, typed
+from bunryu.core.errors import BunryuError, ImageError, typed
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.figures import read_metrics
@@ -99,10 +99,12 @@ class Run:
 
     def __repr__(self) -> str:
         """Return the run and its headline figures, for notebooks."""
-        figures = (
-            {name: headline(m) for name, m in read_metrics(self.folder).items()} if self.folder.metrics.exists() else {}
-        )
-        told = "".join(f"\n  {name}: {text}" for name, text in figures.items()) or "\n  not finished"
+        told = "\n  not finished"
+        if self.folder.metrics.exists():
+            try:
+                told = "".join(f"\n  {name}: {headline(m)}" for name, m in read_metrics(self.folder).items())
+            except BunryuError as error:  # a notebook shows what it can
+                told = f"\n  {error}"
         return f"Run({self.path}){told}"
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bunryu.core.errors import ImageError
+from bunryu.data.images.contents import MAX_BYTES_HELD
 from bunryu.data.images.decode import Header, decode, read_header
 from bunryu.settings.data import DecodeSpec
 
 Level = Literal["full", "header", "none"]
 
-_MAX_BYTES_HELD = 1 << 26
-"""Of a file that a thread holds in memory as a whole."""
 _MAX_BYTES_AT_ONCE = 1 << 30
 """Of one that is read again as a whole because its image is bad."""
 
@@ -108,7 +107,7 @@ def look(
 def read_once(file: str, stamp: Stamp) -> tuple[bytes, bytes | None]:
     """Return the hash of a file's content, and the content, or None of a large one. Raise OSError."""
     with open(file, "rb") as stream:  # noqa: PTH123 - a million rows, no Path objects
-        if stamp.size > _MAX_BYTES_HELD:
+        if stamp.size > MAX_BYTES_HELD:
             return hashlib.file_digest(stream, _hasher).digest(), None
         content = stream.read()
     return content_digest(content), content

@@ -6,6 +6,8 @@ import threading
 
 from bunryu.data.images.decode import Source
 
+MAX_BYTES_HELD = 1 << 26
+"""Of one file that is held in memory as a whole, to be hashed or decoded in several ways."""
 _ROOM = 1 << 26
 """Bytes: all of a small data set, and of a large one so few that memory stays flat."""
 

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from bunryu.core import distributed
 from bunryu.core.errors import DataError, ImageError, count, some
 from bunryu.core.randomness import plain
+from bunryu.data.images.contents import MAX_BYTES_HELD
 from bunryu.data.images.decode import Source, load
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.settings.data import DecodeSpec, InputSpec
 
-_MAX_BYTES_HELD = 1 << 26
-"""Of a file that is held in memory to be decoded in several ways."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -145,7 +144,7 @@ def _content(source: Source) -> Source:
     if not isinstance(source, (str, os.PathLike)):
         return source
     try:
-        if os.path.getsize(source) > _MAX_BYTES_HELD:  # noqa: PTH202
+        if os.path.getsize(source) > MAX_BYTES_HELD:  # noqa: PTH202
             return source
         with open(source, "rb") as stream:  # noqa: PTH123 - a million paths, no Path objects
             return stream.read()
