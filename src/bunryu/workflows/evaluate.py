@@ -164,9 +164,10 @@ def _tasks(
     if table is None and folder.folds.exists():
         return _own_folds(folder, name, settings, device)
     model = open_predictor(file or folder.path, device=device)
-    tables = own_splits(folder, model, name) if table is None else {_file_name(name or "test"): table}
     if table is not None:
-        return {next(iter(tables)): _task_of_others(folder, next(iter(tables)), table, model, settings)}
+        key = _file_name(name or "test")
+        return {key: _task_of_others(folder, key, table, model, settings)}
+    tables = own_splits(folder, model, name)
     known = _exposures(folder, list(tables), name, checkpoint)
     return {key: _task(key, rows, model, settings, known.get(key, UNSEEN)) for key, rows in tables.items()}
 
