@@ -142,6 +142,13 @@ def results(run: Path) -> dict[str, Any]:
     }
 
 
+def assert_same(found: Path, expected: Path) -> None:
+    """Two runs found the same, bit for bit, and as many things."""
+    have, want = results(found), results(expected)
+    assert have.keys() == want.keys()
+    assert [name for name in want if have[name] != want[name]] == []
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

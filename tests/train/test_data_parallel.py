@@ -20,7 +20,7 @@ from bunryu.core import distributed
 from bunryu.core.errors import DeviceError
 from bunryu.train.data_parallel import block, part
 from conftest import assert_same_sums, refused, rounding
-from killing import Ended, Nursery, history, results
+from killing import Ended, Nursery, assert_same, history
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -142,8 +142,7 @@ def test_stopped_and_resumed_by_two_is_never_stopped(nursery, photos, tmp_path):
     assert sum(process.text.count("the state is saved") for process in stopped) == 1
     resumed = pair(nursery, "train", "--resume", tmp_path / "run")
     assert [process.code for process in resumed] == [0, 0], resumed
-    have, want = results(tmp_path / "run"), results(tmp_path / "whole")
-    assert [name for name in want if have[name] != want[name]] == []
+    assert_same(tmp_path / "run", tmp_path / "whole")
 
 
 def test_another_number_of_processes_goes_on(nursery, photos, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 import killing
 from bunryu.core.storage import read_jsonl
-from killing import ONE_THREAD, TIMES, Nursery, history, results, state
+from killing import ONE_THREAD, TIMES, Nursery, assert_same, history, state
 
 SMALL = (
     "model.name=scratch_cnn",
@@ -71,12 +71,6 @@ def never_stopped(nursery: Nursery, photos: Path, tmp_path_factory: pytest.TempP
     run = tmp_path_factory.mktemp("reference") / "run"
     nursery.finish("train", photos, "--out", run, *EVERYTHING)
     return run
-
-
-def assert_same(found: Path, expected: Path) -> None:
-    have, want = results(found), results(expected)
-    assert have.keys() == want.keys()
-    assert [name for name in want if have[name] != want[name]] == []
 
 
 def test_the_reference_has_everything_on(never_stopped: Path):

@@ -9,7 +9,7 @@ import pytest
 import killing
 from bunryu.core.storage import read_jsonl
 from bunryu.runs.folder import RunFolder
-from killing import Nursery, history, results, state
+from killing import Nursery, assert_same, history, state
 
 EVERYTHING = (
     *("model.name=scratch_cnn", "model.batch_norm=true", "model.dropout=0.3", "input.size=32", "train.batch_size=4"),
@@ -40,12 +40,6 @@ def never_stopped(nursery: Nursery, photos: Path, tmp_path_factory: pytest.TempP
     run = tmp_path_factory.mktemp("reference") / "run"
     nursery.finish("train", photos, "--out", run, *EVERYTHING)
     return run
-
-
-def assert_same(found: Path, expected: Path) -> None:
-    have, want = results(found), results(expected)
-    assert have.keys() == want.keys()
-    assert [name for name in want if have[name] != want[name]] == []
 
 
 def assert_whole(run: Path) -> None:
