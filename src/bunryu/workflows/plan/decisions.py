@@ -91,6 +91,7 @@ class Decisions:
         classes: that exclude each other; either these or `labels`, that can hold together.
         labels: likewise.
         heads: of several label columns.
+        positive: the positive one of two classes.
         images: what the check found.
         rows: of each split; with folds those "in folds", and test.
         input: what the network sees of a picture.
@@ -117,6 +118,7 @@ class Decisions:
     classes: str | None = None
     labels: str | None = None
     heads: str | None = None
+    positive: str | None = field(default=None, metadata={"told": "positive class"})
     images: Images | None = None
     rows: Rows | None = None
     input: str | None = None
