@@ -138,7 +138,8 @@ def _per_class(
     tp, support, predicted = counts
     columns = (_ratio(tp, predicted), _ratio(tp, support), _ratio(2 * tp, support + predicted))
     table = zip(classes, *(column.tolist() for column in (*columns, support, predicted)), strict=True)
-    more = [{**ends, **auc} for ends, auc in zip_longest(intervals, aucs, fillvalue={})] or [{}] * len(classes)
+    none: Mapping[str, Any] = {}
+    more = [{**ends, **auc} for ends, auc in zip_longest(intervals, aucs, fillvalue=none)] or [{}] * len(classes)
     return {
         name: ClassMetrics(precision=p, recall=r, f1=f1, support=int(s), predicted=int(answers), **own)
         for (name, p, r, f1, s, answers), own in zip(table, more, strict=True)
@@ -149,7 +150,7 @@ def _two_class(positive: str, row: ClassMetrics) -> dict[str, Any]:
     """Return the figures of the positive class, as fields."""
     own = row.as_fields()
     named = ("precision", "recall", "f1", "precision_ci", "recall_ci", "f1_ci")
-    ranked = {name: own[name] for name in ("roc_auc", "roc_auc_ci") if name in own}
+    ranked: dict[str, Any] = {name: own[name] for name in ("roc_auc", "roc_auc_ci") if name in own}
     return {"positive": positive, **{f"positive_{name}": own[name] for name in named if name in own}, **ranked}
 
 

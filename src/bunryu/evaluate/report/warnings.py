@@ -28,8 +28,8 @@ def warnings_of(metrics: Figures, settings: RunSettings | None = None, mistakes:
     noun, nouns = metrics.noun
     found = [_at_chance(name, own) for name, own in metrics.attributes.items() if is_at_chance(own)]
     found += _blind(metrics)
-    told, weak = _of_classes(metrics)
-    found += told
+    sentences, weak = _of_classes(metrics)
+    found += sentences
     if weak:
         found.append(remedy(weak, metrics, settings, mistakes))
     for column, own in metrics.attributes.items():

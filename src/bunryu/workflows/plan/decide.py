@@ -36,6 +36,7 @@ from bunryu.train.stages import require_trainable_batch, stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
+from bunryu.workflows.plan.few import few_told
 from bunryu.workflows.plan.heads import Heads, Positive, choose_heads
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
@@ -116,6 +117,7 @@ def _decisions(plan: Plan, loaded: Loaded, heads: Heads, asked: Positive) -> Dec
         rows=Rows.of(table),
         recipe=settings.recipe,
         learning=learning_told(settings),
+        few=few_told(settings, table),
         not_clean=known_to_donor(settings.model.weights, table) or None,
         balance=None if to is None else balanced_told(to, table.target_labels[train].tolist()),
         group_dro=groups,

@@ -98,6 +98,7 @@ class Decisions:
         device: where it trains, and in which arithmetic.
         recipe: by name.
         learning: the loss and the optimiser.
+        few: that there are few pictures for the way chosen.
         not_clean: what the weights' own run has seen of the rows to measure.
         balance: the copies that data.balance_to adds.
         group_dro: the groups that loss.group_dro makes.
@@ -125,6 +126,7 @@ class Decisions:
     device: str | None = None
     recipe: str | None = None
     learning: str | None = None
+    few: str | None = field(default=None, metadata={"told": "few pictures"})
     not_clean: str | None = None
     balance: str | None = None
     group_dro: str | None = field(default=None, metadata={"told": "group DRO"})

@@ -1,0 +1,82 @@
+"""Too few pictures are said before the training, figures that are measured; and a hub out of reach names ways on."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bunryu.core.errors import ModelError
+from bunryu.models import hub
+from bunryu.settings.load import load_settings
+from bunryu.workflows.plan.decide import make_plan
+from bunryu.workflows.plan.few import FROZEN, SCRATCH
+
+MEASURED = Path(__file__).parents[2] / "benchmarks" / "small_data.json"
+
+
+def plan_of(data: Path, *pairs: str) -> Any:
+    return make_plan(load_settings([f"data.source={data}", *pairs]))
+
+
+def test_the_figures_that_are_said_are_those_of_the_benchmark() -> None:
+    rows = json.loads(MEASURED.read_text(encoding="utf-8"))
+    for way, said in (("from scratch", SCRATCH), ("frozen", FROZEN)):
+        for n, value in said.items():
+            sizes = {n, 100} if n == 200 else {n}
+            found = [row["macro_recall"] for row in rows if row["way"] == way and row["pictures"] in sizes]
+            assert round(statistics.mean(found), 2) == value
+
+
+@pytest.mark.parametrize(("each", "said"), [(6, True), (260, False)])
+def test_few_pictures_from_scratch_are_said_with_figures(
+    tmp_path: Path, make_images: Any, each: int, said: bool
+) -> None:
+    make_images(
+        tmp_path,
+        {"a": each, "b": each},
+    )
+    told = plan_of(tmp_path, "model.name=scratch_cnn", "input.size=16").decisions.told().get("few pictures", "")
+    assert bool(told) == said
+    if said:
+        assert f"{each * 0.8:.0f} training pictures a class are few to learn from scratch" in told
+        assert f"{SCRATCH[10]:.2f}" in told
+        assert f"{FROZEN[10]:.2f}" in told
+
+
+def test_the_positive_class_is_the_rarer_one_said_and_sealed(tmp_path: Path, make_images: Any) -> None:
+    make_images(tmp_path, {"a": 6, "b": 12})
+    base = ("model.name=scratch_cnn", "input.size=16")
+    plan = plan_of(tmp_path, *base)
+    assert plan.sealed.answer.positive == plan.settings.evaluate.positive == "a"
+    told = plan.decisions.told()["positive class"]
+    assert told.startswith("a (the rarer of the two: ")
+    other = plan_of(tmp_path, *base, re.findall(r"evaluate\.\S+=\w+", told)[0])
+    assert other.sealed.answer.positive == "b"
+    assert other.decisions.told()["positive class"] == "b (as set)"
+
+
+def test_a_hub_out_of_reach_names_files_at_hand_that_work(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "test_resnet.pth")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "unknown_net.pth").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "reachable", lambda _: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    with pytest.raises(ModelError) as error:
+        plan_of(photos)
+    lines = [line for line in str(error.value).splitlines() if "at hand" in line]
+    assert len(lines) == 1
+    pairs = re.findall(r"model\.\w+=\S+", lines[0])
+    assert plan_of(photos, *pairs, "input.size=32").settings.model.weights.endswith("test_resnet.pth")
+    scratch = re.findall(r"model\.name=scratch_cnn", str(error.value))
+    assert plan_of(photos, *scratch, "input.size=16").settings.model.weights == "none"
