@@ -53,9 +53,9 @@ def _blind(metrics: Figures) -> list[str]:
     if found.better:
         return []
     return [
-        f"No better than chance: accuracy {found.accuracy:.3f}; the same answers dealt out blindly give "
-        f"{found.blind:.3f}, and as many right in {found.p:.0%} of the cases. Do not use this model yet: more "
-        "pictures, or pretrained weights (`bunryu probe` shows what those reach)."
+        f"Not seen to be better than chance: accuracy {found.accuracy:.3f}; the same answers dealt out blindly give "
+        f"{found.blind:.3f}, and as many right or more in {found.p:.0%} of the cases. It takes more pictures to measure"
+        ", or a better model: pretrained weights, more pictures to train on (`bunryu probe` shows what is in them)."
     ]
 
 
