@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from bunryu.core.errors import ModelError
+from bunryu.core.errors import ConfigError, ModelError
 from bunryu.models import hub
 from bunryu.settings.load import load_settings
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.few import MEASURED as SAID
+from bunryu.workflows.score import score
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "small_data.json"
 
@@ -80,3 +81,50 @@ def test_a_hub_out_of_reach_names_files_at_hand_that_work(
     assert plan_of(photos, *pairs, "input.size=32").settings.model.weights.endswith("test_resnet.pth")
     scratch = re.findall(r"model\.name=scratch_cnn", str(error.value))
     assert plan_of(photos, *scratch, "input.size=16").settings.model.weights == "none"
+
+
+def columns(folder: Path, make_images: Any) -> Path:
+    """Two label columns: sex, of which f is rarer, and size, of three values."""
+    make_images(folder, {"x": 24})
+    lines = [f"x/{i:03}.png,{'fm'[i % 3 > 0]},{'abc'[i // 8]}\n" for i in range(24)]
+    (folder / "t.csv").write_text("path,sex,size\n" + "".join(lines), encoding="utf-8")
+    return folder / "t.csv"
+
+
+@pytest.mark.parametrize("heads", ["joint", "separate"])
+def test_each_of_several_label_columns_has_its_positive_class(tmp_path: Path, make_images: Any, heads: str) -> None:
+    data = columns(tmp_path, make_images)
+    base = ("model.name=scratch_cnn", "input.size=16", "data.label_columns=[sex, size]", f"model.heads={heads}")
+    plan = plan_of(data, *base)
+    assert [one.positive for one in plan.sealed.attributes] == ["f", None]
+    assert plan.settings.evaluate.positive == {"sex": "f"}
+    told = plan.decisions.told()["positive class"]
+    assert told.startswith("sex: f (the rarer of the two")
+    asked = re.findall(r"evaluate\.positive=\{[^}]*\}", told)[0]
+    other = plan_of(data, *base, asked)
+    assert [one.positive for one in other.sealed.attributes] == ["m", None]
+    for wrong, message in (
+        ("{gender: f}", "no label column 'gender'.*The label columns: sex, size"),
+        ("{sex: male}", "one of the two classes 'f' and 'm'"),
+        ("{size: a}", "two-class"),
+        ("f", "two-class"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            plan_of(data, *base, f"evaluate.positive={wrong}")
+
+
+def test_one_label_column_has_a_class_and_no_columns(tmp_path: Path, make_images: Any) -> None:
+    make_images(tmp_path, {"a": 6, "b": 12})
+    with pytest.raises(ConfigError, match=r"Give the class alone: evaluate\.positive=a"):
+        plan_of(tmp_path, "model.name=scratch_cnn", "input.size=16", "evaluate.positive={label: a}")
+
+
+def test_score_takes_the_rarer_or_what_is_asked(tmp_path: Path) -> None:
+    truth, said = tmp_path / "truth.csv", tmp_path / "said.csv"
+    truth.write_text("path,label\n1.png,a\n2.png,b\n3.png,b\n", encoding="utf-8")
+    said.write_text("path,pred\n1.png,a\n2.png,a\n3.png,b\n", encoding="utf-8")
+    found = score(said, truth).metrics
+    assert (found["positive"], found["positive_precision"], found["positive_recall"]) == ("a", 0.5, 1.0)
+    assert found["positive_recall_ci"] == found["per_class"]["a"]["recall_ci"]
+    assert not {"roc_auc", "roc_auc_ci"} & {*found, *found["per_class"]["a"]}
+    assert score(said, truth, positive="b").metrics["positive"] == "b"
