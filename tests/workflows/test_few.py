@@ -43,7 +43,7 @@ def test_few_pictures_from_scratch_are_said_with_figures(
         tmp_path,
         {"a": each, "b": each},
     )
-    told = plan_of(tmp_path, "model.name=scratch_cnn", "input.size=16").decisions.told().get("few pictures", "")
+    told = plan_of(tmp_path, "model.name=scratch_cnn", "input.size=16").decisions.told().get("pictures", "")
     assert bool(told) == said
     if said:
         assert f"{each * 0.8:.0f} training pictures a class are few to learn from scratch" in told

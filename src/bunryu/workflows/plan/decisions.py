@@ -126,7 +126,7 @@ class Decisions:
     device: str | None = None
     recipe: str | None = None
     learning: str | None = None
-    few: str | None = field(default=None, metadata={"told": "few pictures"})
+    few: str | None = field(default=None, metadata={"told": "pictures"})
     not_clean: str | None = None
     balance: str | None = None
     group_dro: str | None = field(default=None, metadata={"told": "group DRO"})
