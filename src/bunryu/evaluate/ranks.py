@@ -22,8 +22,8 @@ _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
 _LEAST, _ROW_LABELS = 200, 100_000_000
 """Average precision and ROC AUC are resampled so often at least, and as often as so many rows times labels allow."""
-_MOST = 5_000_000
-"""Rows times classes beyond which the ROC AUCs of classes are not resampled: it would take minutes."""
+_MOST = 2_000_000
+"""Rows times classes beyond which the ROC AUCs of classes are not resampled: it would take a minute."""
 
 
 def roc_auc(positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]]) -> float:
@@ -122,7 +122,7 @@ def class_aucs(
         probs_NK: scores of each class.
         held_NK: which rows are of it.
         groups: the group of each row, or None.
-        resamples: of groups, where rows times classes are not more than five million; no intervals when 0.
+        resamples: of groups, where rows times classes are not more than two million; no intervals when 0.
         seed: names the draws.
     """
     yes_K, n, k = held_NK.sum(axis=0), *held_NK.shape
