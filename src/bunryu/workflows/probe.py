@@ -168,6 +168,7 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         predictions.true_N,
         predictions.classes,
         groups=predictions.groups,
+        positive=plan.sealed.answer.positive,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
     if predictions.attributes:

@@ -33,7 +33,9 @@ class Scored:
         return headline(parsed(self.metrics))
 
 
-def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000) -> Scored:
+def score(
+    predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000, positive: str | None = None
+) -> Scored:
     """Score a table of answers against a table of truths.
 
     The image is the column whose cells are image names; the answer is called pred, ans, target, label ... (of the
@@ -44,6 +46,7 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
         truth: a CSV or TSV.
         out: also write the metrics there, as JSON.
         bootstrap: resamples of the intervals; none when 0.
+        positive: the positive one of two classes; the rarer in the truth when None.
 
     Raises:
         DataError: rows that are in one table alone, a file name twice, or answers that are no class of the truth.
@@ -64,9 +67,8 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
     sure_NK = np.eye(len(classes), dtype=np.float32)[[index[answer] for answer in answers]]
     if len(classes) == 1:
         raise DataError(f"{truth} has one class alone, {classes[0]!r}: there is nothing to score.")
-    measured = measure(sure_NK, true_N, classes, bootstrap=bootstrap).as_fields()
-    of_probabilities = {"loss", "roc_auc", *(name for name in measured if name.startswith("positive"))}
-    metrics = Metrics(**{name: value for name, value in measured.items() if name not in of_probabilities})
+    measured = measure(sure_NK, true_N, classes, positive=positive, bootstrap=bootstrap, ranked=False).as_fields()
+    metrics = Metrics(**{name: value for name, value in measured.items() if name != "loss"})
     title = f"{predictions.name} against {truth.name}"
     report = text_report(title, {}, {"score": metrics}, next_steps=[])
     if out is not None:
