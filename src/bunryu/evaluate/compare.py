@@ -34,8 +34,8 @@ def macro_f1_difference(
 
     The p is that of the paired randomisation test (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses";
     Yeh 2000, "More accurate tests for the statistical significance of result differences"): were both equally good, the
-    two answers to a row, or to all rows of a group, could as well be the other way round. Of answers that weigh alike it
-    is McNemar's exact test. The interval is a paired bootstrap (Efron & Tibshirani 1993, chapter 16), which is too
+    two answers to a row, or to all rows of a group, could as well be the other way round. Of answers that weigh alike
+    it is McNemar's exact test. The interval is a paired bootstrap (Efron & Tibshirani 1993, chapter 16), which is too
     narrow where few answers differ: where the test leaves room for no difference, it reaches to zero.
 
     Args:

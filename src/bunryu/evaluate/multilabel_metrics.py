@@ -18,8 +18,10 @@ from bunryu.core.randomness import generator
 from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
+from bunryu.evaluate.chance import ranks_by_chance
 from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, MultilabelMetrics
 from bunryu.evaluate.ranks import resampled_ranks, roc_auc
+from bunryu.evaluate.significance import BETTER, holm
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 Bools = NDArray[np.bool_]
@@ -50,6 +52,7 @@ def measure_labels(
     tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
     ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
     drawn, ends, auc_ends = _intervals(predictions, bootstrap, seed) if bootstrap else (None, {}, {})
+    better_L = _better(predictions, seed) if bootstrap else {}
     of_label = _label_intervals(predictions, (tp, support, predicted), bootstrap, seed) if ends else []
     rows = zip(names, _per_label(tp, support, predicted), ap, predictions.thresholds, strict=True)
     return MultilabelMetrics(
@@ -64,7 +67,7 @@ def measure_labels(
                 **counted,
                 average_precision=precision,
                 threshold=float(threshold),
-                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name)),
+                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name), better_L.get(name)),
                 **(of_label[k] if of_label else {}),
             )
             for k, (name, counted, precision, threshold) in enumerate(rows)
@@ -94,11 +97,20 @@ def _per_label(tp: Counts, support: Counts, predicted: Counts) -> list[dict[str,
     ]
 
 
-def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None) -> dict[str, Any]:
-    """Return the ROC AUC of a label as fields, where it has one; its interval, where that was drawn."""
+def _better(predictions: LabelPredictions, seed: int) -> dict[str, bool]:
+    """Return of each label that holds for some rows and not for others whether its scores are better than chance."""
+    assert predictions.held_NL is not None
+    found = ranks_by_chance(predictions.held_NL, predictions.probs_NK, predictions.groups, seed=seed)
+    tested = {name: p for name, p in zip(predictions.classes, found, strict=True) if not np.isnan(p)}
+    return {name: p < BETTER for name, p in zip(tested, holm(list(tested.values())), strict=True)}
+
+
+def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None, better: bool | None) -> dict[str, Any]:
+    """Return the ROC AUC of a label as fields, where it has one; its interval and its test, where they were made."""
     if held_N.all() or not held_N.any():
         return {"roc_auc": None}
-    told = {} if interval is None else {"roc_auc_ci": interval, "better_than_chance": interval.low > 0.5}
+    told: dict[str, Any] = {} if interval is None else {"roc_auc_ci": interval}
+    told |= {} if better is None else {"better_than_chance": better}
     return {"roc_auc": roc_auc(held_N, probs_N), **told}
 
 

@@ -109,7 +109,9 @@ def sign_flips(gains_NL: _Floats, unit_N: NDArray[np.int64], tests: int, seed: i
     return share_reaching(total_L, (total_L - 2 * flipped @ gains_UL for flipped in drawn))
 
 
-def rank_sum(positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]], *, tests: int = 1, seed: int = 0) -> float:
+def rank_sum(
+    positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]], *, tests: int = 1, seed: int = 0
+) -> float:
     """Return the p that positive rows have higher scores than the others: the exact test of Mann and Whitney 1947.
 
     Ties share their mean rank; the distribution is that of all choices of so many rows. It is listed where rows are
