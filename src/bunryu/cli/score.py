@@ -33,5 +33,5 @@ def score(
     from bunryu import api
 
     found = api.score(answers, true, out=out)
-    console.say(found.report.rstrip())
+    console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import count, some
+from bunryu.core.shown import shown_lines
 from bunryu.core.text_width import clean, pad, shorten, width
 from bunryu.evaluate.figures import NAME_WIDTH, AttributeMetrics, ClassMetrics, Figure, Figures, Folds, GroupMetrics
 
@@ -20,13 +21,14 @@ _LISTED = 10
 
 
 def text_report(
-    title: str, facts: dict[str, str], metrics_by_split: Mapping[str, Figures], *, next_steps: list[str]
+    title: str, facts: Mapping[str, str | list[str]], metrics_by_split: Mapping[str, Figures], *, next_steps: list[str]
 ) -> str:
     """Write the plain-text report: what is wrong first, then the facts, the figures and the tables.
 
     Args:
         title: the first line.
-        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines.
+        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines, a list as
+            several.
         metrics_by_split: split name -> what was measured, in order of interest.
         next_steps: commands or advice, one line each; the section is left out when empty.
 
@@ -48,7 +50,7 @@ def text_report(
         lines += [*_split_section(split, metrics), ""]
     if next_steps:
         lines += ["Next", *(f"  {step}" for step in next_steps), ""]
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+    return shown_lines(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
 def headline(metrics: Figures) -> str:
@@ -195,11 +197,11 @@ def _names(names: Sequence[str], limit: int) -> str:
     return some([shorten(name, NAME_WIDTH) for name in names], limit)
 
 
-def _pairs(pairs: dict[str, str]) -> Iterator[str]:
+def _pairs(pairs: Mapping[str, str | list[str]]) -> Iterator[str]:
     """Yield aligned `key  value` lines; further lines of a value are indented under the first."""
     column = max(width(clean(key)) for key in pairs)
     for key, value in pairs.items():
-        first, *more = str(value).splitlines() or [""]
+        first, *more = [value] if isinstance(value, str) else value
         yield f"  {pad(clean(key), column)}  {first}"
         yield from (f"  {' ' * column}  {line}" for line in more)
 
