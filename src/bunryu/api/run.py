@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu.core import caller, console
 from bunryu.core.errors import BunryuError, ImageError, typed
+from bunryu.core.shown import shown_lines
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.figures import read_metrics
@@ -99,13 +100,13 @@ class Run:
 
     def __repr__(self) -> str:
         """Return the run and its headline figures, for notebooks."""
-        told = "\n  not finished"
+        told = ["  not finished"]
         if self.folder.metrics.exists():
             try:
-                told = "".join(f"\n  {name}: {headline(m)}" for name, m in read_metrics(self.folder).items())
+                told = [f"  {name}: {headline(m)}" for name, m in read_metrics(self.folder).items()]
             except BunryuError as error:  # a notebook shows what it can
-                told = f"\n  {error}"
-        return f"Run({self.path}){told}"
+                told = [f"  {error}"]
+        return shown_lines([f"Run({self.path})", *told])
 
 
 def open_run(path: str | os.PathLike[str], *, trust_code: Trust = False) -> Run:
@@ -311,5 +312,5 @@ def evaluate(
             tta=views,
             checkpoint=checkpoint,
         )
-        caller.present().show(repr(found), style="bold")
+        caller.present().show(*repr(found).split("\n"), style="bold")
     return found

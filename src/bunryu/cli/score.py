@@ -37,5 +37,5 @@ def score(
     from bunryu import api
 
     found = api.score(answers, true, out=out, positive=positive)
-    console.say(found.report.rstrip())
+    console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines, unguard
 from bunryu.core.errors import DataError, some
+from bunryu.core.storage import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ class PredictionTable(ABC):
         header = self.header()
         if format == "jsonl":
             for row in self.rows():
-                yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
+                yield json_text(dict(zip(header, row, strict=True))) + "\n"
             return
         if format == "csv-excel":
             yield BYTE_ORDER_MARK

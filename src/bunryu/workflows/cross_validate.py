@@ -147,7 +147,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
     if run.metrics.exists():
         return
     rows = ", ".join(f"{split} {n:,}" for split in ("train", "val", "test") if (n := len(table.split(split))))
-    console.say(f"\n{name}: {rows}", style="bold")
+    console.say("", f"{name}: {rows}", style="bold")
     with _stopped_in(folds, name):
         if run.last.exists():
             resume(run.path, checked=folds.checked)

@@ -230,7 +230,10 @@ def _write_report(
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
-    facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
+    facts: dict[str, str | list[str]] = {
+        "members": lines,
+        "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights",
+    }
     metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
@@ -252,6 +255,7 @@ def _write_report(
         write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
-        console.say(f"{name}: {text}")
+        first, *more = [text] if isinstance(text, str) else text
+        console.say(f"{name}: {first}", *more)
     for name, found in metrics.items():
         caller.present().show(f"{name}: {headline(found)}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks.hashed import Hashed
 from bunryu.data.splits.folds import read_folds
@@ -65,7 +66,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """Return the headline of each split."""
-        return "\n".join(f"{name}: {headline(parsed(metrics))}" for name, metrics in self.metrics.items())
+        return shown_lines(f"{name}: {headline(parsed(metrics))}" for name, metrics in self.metrics.items())
 
 
 def evaluate(

@@ -209,7 +209,8 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
     for name, metrics in read_metrics(folder).items():
         show(f"{name}: {headline(metrics)}")
     show(f"run: {folder.path} (report.txt, metrics.json, mistakes_*.csv, plots/)")
-    console.say("next: " + "\n      ".join(next_steps(folder)))
+    first, *more = next_steps(folder)
+    console.say(f"next: {first}", *(f"      {step}" for step in more))
 
 
 def next_steps(folder: RunFolder) -> list[str]:

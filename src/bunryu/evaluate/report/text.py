@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.csv_text import csv_lines
+from bunryu.core.shown import shown_lines
 from bunryu.core.text_width import clean, pad, shorten, width
 from bunryu.evaluate.figures import (
     NAME_WIDTH,
@@ -26,7 +27,7 @@ from bunryu.settings.run import RunSettings
 
 def text_report(
     title: str,
-    facts: dict[str, str],
+    facts: Mapping[str, str | list[str]],
     metrics_by_split: Mapping[str, Figures],
     *,
     next_steps: list[str],
@@ -37,7 +38,8 @@ def text_report(
 
     Args:
         title: the first line.
-        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines.
+        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines, a list as
+            several.
         metrics_by_split: split name -> what was measured, in order of interest.
         next_steps: commands or advice, one line each; the section is left out when empty.
         settings: of the run, for what to try; None where they are not known.
@@ -61,7 +63,7 @@ def text_report(
         lines += [*_split_section(split, metrics), ""]
     if next_steps:
         lines += ["Next", *(f"  {step}" for step in next_steps), ""]
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+    return shown_lines(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
 def headline(metrics: Figures) -> str:
@@ -176,11 +178,11 @@ def _group_table(groups: Mapping[str, GroupMetrics]) -> Iterator[str]:
         yield f"  {pad(names[name], column)}  {row.n:>8,}  {Figure(row.accuracy, row.accuracy_ci)}"
 
 
-def _pairs(pairs: dict[str, str]) -> Iterator[str]:
+def _pairs(pairs: Mapping[str, str | list[str]]) -> Iterator[str]:
     """Yield aligned `key  value` lines; further lines of a value are indented under the first."""
     column = max(width(clean(key)) for key in pairs)
     for key, value in pairs.items():
-        first, *more = str(value).splitlines() or [""]
+        first, *more = [value] if isinstance(value, str) else value
         yield f"  {pad(clean(key), column)}  {first}"
         yield from (f"  {' ' * column}  {line}" for line in more)
 
