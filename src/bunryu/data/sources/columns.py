@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import unicodedata
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bunryu.core.errors import DataError, nearest, some
+from bunryu.core.same_text import plain
 from bunryu.core.storage import absolute
 from bunryu.data.multi_label import label_sets, set_columns
 from bunryu.data.sources.class_folders import SPLIT_FOLDERS
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image
+from bunryu.data.sources.find_files import Located, file_under, is_address, locate
 from bunryu.data.sources.label_columns import (
     GROUP_NAMES,
     SPLIT_NAMES,
@@ -24,6 +26,7 @@ from bunryu.data.sources.label_columns import (
     require_labels,
     require_own_name,
 )
+from bunryu.data.sources.same_labels import one_spelling
 from bunryu.data.table import SPLITS, joined
 from bunryu.settings.data import DataSettings
 
@@ -31,6 +34,11 @@ _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
 )  # fmt: skip
+
+
+_LONGEST_PATH = 64
+"""From here on text of the letters of base64 is no path."""
+_BASE64 = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/\s]+=*")
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,9 @@ def interpret(
         require_own_name(columns, name, paths, taken)
     split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
-    labels = {name: [unicodedata.normalize("NFC", text) for text in columns.values[name]] for name in chosen}
+    spelled = {name: one_spelling(name, columns.values[name]) for name in chosen}
+    labels = {name: cells for name, (cells, _) in spelled.items()}
+    respelled = [] if together else [note for _, notes in spelled.values() for note in notes]
     used = {paths, *chosen}
     numbers: dict[str, dict[str, int]] = {}
     names: tuple[str, ...] = ()
@@ -91,20 +101,20 @@ def interpret(
         if len(chosen) > 1:
             labels = {joined(chosen): joint_labels(columns, labels), **labels}
     root = image_folder(settings.image_root, base)
-    files = [file_under(root, text) for text in columns.values[paths]]
-    require_files(columns.where, columns.values[paths][0], files, root)
+    located = locate(columns.values[paths], root, columns.where)
+    require_files(columns.where, columns.values[paths][0], located, root)
     told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
     target = next(iter(labels))
     if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
         told.append(f"numbers={number!r} (of the classes, for submissions)")
     return Rows(
-        files=files,
+        files=located.files,
         labels=labels,
         splits=splits or [""] * len(columns),
-        groups=columns.values[group_column] if group_column else None,
+        groups=[plain(cell) for cell in columns.values[group_column]] if group_column else None,
         columns={name: cells for name, cells in columns.values.items() if name not in used},
         published=numbers,
-        notes=[f"columns: {', '.join(told)}"],
+        notes=[f"columns: {', '.join(told)}", *columns.notes, *respelled, *located.told],
         label_names=names,
     )
 
@@ -137,11 +147,6 @@ def image_folder(given: str | None, base: Path, *, key: str = "data.image_root")
         near = nearest(root.name, _names(root.parent))
         raise DataError(f"{key}: there is no folder {root}.{near}")
     return absolute(root)
-
-
-def file_under(root: Path, text: str) -> str:
-    """Return the file that a table's path means; tables made on Windows have backslashes."""
-    return os.path.join(root, text.replace("\\", "/") if os.sep == "/" else text)  # noqa: PTH118
 
 
 def _group_column(columns: Columns, name: str | None, labels: Sequence[str]) -> str | None:
@@ -181,18 +186,29 @@ def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | N
     return None if unknown else [known[cell.strip().lower()] for cell in cells]
 
 
-def require_files(where: str, first: str, files: list[str], root: Path, *, mend: str = "data.image_root={}") -> None:
+def require_files(where: str, first: str, located: Located, root: Path, *, mend: str = "data.image_root={}") -> None:
     """Stop where none of a table's files exist, and look for the folder that has them.
 
     Args:
         where: the table.
         first: its first path, as it is written.
-        files: the files that its paths mean.
+        located: the files that its paths mean.
         root: what the paths are relative to.
         mend: what to type, with the folder in place of ``{}``.
     """
-    if any(os.path.exists(file) for file in files):  # noqa: PTH110
+    if located.found:
         return
+    if is_address(first):
+        raise DataError(
+            f"The images in {where} are addresses, such as {first}, and none is on this disk. Fetch them first, into "
+            f"folders as the addresses have them (wget -x -i LIST), below {root}; the same command then finds each by "
+            "the end of its address."
+        )
+    if len(first) > _LONGEST_PATH and _BASE64.fullmatch(first):
+        raise DataError(
+            f"The images in {where} are pictures as base64 text, not paths. Write each into a file (in Python: "
+            "base64.b64decode), and the names of these files into the column."
+        )
     hint = _where_instead(root, first, mend) or f" Name the folder the paths are relative to: {mend.format('FOLDER')}"
     raise DataError(f"None of the images in {where} is where its path points, e.g. {root / first}.{hint}")
 

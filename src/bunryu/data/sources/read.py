@@ -14,6 +14,8 @@ from bunryu.core.storage import absolute
 from bunryu.data.sources import class_folders, person_folders
 from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
+from bunryu.data.sources.find_files import locate
+from bunryu.data.sources.same_labels import as_in_training
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 from bunryu.settings.validate import replaced
@@ -51,6 +53,9 @@ def read_source(
     sources = _parts(settings, frame)
     read = [_read_part(data, split, settings, label, parts) for split, data in sources]
     rows = _concatenate(read)
+    if not rows.label_names:
+        labels, told = as_in_training(rows.labels, rows.splits)
+        rows = dataclasses.replace(rows, labels=labels, notes=[*rows.notes, *told])
     return _table(rows, root or _root([Path(data) for _, data in sources if isinstance(data, str)], settings))
 
 
@@ -58,7 +63,7 @@ def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
     """Return a copy of a DataFrame whose image paths mean the same from anywhere."""
     column = tabular.path_column(from_frame(frame), settings)
     folder = tabular.image_folder(settings.image_root, Path.cwd())
-    return frame.assign(**{column: [tabular.file_under(folder, str(cell)) for cell in frame[column]]})
+    return frame.assign(**{column: locate([str(cell) for cell in frame[column]], folder, "the DataFrame").files})
 
 
 def require_there(settings: DataSettings, frame: Any = None) -> None:
