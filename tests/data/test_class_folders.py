@@ -196,7 +196,6 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
         pytest.param(("cat/1.jpg", "dog/1.heic"), ["without any image", "1 .heic"], id="only HEIC in a class"),
         pytest.param(("train/a/1.jpg", "train/b/", "val/a/1.jpg"), ["without any image", ": b."], id="empty in train"),
         pytest.param(("cat/1.jpg", "cat/2.jpg"), ["only one class, 'cat'", "at least two"], id="one class"),
-        pytest.param(("photos/cat/1.jpg", "photos/dog/1.jpg"), ["Did you mean", "data/photos", "cat, dog"], id="twice"),
         pytest.param(("a/1.jpg", "labels.csv"), ["only one class", "labels.csv"], id="a table beside the images"),
         pytest.param(("Cat/1.jpg", "cat/2.jpg", "cat/3.jpg"), ["'Cat' (1 image)", "'cat' (2 images)"], id="two cases"),
         pytest.param(

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
 from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.label_pattern import label_pattern
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
@@ -51,9 +52,16 @@ class DataSettings(Settings):
     when null (group, person, subject, patient, also with _id); none: no groups."""
     split_column: str | None = None
     """The CSV column that says train, val or test; found by its name when null."""
-    layout: Literal["auto", "classes", "persons"] = "auto"
-    """What folders are. classes: one a class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5, incorrect_mask and
-    normal, as mask competitions have them. auto: persons where most of them are named so."""
+    layout: Literal["auto", "classes", "nested", "persons"] = "auto"
+    """What folders are (below train, val and test, if there are such). classes: one a class, with all folders in it.
+    nested: the innermost folder of each image is its class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5,
+    incorrect_mask and normal, as mask competitions have them. auto: persons where most of them are named so, else
+    classes; where nested may be meant as well, it is asked."""
+    label_pattern: str | None = None
+    """Where the label stands in the names of files: {label}.* for cat.1.jpg. A template with {label} and, if wanted,
+    {split} and {group}; * is any text, # a number, ** any folders too; it is held against the name without its
+    ending, or with a / in it against the whole path: {label}/{group}/**. Without {label} a regular expression with
+    one group, which is searched in the path."""
     check: Literal["full", "header", "none"] = "full"
     """How images are checked once before training: decode all of each, read its header, or not at all."""
     on_leak: Literal["stop", "continue"] = "stop"
@@ -71,6 +79,12 @@ class DataSettings(Settings):
     pixel_cache: Literal["auto", "on", "off"] = "auto"
     """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
     bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
+
+    @model_validator(mode="after")
+    def _readable_pattern(self) -> DataSettings:
+        if self.label_pattern is not None:
+            label_pattern(self.label_pattern)
+        return self
 
     @model_validator(mode="after")
     def _labels_once(self) -> DataSettings:
