@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
 from bunryu.settings.config import Settings, Size, parse_size
@@ -13,6 +20,17 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Bound = Annotated[float, Field(allow_inf_nan=False, ge=-1e30, le=1e30)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[1] - pair[0] >= 1e-30:
+        raise ValueError(f"expected [low, high], the lower first, received {list(pair)}")
+    return pair
+
+
+Range = Annotated[tuple[Bound, Bound], AfterValidator(_rising)]
+"""The values that become black and white."""
 
 
 def _as_list(value: Any) -> Any:
@@ -141,6 +159,9 @@ class DecodeSettings(Settings):
     """The colour (R, G, B) that shows through transparent pixels."""
     scaling: Literal["jpeg", "full"] = "jpeg"
     """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
+    range: Literal["auto"] | Range = Field("auto", json_schema_extra={"type": "auto | [low, high]"})
+    """The values that become black and white, of pictures with more than 8 bits (16-bit, float, DICOM, arrays): one
+    range for all of them; values beyond are cut. auto: from the training rows. 8-bit pictures stay as they are."""
 
 
 class InputSettings(Settings):
@@ -307,6 +328,13 @@ class DecodeSpec(Settings):
     background: Colour = (255, 255, 255)
     scaling: Literal["jpeg", "full"] = "full"
     max_pixels: int = 50_000_000
+    range: Range | None = None
+    """Of deep pictures; None: each file by its own kind, as before there was one, or none was trained on."""
+
+    @model_serializer(mode="wrap")
+    def _only_if_any(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the range out where there is none: such records stay what they were."""
+        return {name: value for name, value in serialize(self).items() if name != "range" or value is not None}
 
 
 class InputSpec(Settings):

@@ -65,8 +65,10 @@ class RunSettings(Settings):
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:
-    """Return the sealed decode record of the settings."""
-    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+    """Return the sealed decode record of the settings; without a range where that is not found yet, or of nothing."""
+    values = settings.decode.model_dump()
+    found = None if values["range"] == "auto" else values["range"]
+    return DecodeSpec(**values | {"range": found}, max_pixels=round(settings.data.max_megapixels * 1e6))
 
 
 def absolute(settings: RunSettings) -> RunSettings:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS = {
     "train": "train",

@@ -73,7 +73,8 @@ def plan_folds(
         folds=f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
     )
     plan = said(dataclasses.replace(plan, decisions=decisions))
-    restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
+    restored: dict[str, Any] = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
+    restored["decode.range"] = settings.decode.range  # each fold finds it in its own training rows
     return dataclasses.replace(plan, settings=replaced(plan.settings, restored)), fold_N, table
 
 
