@@ -81,7 +81,7 @@ def test_everything_is_decided(photos: Path) -> None:
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
     told = plan.decisions.told()
-    assert " ".join(told) == "model weights classes images rows input device recipe learning"
+    assert " ".join(told) == "model weights classes images rows input device recipe learning pictures"
     assert told["learning"].startswith("cross-entropy loss")
     assert told["weights"] == "none: from scratch"
     assert told["classes"] == "3: ant, bee, cat"

@@ -78,7 +78,8 @@ def test_what_bunryu_itself_predicts_is_scored(bunryu: Command, tiny_run: Any, h
     [
         ("f,ans\na.jpg,1\n", "f,ans\na.jpg,1\nb.jpg,0\n", "1 image of .* without an answer: b.jpg"),
         ("f,ans\na.jpg,1\nb.jpg,0\n", "f,ans\na.jpg,1\n", "1 answer to images that .* does not have: b.jpg"),
-        ("f,ans\na.jpg,1\nx/a.jpg,0\n", "f,ans\na.jpg,1\n", "line 3: a.jpg stands there twice"),
+        ("f,ans\na.jpg,1\na.jpg,0\n", "f,ans\na.jpg,1\n", "line 3: a.jpg stands there twice"),
+        ("f,ans\na.jpg,1\nx/a.jpg,0\n", "f,ans\na.jpg,1\n", "1 answer to images that .* does not have: a.jpg"),
         ("f,ans\na.jpg,\n", "f,ans\na.jpg,1\n", "line 2: no answer in the column 'ans'"),
         ("f\na.jpg\n", "f,ans\na.jpg,1\n", "has one column alone"),
         ("f,ans\na.jpg,cat\nb.jpg,dog\n", "f,ans\na.jpg,1\nb.jpg,0\n", "not one in common"),

@@ -51,7 +51,7 @@ def probe(
         from bunryu.workflows.probe_report import advice
 
         found = probing.probe(overrides, backbones, values, frame=frame, out=Path(out) if out else None, root=root)
-        caller.present().show(repr(found))
+        caller.present().show(*repr(found).split("\n"))
         for line in (*advice(found), *found.look):
             console.say(line)
         files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
@@ -93,7 +93,7 @@ def bench(
         from bunryu.workflows.bench import bench as time_ways
 
         found = time_ways(settings, frame=frame, tune=tune)
-        caller.present().show(repr(found))
+        caller.present().show(*repr(found).split("\n"))
         if tune:
             found.write(file)
             console.say(f"fastest: {found.fastest.precision}, {found.fastest.threads} threads: {file}")

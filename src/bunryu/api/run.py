@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu.core import caller, console
 from bunryu.core.errors import BunryuError, ImageError, typed
+from bunryu.core.shown import shown_lines
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.figures import read_metrics
@@ -100,13 +101,13 @@ class Run:
 
     def __repr__(self) -> str:
         """Return the run and its headline figures, for notebooks."""
-        told = "\n  not finished"
+        told = ["  not finished"]
         if self.folder.metrics.exists():
             try:
-                told = "".join(f"\n  {name}: {headline(m)}" for name, m in read_metrics(self.folder).items())
+                told = [f"  {name}: {headline(m)}" for name, m in read_metrics(self.folder).items()]
             except BunryuError as error:  # a notebook shows what it can
-                told = f"\n  {error}"
-        return f"Run({self.path}){told}"
+                told = [f"  {error}"]
+        return shown_lines([f"Run({self.path})", *told])
 
 
 def open_run(path: str | os.PathLike[str], *, trust_code: Trust = False) -> Run:
@@ -145,17 +146,15 @@ def predict(
     Args:
         run: a run, its folder, or a model file.
         images: paths of images, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...).
-            Arrays are (H, W), (H, W, 3) or (H, W, 4), the colours in the order red, green, blue. OpenCV reads blue,
-            green, red: give ``cv2.imread(path)[:, :, ::-1]``, or ``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``. A model
-            that learned from pictures of more than 8 bits takes arrays of other numbers too, on the same scale.
+            Arrays are (H, W), (H, W, 3) or (H, W, 4) in the order red, green, blue; of OpenCV, which reads blue, green,
+            red: ``cv2.imread(path)[:, :, ::-1]``. Other numbers than uint8 where the model learned from such pictures.
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
         submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
-        tta: test-time augmentation: ``"hflip,crops,scales"`` or some of them. The probabilities are then the mean over
-            the views, and a column tta says so.
+        tta: test-time augmentation, ``"hflip,crops,scales"`` or some: the mean over the views, told in a column tta.
         trust_code: as in `open_run`.
         quiet: print nothing.
 
@@ -322,5 +321,5 @@ def evaluate(
             tta=views,
             checkpoint=checkpoint,
         )
-        caller.present().show(repr(found), style="bold")
+        caller.present().show(*repr(found).split("\n"), style="bold")
     return found

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bunryu.cli.sagemaker import ANSWERS, INPUTS, RUN, given_or
-from bunryu.cli.usage_errors import ELSEWHERE, told_plainly
+from bunryu.cli.usage_errors import ELSEWHERE, raise_plainly, told_plainly
 from bunryu.core.errors import ConfigError, Interrupted, some
 
 _TABLES = (".csv", ".tsv")
@@ -80,6 +80,15 @@ Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 
 class Commands(TyperGroup):
     """All commands; one that Ctrl-C stops says so, where typer leaves without a word."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Be the whole command; what the parser says of options is an error like all others, in one line."""
+        try:
+            code = super().main(*args, **options | {"standalone_mode": False})
+        except Exception as error:  # typer carries click within itself or not, by its version
+            raise_plainly(error)
+            raise
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

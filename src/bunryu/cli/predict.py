@@ -86,7 +86,7 @@ def predict(
     if submission is not None:
         return
     if out is None and format is None and found.predictions.paths == inputs[:1] == inputs:
-        console.result(found.top_k())
+        console.result(*found.top_k().split("\n"))
     elif file is None:
         found.show(format or "csv")
     if found.unreadable:

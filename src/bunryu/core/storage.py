@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.core.errors import TrainingError
+from bunryu.core.shown import json_escaped
 
 
 def absolute(path: str | Path) -> Path:
@@ -32,7 +33,7 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
     try:
         with temporary.open("wb") as file:
             for piece in [content] if isinstance(content, (bytes, str)) else content:
-                payload = piece.encode("utf-8") if isinstance(piece, str) else piece
+                payload = as_bytes(piece) if isinstance(piece, str) else piece
                 size += len(payload)
                 file.write(payload)
             file.flush()
@@ -49,6 +50,14 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
     _sync_folder(path.parent)
 
 
+def as_bytes(text: str) -> bytes:
+    """Return UTF-8; the bytes of a file's name that is none (as Python holds them) are themselves again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, out of an escape of JSON or YAML
+        return text.encode("utf-8", "backslashreplace")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a kill left half written in `folder`; only for who knows that no one writes there now."""
     for temporary in folder.glob(".*.tmp"):
@@ -58,7 +67,12 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically. Hangul stays readable."""
-    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value, indent=2, allow_nan=False) + "\n")
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """Return JSON with Hangul as it is, and what acts on a terminal as an escape: a reader finds the same text."""
+    return json_escaped(json.dumps(value, ensure_ascii=False, **options))
 
 
 def read_json(path: Path) -> Any:
@@ -73,7 +87,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write JSON lines atomically."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

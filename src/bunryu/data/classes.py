@@ -82,7 +82,8 @@ def _check_column(table: Table, column: str) -> None:
 def _nested_hint(table: Table) -> str:
     """Where everything lies under one folder (a zip unpacked twice, images beside a table), name what to use."""
     parts = [Path(path).parts for path in table.paths]
-    first, label = parts[0], table.target_labels[0]
+    row = next((i for i, split in enumerate(table.splits) if split in ("", "train")), 0)
+    first, label = parts[row], table.target_labels[row]
     seconds = {part[1] for part in parts if len(part) > 2}
     if first[0] == label and len(seconds) > 1:
         return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."

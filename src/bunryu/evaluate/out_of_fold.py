@@ -50,6 +50,7 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
         true_N=np.concatenate([part.true_N for part in found if part.true_N is not None])[order],
         groups=groups_of(table, kept),
         attributes=first.attributes,
+        positive=first.positive,
         more={"fold": (fold_N[kept] + 1).tolist(), **dro_column(table, kept)},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}

@@ -18,6 +18,7 @@ from torch import nn
 
 from bunryu.core import console
 from bunryu.core.errors import ImageError, RunError, some
+from bunryu.core.shown import shown
 from bunryu.data.images.decode import Source
 from bunryu.data.images.deep import Seen
 from bunryu.data.images.load import Batch, load_batches
@@ -209,4 +210,4 @@ class Model(Predictor):
         """Return the model in a line, for notebooks."""
         s = self.sealed
         size = f"{s.input.height}x{s.input.width} {s.input.channels}"
-        return f"Model({s.architecture.name}, {len(self.classes)} classes, {size}, {s.precision}, {self.device})"
+        return shown(f"Model({s.architecture.name}, {len(self.classes)} classes, {size}, {s.precision}, {self.device})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -14,23 +13,13 @@ from pydantic import (
 )
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
-from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.config import Range, Settings, Size, parse_size
+from bunryu.settings.label_pattern import label_pattern
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Bound = Annotated[float, Field(allow_inf_nan=False, ge=-1e30, le=1e30)]
-
-
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if not pair[1] - pair[0] >= 1e-30:
-        raise ValueError(f"expected [low, high], the lower first, received {list(pair)}")
-    return pair
-
-
-Range = Annotated[tuple[Bound, Bound], AfterValidator(_rising)]
-"""The values that become black and white."""
 
 
 def _as_list(value: Any) -> Any:
@@ -69,9 +58,16 @@ class DataSettings(Settings):
     when null (group, person, subject, patient, also with _id); none: no groups."""
     split_column: str | None = None
     """The CSV column that says train, val or test; found by its name when null."""
-    layout: Literal["auto", "classes", "persons"] = "auto"
-    """What folders are. classes: one a class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5, incorrect_mask and
-    normal, as mask competitions have them. auto: persons where most of them are named so."""
+    layout: Literal["auto", "classes", "nested", "persons"] = "auto"
+    """What folders are (below train, val and test, if there are such). classes: one a class, with all folders in it.
+    nested: the innermost folder of each image is its class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5,
+    incorrect_mask and normal, as mask competitions have them. auto: persons where most of them are named so, else
+    classes; where nested may be meant as well, it is asked."""
+    label_pattern: str | None = None
+    """Where the label stands in the names of files: {label}.* for cat.1.jpg. A template with {label} and, if wanted,
+    {split} and {group}; * is any text, # a number, ** any folders too; it is held against the name without its
+    ending, or with a / in it against the whole path: {label}/{group}/**. Without {label} a regular expression with
+    one group, which is searched in the path."""
     check: Literal["full", "header", "none"] = "full"
     """How images are checked once before training: decode all of each, read its header, or not at all."""
     on_leak: Literal["stop", "continue"] = "stop"
@@ -89,6 +85,12 @@ class DataSettings(Settings):
     pixel_cache: Literal["auto", "on", "off"] = "auto"
     """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
     bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
+
+    @model_validator(mode="after")
+    def _readable_pattern(self) -> DataSettings:
+        if self.label_pattern is not None:
+            label_pattern(self.label_pattern)
+        return self
 
     @model_validator(mode="after")
     def _labels_once(self) -> DataSettings:
@@ -137,17 +139,6 @@ class SplitSettings(Settings):
         if self.val + self.test >= 1.0:
             raise ValueError(f"split.val + split.test must be below 1, received {self.val} + {self.test}")
         return self
-
-
-class FoldSettings(Settings):
-    """Cross-validation: one run a fold, and a final model of all of them."""
-
-    k: Annotated[int, Field(ge=2)] | None = None
-    """Folds (--folds): the rows that are no test rows are divided into so many parts, and each is the validation of one
-    run; one run with split.val when null."""
-    final: Literal["ensemble", "refit", "none"] = "ensemble"
-    """The final model of the folds (--final). ensemble: their models predicting together; refit: one more run on all
-    rows that are no test rows, for as many epochs as the folds' best epochs say (the median); none."""
 
 
 class DecodeSettings(Settings):

@@ -15,11 +15,11 @@ from bunryu.settings.data import (
     DataSettings,
     DecodeSettings,
     DecodeSpec,
-    FoldSettings,
     InputSettings,
     SplitSettings,
 )
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library
 from bunryu.settings.multilabel_rules import why_not_labels
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given

@@ -16,6 +16,7 @@ import numpy as np
 from bunryu.core import console
 from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines
 from bunryu.core.errors import ConfigError, DataError, count, some
+from bunryu.core.shown import shown, shown_lines
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.images.decode import Source
@@ -71,7 +72,10 @@ class Predicted:
     def show(self, format: Format = "csv") -> None:
         """Write the predictions on standard output; nothing where there are none."""
         if len(self.predictions):
-            sys.stdout.writelines(self.predictions.lines(format))
+            lines: Iterable[str] = self.predictions.lines(format)
+            if sys.stdout.isatty():  # for eyes, so a line feed within a name begins no line
+                lines = ("\t".join(map(shown, line.removesuffix("\n").split("\t"))) + "\n" for line in lines)
+            sys.stdout.writelines(lines)
             sys.stdout.flush()
 
     def top_k(self, k: int = 10) -> str:
@@ -89,7 +93,7 @@ class Predicted:
             f"  {pad(name, column)}  {marks[i]}{probs[i]:.3f}  {'█' * round(24 * float(probs[i]))}".rstrip()
             for name, i in zip(names, order, strict=True)
         ]
-        return "\n".join([predictions.paths[0], *lines])
+        return shown_lines([predictions.paths[0], *lines])
 
     def unreadable_note(self) -> str:
         """Say how many of the inputs could not be read, and which."""

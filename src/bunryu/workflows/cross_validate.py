@@ -24,7 +24,9 @@ from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
@@ -145,7 +147,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
     if run.metrics.exists():
         return
     rows = ", ".join(f"{split} {n:,}" for split in ("train", "val", "test") if (n := len(table.split(split))))
-    console.say(f"\n{name}: {rows}", style="bold")
+    console.say("", f"{name}: {rows}", style="bold")
     with _stopped_in(folds, name):
         if run.last.exists():
             resume(run.path, checked=folds.checked)
@@ -189,9 +191,9 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
-    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
@@ -211,7 +213,8 @@ def _out_of_fold(folds: Folds, run: RunFolder, fold: int, sealed: Sealed) -> Pre
     if len(kept) != len(predictions):
         raise RunError(f"{run.path / 'predictions_val.csv'} is damaged: its rows are not those of {run.split}.")
     at = np.array(kept, np.int64)
-    return Predicted(at, dataclasses.replace(predictions, groups=groups_of(folds.table, at)), lost)
+    groups, positive = groups_of(folds.table, at), sealed.answer.positive
+    return Predicted(at, dataclasses.replace(predictions, groups=groups, positive=positive), lost)
 
 
 def _chose(settings: RunSettings) -> bool:

@@ -22,6 +22,7 @@ from bunryu.evaluate.decision.logit_adjustment import adjusted_by
 from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL
 from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
@@ -229,7 +230,10 @@ def _write_report(
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
-    facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
+    facts: dict[str, str | list[str]] = {
+        "members": lines,
+        "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights",
+    }
     metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
@@ -239,15 +243,19 @@ def _write_report(
         if record.decision.logit_offsets is not None:
             probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
         sealed = members[0].sealed
-        found = measure(probs_NK, shared.true_N, sealed.classes, exposure=Exposure(members=True))
+        positive = sealed.answer.positive
+        found = measure(probs_NK, shared.true_N, sealed.classes, positive=positive, exposure=Exposure(members=True))
+        answers = Predictions(
+            shared.paths, sealed.classes, probs_NK.astype(np.float32), shared.true_N, attributes=sealed.attributes
+        )
         if sealed.attributes:
-            probs = probs_NK.astype(np.float32)
-            answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
             found = found.plus(attributes=measure_attributes(answers, bootstrap=2000))
         metrics["val"] = found
         write_json(folder.metrics, {"val": found.as_json()})
+        write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
-        console.say(f"{name}: {text}")
+        first, *more = [text] if isinstance(text, str) else text
+        console.say(f"{name}: {first}", *more)
     for name, found in metrics.items():
         caller.present().show(f"{name}: {headline(found)}")

@@ -20,7 +20,7 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
-from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.metrics import measure
@@ -96,7 +96,7 @@ def probe(
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
-    compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
+    compared = [tried[0], *_compared(tried, plan)]
     found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
     write_probe(found, plan)
     return found
@@ -168,6 +168,7 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         predictions.true_N,
         predictions.classes,
         groups=predictions.groups,
+        positive=plan.sealed.answer.positive,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
     if predictions.attributes:
@@ -210,10 +211,22 @@ def _rare(per_class: dict[str, ClassMetrics]) -> list[str]:
     return names[: max(1, len(names) // 3)]
 
 
-def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
-    true, groups = best.predictions.true_N, best.predictions.groups
+def _compared(tried: Sequence[Tried], plan: Plan) -> list[Tried]:
+    """Return all but the first, which is the best, with how far they are behind it.
+
+    Which is the best was found on these rows, so p is adjusted for all pairs that could have been compared.
+    """
+    best, pairs = tried[0].predictions, len(tried) * (len(tried) - 1) // 2
+    true, groups, k = best.true_N, best.groups, len(plan.classes)
     assert true is not None
-    difference = macro_f1_difference(
-        one.predictions.pred_N, best.predictions.pred_N, true, len(plan.classes), groups=groups
-    )
-    return Tried(one.backbone, one.weights, one.loss, one.metrics, one.predictions, one.rare_recall, difference)
+    behind = [
+        macro_f1_difference(
+            *(one.predictions.pred_N, best.pred_N, true, k),
+            groups=groups,
+            resamples=plan.settings.evaluate.bootstrap,
+            of=pairs,
+        )
+        for one in tried[1:]
+    ]
+    found = zip(tried[1:], adjusted(behind, pairs), strict=True)
+    return [dataclasses.replace(one, behind=difference) for one, difference in found]

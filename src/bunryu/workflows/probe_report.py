@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunryu.core.errors import count, some
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
 from bunryu.evaluate.figures import Difference, Metrics
@@ -63,7 +64,7 @@ class Probed:
 
     def __repr__(self) -> str:
         """Return the table."""
-        return "\n".join(table_lines(self))
+        return shown_lines(table_lines(self))
 
 
 def table_lines(found: Probed) -> list[str]:
@@ -151,7 +152,7 @@ def write_probe(found: Probed, plan: Plan) -> None:
         *advice(found),
         *found.look,
     ]
-    write_atomic(folder / "report.txt", "\n".join(lines) + "\n")
+    write_atomic(folder / "report.txt", shown_lines(lines) + "\n")
     write_atomic(folder / "predictions_oof.csv", best.predictions.lines())
     write_atomic(folder / "recipe.yaml", recipe(found))
     rows = [

@@ -22,7 +22,8 @@ from bunryu.data.images.damage import load_whole
 from bunryu.data.images.deep import Deep, eight_bits, loaded, of_array
 from bunryu.data.images.facts import Facts, facts_of
 from bunryu.data.images.open import check_size, frames, opened, warned
-from bunryu.settings.data import DecodeSpec, InputSpec, Range
+from bunryu.settings.config import Range
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any]
 Pixels: TypeAlias = NDArray[np.uint8]

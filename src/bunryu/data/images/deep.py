@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from bunryu.data.images.array_files import ArrayFile
 from bunryu.data.images.damage import load_whole
-from bunryu.settings.data import Range
+from bunryu.settings.config import Range
 
 Values = NDArray[Any]
 Pixels = NDArray[np.uint8]

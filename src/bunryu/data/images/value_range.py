@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bunryu.core.errors import count
 from bunryu.data.images.deep import Seen
 from bunryu.data.images.facts import LEVELS, Facts
-from bunryu.settings.data import Range
+from bunryu.settings.config import Range
 
 _TAIL = LEVELS[1]
 _FAR = 2.0

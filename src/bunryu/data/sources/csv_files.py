@@ -29,6 +29,8 @@ class Columns:
     unit: str = "line"
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Label column -> {class: number}, where the source defines both; its labels when none are named."""
+    notes: tuple[str, ...] = ()
+    """What of it was passed over, in sentences."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -61,28 +63,40 @@ def read_csv(path: Path) -> Columns:
 def _columns(reader: Reader, path: Path) -> Columns:
     header = [name.strip() for name in next(reader, [])]
     _require_header(header, path)
-    values: dict[str, list[str]] = {name: [] for name in header}
+    cells: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
     for row in reader:
-        if not any(row):
+        if not any(cell.strip() for cell in row):
             continue
+        if not any(cell.strip() for cell in row[len(header) :]):
+            row = row[: len(header)]  # Excel fills rows up with empty cells
         if len(row) != len(header):
             raise DataError(
                 f"{path}, line {reader.line_num}: expected {count(len(header), 'column')} ({some(header)}), "
                 f"received {len(row)}. A comma inside a value needs quotes around the value."
             )
-        for name, cell in zip(header, row, strict=True):
-            values[name].append(cell)
+        for column, cell in zip(cells, row, strict=True):
+            column.append(cell)
         lines.append(reader.line_num)
     if not lines:
         raise DataError(f"The table {path} has a header but no rows.")
-    return Columns(str(path), values, lines)
+    return _named(header, cells, lines, path)
+
+
+def _named(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> Columns:
+    """Return the columns by name; one without a name is passed over where all its cells are empty."""
+    named = [(name, column) for name, column in zip(header, cells, strict=True) if name or any(map(str.strip, column))]
+    if sum(not name for name, _ in named) > 1:
+        raise DataError(f"{path}, line 1: several columns with cells have no name. Give each one.")
+    over = len(header) - len(named)
+    notes = (f"{count(over, 'column')} without a name or a cell passed over",) if over else ()
+    return Columns(str(path), dict(named), lines, notes=notes)
 
 
 def _require_header(header: list[str], path: Path) -> None:
     if not any(header):
         raise DataError(f"The table {path} is empty. Expected a header line with a path and a label column.")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise DataError(f"{path}, line 1: the column {twice[0]!r} stands twice. Rename one.")
     first = next((name for name in header if ends_like_an_image(name)), None)

@@ -23,7 +23,7 @@ _LABEL_NAMES = (
     "y",
 )
 GROUP_NAMES = ("group", "group_id", "person", "person_id", "subject", "subject_id", "patient", "patient_id")
-SPLIT_NAMES = ("split", "subset")
+SPLIT_NAMES = ("split", "subset", "set", "partition", "phase", "usage", "is_valid", "is_val", "is_test")
 
 
 def named(columns: Columns, name: str, key: str) -> str:

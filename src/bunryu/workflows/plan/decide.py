@@ -36,7 +36,8 @@ from bunryu.train.stages import require_trainable_batch, stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
-from bunryu.workflows.plan.heads import Heads, choose_heads
+from bunryu.workflows.plan.few import few_told
+from bunryu.workflows.plan.heads import Heads, Positive, choose_heads
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
@@ -66,7 +67,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
     settings, values = choose_range(settings, checked, table)
-    heads = choose_heads(table)
+    heads = choose_heads(table, settings.evaluate.positive)
     classes = heads.answer.classes
     require_validation(settings, table)
     say_poor_splits(table)
@@ -90,9 +91,11 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
-    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, Decisions())
+    plan = Plan(
+        _settled(settings, architecture, spec, kept, heads), checked, table, classes, net, sealed, device, Decisions()
+    )
     decisions = dataclasses.replace(
-        _decisions(plan, loaded, heads),
+        _decisions(plan, loaded, heads, settings.evaluate.positive),
         input=f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
         values=values,
         device=f"{device}, {precision} ({why})",
@@ -101,8 +104,8 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     return dataclasses.replace(plan, decisions=decisions)
 
 
-def _decisions(plan: Plan, loaded: Loaded, heads: Heads) -> Decisions:
-    """Return what was decided, but for the input, the device and the pixels."""
+def _decisions(plan: Plan, loaded: Loaded, heads: Heads, asked: Positive) -> Decisions:
+    """Return what was decided, but for the input, the device and the pixels; `asked` is evaluate.positive."""
     settings, table, labels = plan.settings, plan.table, plan.sealed.multi_label
     to, train = settings.data.balance_to, table.split("train")
     groups = None if table.dro_groups is None else f"training rows of each group: {dro_groups_told(table)}"
@@ -112,10 +115,12 @@ def _decisions(plan: Plan, loaded: Loaded, heads: Heads) -> Decisions:
         classes=None if labels else heads.classes_told(),
         labels=heads.classes_told() if labels else None,
         heads=heads.told(),
+        positive=heads.positives_told(table, asked),
         images=Images.of(plan.checked),
         rows=Rows.of(table),
         recipe=settings.recipe,
         learning=learning_told(settings),
+        few=few_told(settings, table),
         not_clean=known_to_donor(settings.model.weights, table) or None,
         balance=None if to is None else balanced_told(to, table.target_labels[train].tolist()),
         group_dro=groups,
@@ -134,7 +139,9 @@ def _looks(settings: RunSettings) -> int:
     return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
 
 
-def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
+def _settled(
+    settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool, heads: Heads
+) -> RunSettings:
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
     name = architecture.name
     return replaced(
@@ -148,6 +155,7 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
             "input.crop_pct": spec.crop_pct if spec.fit == "crop" else None,
             "input.interpolation": spec.interpolation,
             "train.threads": torch.get_num_threads(),
+            "evaluate.positive": heads.positives(),
         },
     )
 

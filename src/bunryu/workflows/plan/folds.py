@@ -20,7 +20,7 @@ from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table
 from bunryu.models.initial import choose_architecture, network
 from bunryu.runs.folder import RunFolder
-from bunryu.settings.data import FoldSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage
 from bunryu.settings.validate import replaced

@@ -13,7 +13,7 @@ from bunryu.data.images.decode import examine
 from bunryu.data.images.facts import PLAIN, Facts
 from bunryu.data.images.value_range import find_range, share_beyond, told_range
 from bunryu.data.table import Table
-from bunryu.settings.data import Range
+from bunryu.settings.config import Range
 from bunryu.settings.run import RunSettings, decode_spec
 from bunryu.settings.validate import replaced
 
