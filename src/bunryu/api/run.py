@@ -14,6 +14,7 @@ from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.report.text import headline
+from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.predictions import Format
 from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
@@ -145,14 +146,15 @@ def predict(
     Args:
         run: a run, its folder, or a model file.
         images: paths of images, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...).
+            Arrays are (H, W), (H, W, 3) or (H, W, 4) in the order red, green, blue; of OpenCV, which reads blue, green,
+            red: ``cv2.imread(path)[:, :, ::-1]``. Other numbers than uint8 where the model learned from such pictures.
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
         submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
-        tta: test-time augmentation: ``"hflip,crops,scales"`` or some of them. The probabilities are then the mean over
-            the views, and a column tta says so.
+        tta: test-time augmentation, ``"hflip,crops,scales"`` or some: the mean over the views, told in a column tta.
         trust_code: as in `open_run`.
         quiet: print nothing.
 
@@ -210,7 +212,7 @@ def predicted(
     opened = Path(run) if not isinstance(run, Run) else run.model if device == "auto" else run.path
     return ship.predict(
         opened,
-        as_sources(images),
+        as_sources(images, deep=lambda: _takes_deep(opened)),
         batch_size=batch_size,
         image_root=None if image_root is None else os.fspath(image_root),
         out=None if out is None else Path(out),
@@ -219,6 +221,13 @@ def predicted(
         device=device,
         tta=views,
     )
+
+
+def _takes_deep(model: Predictor | Path) -> bool:
+    """Return whether a model takes arrays of other numbers than uint8: all that predict together have a range."""
+    if isinstance(model, Path):
+        return all(sealed.decode.range is not None for sealed in records_of(model))
+    return model.takes_deep()
 
 
 def ensemble(

@@ -26,7 +26,7 @@ from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import PredictionTable
-from bunryu.inference.reading import PLAIN, Answers, Reading
+from bunryu.inference.reading import PLAIN, Answers, Reading, say_strange
 from bunryu.models.record import Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
@@ -89,6 +89,7 @@ def answer_rows(
     if not len(answers.rows):
         told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    say_strange(answers, model.sealed)
     return answers
 
 

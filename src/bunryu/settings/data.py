@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
-from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.config import Range, Settings, Size, parse_size
 from bunryu.settings.label_pattern import label_pattern
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -135,17 +141,6 @@ class SplitSettings(Settings):
         return self
 
 
-class FoldSettings(Settings):
-    """Cross-validation: one run a fold, and a final model of all of them."""
-
-    k: Annotated[int, Field(ge=2)] | None = None
-    """Folds (--folds): the rows that are no test rows are divided into so many parts, and each is the validation of one
-    run; one run with split.val when null."""
-    final: Literal["ensemble", "refit", "none"] = "ensemble"
-    """The final model of the folds (--final). ensemble: their models predicting together; refit: one more run on all
-    rows that are no test rows, for as many epochs as the folds' best epochs say (the median); none."""
-
-
 class DecodeSettings(Settings):
     """How a file becomes pixels. Sealed in the model; the same in training and in use."""
 
@@ -155,6 +150,9 @@ class DecodeSettings(Settings):
     """The colour (R, G, B) that shows through transparent pixels."""
     scaling: Literal["jpeg", "full"] = "jpeg"
     """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
+    range: Literal["auto"] | Range = Field("auto", json_schema_extra={"type": "auto | [low, high]"})
+    """The values that become black and white, of pictures with more than 8 bits (16-bit, float, DICOM, arrays): one
+    range for all of them; values beyond are cut. auto: from the training rows. 8-bit pictures stay as they are."""
 
 
 class InputSettings(Settings):
@@ -321,6 +319,13 @@ class DecodeSpec(Settings):
     background: Colour = (255, 255, 255)
     scaling: Literal["jpeg", "full"] = "full"
     max_pixels: int = 50_000_000
+    range: Range | None = None
+    """Of deep pictures; None: each file by its own kind, as before there was one, or none was trained on."""
+
+    @model_serializer(mode="wrap")
+    def _only_if_any(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the range out where there is none: such records stay what they were."""
+        return {name: value for name, value in serialize(self).items() if name != "range" or value is not None}
 
 
 class InputSpec(Settings):

@@ -23,7 +23,7 @@ from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
 from bunryu.inference.multilabel_predictions import answers_of
 from bunryu.inference.predictions import Format, PredictionTable, one_answer
-from bunryu.inference.reading import Answers, Reading, in_chunks
+from bunryu.inference.reading import Answers, Reading, in_chunks, say_strange
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
 from bunryu.ship.inputs import gather
@@ -146,6 +146,7 @@ def predict(
     for note in gathered.notes:
         console.say(note)
     sealed, answers = _answers(model, gathered.files, batch_size, device, tta)
+    say_strange(answers, sealed)
     more = {"tta": [",".join(tta)] * len(answers.rows)} if tta else {}
     found = Predicted(
         answers_of(sealed, [gathered.names[row] for row in answers.rows], answers.probs_NK, more=more),

@@ -42,6 +42,7 @@ from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.workflows.plan.time_budget import paced
+from bunryu.workflows.plan.values import choose_range
 
 
 def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Checked] | None = None) -> Plan:
@@ -65,6 +66,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
+    settings, values = choose_range(settings, checked, table)
     heads = choose_heads(table, settings.evaluate.positive)
     classes = heads.answer.classes
     require_validation(settings, table)
@@ -95,6 +97,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     decisions = dataclasses.replace(
         _decisions(plan, loaded, heads, settings.evaluate.positive),
         input=f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        values=values,
         device=f"{device}, {precision} ({why})",
         pixels=f"decoded once and kept (originals of {megapixels:.1f} MP on average)" if kept else None,
     )
