@@ -145,9 +145,9 @@ def predict(
 
     Args:
         run: a run, its folder, or a model file.
-        images: paths of images, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...).
-            Arrays are (H, W), (H, W, 3) or (H, W, 4) in the order red, green, blue; of OpenCV, which reads blue, green,
-            red: ``cv2.imread(path)[:, :, ::-1]``. Other numbers than uint8 where the model learned from such pictures.
+        images: paths, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...): (H, W), or (H, W, 3)
+            and (H, W, 4) in the order red, green, blue (of OpenCV ``cv2.imread(path)[:, :, ::-1]``). Arrays of other
+            numbers where the model learned from such pictures.
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
         submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
