@@ -145,9 +145,8 @@ def predict(
 
     Args:
         run: a run, its folder, or a model file.
-        images: paths, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...): (H, W), or (H, W, 3)
-            and (H, W, 4) in the order red, green, blue (of OpenCV ``cv2.imread(path)[:, :, ::-1]``). Arrays of other
-            numbers where the model learned from such pictures.
+        images: paths, folders, globs or tables; or bytes or arrays (called ``image 0`` ...): uint8 (or what the model
+            learned from), (H, W) or (H, W, 3 or 4), red first: of OpenCV ``cv2.imread(path)[:, :, ::-1]``.
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
         submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
