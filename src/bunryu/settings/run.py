@@ -116,7 +116,7 @@ def _of_data(run: RunSettings) -> Iterator[str]:
     if run.split.val == 0 and not monitor.startswith("train_") and no_validation:
         yield (
             f"split.val=0 leaves nothing to compute train.monitor={monitor} on; "
-            "set train.monitor=train_loss, or split.val above 0"
+            "seal the last epoch (train.monitor=train_epochs), or set split.val above 0"
         )
 
 

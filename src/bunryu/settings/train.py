@@ -55,10 +55,11 @@ class TrainSettings(Settings):
     stages: list[Stage] = [Stage(name="all")]
     """The stages, in order; the keys of each are in the last table."""
     monitor: Monitor = "macro_f1"
-    """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
+    """The validation figure that chooses the best epoch and stops early;
     roc_auc and positive_* for two classes; micro_f1 and mean_average_precision for data.multi_label;
-    worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts. Of epochs with the
-    same figure the one with the lower loss is best."""
+    worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts; train_loss and
+    train_accuracy compare the last epochs that learn alike (one stage, one size, mixed or not). Of epochs with the same
+    figure the one with the lower loss is best."""
     sampler: Literal["shuffle", "class_aware"] = "shuffle"
     """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
     power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew."""

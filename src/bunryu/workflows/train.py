@@ -155,10 +155,8 @@ def finish(session: Session, trained: State) -> None:
         for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
         if len(rows := table.split(name))
     ]
-    ended = (
-        f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
-        f"epoch {progress.best_epoch}"
-    )
+    by = f"the best by {settings.train.monitor} is" if settings.train.monitor != "train_epochs" else "the last counts,"
+    ended = f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); {by} epoch {progress.best_epoch}"
     if learned:
         ended += learned_told(learned)
     steps = next_steps(folder)

@@ -76,7 +76,7 @@ def require_validation(settings: RunSettings, table: Table) -> None:
     if len(table.split("val")) == 0 and not settings.train.monitor.startswith("train_"):
         raise ConfigError(
             f"There are no validation rows to compute train.monitor={settings.train.monitor} on. "
-            "Set split.val above 0, give --val-dir, or use train.monitor=train_loss."
+            "Set split.val above 0, give --val-dir, or seal the last epoch: train.monitor=train_epochs."
         )
 
 
