@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from bunryu.core.errors import DataError, some
 from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
+from bunryu.evaluate.attributes import mean_macro_f1
 from bunryu.evaluate.caveats import UNSEEN, Exposure
 from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
 from bunryu.evaluate.decision.thresholds import best_thresholds
@@ -27,7 +28,7 @@ from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import PredictionTable
 from bunryu.inference.reading import PLAIN, Answers, Reading
-from bunryu.models.record import Decision, Sealed
+from bunryu.models.record import Attribute, Decision, Sealed
 from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
@@ -198,13 +199,20 @@ def learned_from_val(history: list[dict[str, Any]]) -> int | None:
 
 
 def scorer(
-    targets: Targets, classes: list[str], positive: str | None, dro_groups: Texts | None = None
+    targets: Targets,
+    classes: list[str],
+    positive: str | None,
+    dro_groups: Texts | None = None,
+    attributes: Sequence[Attribute] = (),
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:
-    """Return what measures validation rows and their class probabilities after each epoch; labels at 0.5."""
+    """Return what measures validation rows and their class probabilities after each epoch; labels at 0.5.
+
+    Of several label columns (`attributes`) also the mean of the macro-F1 of each.
+    """
 
     def score(rows: NDArray[np.int64], probs_NK: NDArray[np.float32]) -> dict[str, float]:
         if not np.isfinite(probs_NK).all():  # the loop says what that means
-            return dict.fromkeys(EACH_EPOCH, float("nan"))
+            return dict.fromkeys((*EACH_EPOCH, *(["mean_macro_f1"] if attributes else [])), float("nan"))
         true_N = targets.index_N[rows]
         if targets.held_JL is None:
             metrics: Figures = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
@@ -216,6 +224,7 @@ def scorer(
             answers = LabelPredictions(paths, classes, probs_NK, thresholds=usual, held_NL=targets.held_JL[true_N])
             metrics = measure_labels(answers, bootstrap=0)
         names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, "worst_group_accuracy")
-        return {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
+        found = {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
+        return found | ({"mean_macro_f1": mean_macro_f1(probs_NK, true_N, attributes)} if attributes else {})
 
     return score

@@ -20,7 +20,9 @@ from bunryu.settings.stages import (
 Range = tuple[float, float]
 
 Monitor = Literal[
+    "auto",
     "macro_f1",
+    "mean_macro_f1",
     "accuracy",
     "weighted_f1",
     "macro_precision",
@@ -54,8 +56,9 @@ class TrainSettings(Settings):
     """Seed of every draw in training: order, augmentation, dropout, new weights."""
     stages: list[Stage] = [Stage(name="all")]
     """The stages, in order; the keys of each are in the last table."""
-    monitor: Monitor = "macro_f1"
-    """The validation figure that chooses the best epoch and stops early;
+    monitor: Monitor = "auto"
+    """The validation figure that chooses the best epoch and stops early. auto: macro_f1, and of several label columns
+    mean_macro_f1, the mean of the macro-F1 of each (macro_f1 is that of their combinations);
     roc_auc and positive_* for two classes; micro_f1 and mean_average_precision for data.multi_label;
     worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts; train_loss and
     train_accuracy compare the last epochs that learn alike (one stage, one size, mixed or not). Of epochs with the same

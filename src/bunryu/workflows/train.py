@@ -117,7 +117,7 @@ def learn(session: Session) -> State:
             targets=targets,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups),
+            score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups, model.sealed.attributes),
             folder=session.folder.path,
             stop=stop,
         )
