@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.attributes import mean_macro_f1
 from bunryu.evaluate.caveats import UNSEEN, Exposure
-from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
+from bunryu.evaluate.decision.logit_adjustment import choose_tau, independent, offsets, uninformed
 from bunryu.evaluate.decision.thresholds import best_thresholds
 from bunryu.evaluate.figures import Figures
 from bunryu.evaluate.measured import Measured, measured
@@ -29,11 +29,10 @@ from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, ans
 from bunryu.inference.predictions import PredictionTable
 from bunryu.inference.reading import PLAIN, Answers, Reading
 from bunryu.models.record import Attribute, Decision, Sealed
-from bunryu.settings.data import DataSettings
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
+from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import replaced
-from bunryu.train.sampling import epoch_counts
 from bunryu.train.targets import Targets, class_indices
 
 LEARNED_FROM_VAL = "learned_from_val"
@@ -141,20 +140,13 @@ def measure_rows(
     return measured(name, found.predictions, settings, picture, found.skipped, exposure)
 
 
-def decide(
-    tau: float | Literal["auto"] | None,
-    model: Predictor,
-    table: Table,
-    data: DataSettings,
-    val: Answers | None,
-) -> tuple[Decision, str]:
+def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
     Args:
-        tau: of logit adjustment; auto for the best on the validation rows.
+        settings: of its training; decision.tau of logit adjustment, auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        data: to what the training rows were balanced.
         val: what it answers to the validation rows; None where there are none.
 
     Raises:
@@ -162,20 +154,20 @@ def decide(
     """
     if model.sealed.multi_label:
         return _thresholds(model, table, val)
+    tau = settings.decision.tau
     if tau is None:
         return model.sealed.decision, ""
     target = class_indices(table, model.classes)
-    own_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
-    counts_K = np.array(epoch_counts(own_K, data.balance_to))
+    counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
     sealed = model.sealed
-    counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
+    of_heads = uninformed(settings, counts_K, sealed)
     told = "as set"
     if tau == "auto":
         if val is None:
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        tau = choose_tau(val.probs_NK, target[val.rows], prior(counts_K, sealed))
+        tau = choose_tau(val.probs_NK, target[val.rows], independent(of_heads))
         told = "the best for macro-F1 on the validation rows"
-    added = [value for own in counts for value in offsets(own, tau)]
+    added = [value for own in of_heads for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
     return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
 

@@ -137,7 +137,7 @@ def finish(session: Session, trained: State) -> None:
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     reading = Reading(workers=settings.data.workers, cache=session.cache)
     val = validated(trained, best, table, reading)
-    decision, told = decide(settings.decision.tau, best, table, settings.data, val)
+    decision, told = decide(settings, best, table, val)
     best.sealed = replaced(best.sealed, {"decision": decision})
     final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
