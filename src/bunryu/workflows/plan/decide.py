@@ -91,6 +91,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    settings = with_monitor(settings, heads)
     plan = Plan(
         _settled(settings, architecture, spec, kept, heads), checked, table, classes, net, sealed, device, Decisions()
     )
@@ -137,6 +138,13 @@ def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
 def _looks(settings: RunSettings) -> int:
     """Return how often a run reads each training picture."""
     return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
+
+
+def with_monitor(settings: RunSettings, heads: Heads) -> RunSettings:
+    """Return the settings with what train.monitor=auto is for these heads."""
+    if settings.train.monitor != "auto":
+        return settings
+    return replaced(settings, {"train.monitor": "mean_macro_f1" if heads.attributes else "macro_f1"})
 
 
 def _settled(
