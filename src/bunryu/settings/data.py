@@ -53,6 +53,9 @@ class DataSettings(Settings):
     (smiling|glasses; an empty cell: none)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
+    rename_labels: dict[str, str] | None = None
+    """Labels under another name, such as {cats: cat}: two spellings become one class. Labels that there are not are
+    refused. Labels that may be one are named before training; none are made one unless it is said here."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""

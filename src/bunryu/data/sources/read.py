@@ -17,6 +17,7 @@ from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, r
 from bunryu.data.sources.find_files import locate
 from bunryu.data.sources.folder_tree import holds_persons, read_tree
 from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
+from bunryu.data.sources.label_twins import renamed
 from bunryu.data.sources.same_labels import as_in_training
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
@@ -56,7 +57,7 @@ def read_source(
     """
     sources = _parts(settings, frame)
     read = [_read_part(data, split, settings, label, parts) for split, data in sources]
-    rows = tabular.concatenated(read)
+    rows = renamed(tabular.concatenated(read), settings.rename_labels, strict=label is None)
     if not rows.label_names:
         labels, told = as_in_training(rows.labels, rows.splits)
         rows = dataclasses.replace(rows, labels=labels, notes=[*rows.notes, *told])
