@@ -17,7 +17,7 @@ from bunryu.models import digest
 
 
 def main() -> None:
-    """Print the median of seven times."""
+    """Print the best of seven times."""
     megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 25
     content = save({"weight": torch.rand(megabytes * 250_000)}, {digest.KEY: digest.BLANK})
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ def main() -> None:
             start = time.perf_counter()
             digest.require_intact(path, sealed)
             times.append(time.perf_counter() - start)
-    print(f"{megabytes} MB: {sorted(times)[3] * 1e3:.1f} ms")
+    print(f"{megabytes} MB: {min(times) * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":
