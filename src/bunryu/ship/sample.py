@@ -65,9 +65,9 @@ def read_sample(path: Path, paths: Sequence[str], sealed: Sealed, given: str | N
     rows = None if one is not None else _by_class_column(table, image, known)
     rows = rows or (None if one is not None else _by_ends(table, image, paths, known))
     if rows is not None:
-        images, of, target = rows
-        how = yes_no_words(table, [target], sealed, given, one_hot=False)
-        return Sample(table, image, images, {target: Asked("yes-no" if how else "probability", of, how)})
+        images, of, filled = rows
+        how = yes_no_words(table, [filled], sealed, given, one_hot=False)
+        return Sample(table, image, images, {filled: Asked("yes-no" if how else "probability", of, how)})
     target = answer_column(table, image)
     if target is None:
         return Sample(table, image, images)

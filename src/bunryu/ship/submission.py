@@ -104,7 +104,7 @@ def _cells(asked: Asked, predictions: PredictionTable, rows_R: NDArray[np.int64]
     said_NK = _said(predictions)
     if asked.what == "yes-no":
         return [asked.words[int(holds)] for holds in said_NK[rows_R, list(asked.of)].tolist()]
-    words = [asked.separator.join(asked.words[k] for k in np.flatnonzero(said_K)) for said_K in said_NK]
+    words = [asked.separator.join(asked.words[k] for k in np.flatnonzero(said_K).tolist()) for said_K in said_NK]
     return [words[row] for row in rows_R.tolist()]
 
 

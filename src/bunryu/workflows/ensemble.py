@@ -25,7 +25,14 @@ from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
-from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
+from bunryu.inference.ensemble_record import (
+    EnsembleMember,
+    EnsembleRecord,
+    Mean,
+    member_files,
+    read_ensemble,
+    write_ensemble,
+)
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, Sealed, read_sealed
@@ -107,7 +114,7 @@ def _joining(path: Path, mean: Mean) -> Joining:
             f"{path} averages the {record.mean} of several models itself; within another ensemble that goes together "
             "only where both average probabilities. Leave --mean out, or name its members instead."
         )
-    files = [file.parent / member.file for member in record.members]
+    files = member_files(file)
     shares = np.array([member.weight for member in record.members])
     return Joining(
         folder,
