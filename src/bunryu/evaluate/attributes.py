@@ -65,7 +65,7 @@ def mean_macro_f1(
 
     The joint macro-F1 of many combinations lets one attribute that nothing tells apart drown the others.
     """
-    whole = Predictions([""] * len(true_N), [""] * probs_NK.shape[1], probs_NK, true_N)
+    whole = Predictions([""] * len(true_N), [""] * probs_NK.shape[1], probs_NK, true_N.astype(np.int64))
     found = []
     for attribute in attributes:
         own = whole.of(attribute)
