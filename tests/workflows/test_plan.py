@@ -136,9 +136,9 @@ def test_the_heads_draw_depends_on_the_seed_alone(photos: Path, tmp_path: Path) 
 
 
 def test_no_validation_rows_are_refused_with_the_mend(photos: Path) -> None:
-    with pytest.raises(BunryuError, match=r"train\.monitor=train_loss"):
+    with pytest.raises(BunryuError, match=r"train\.monitor=train_epochs"):
         plan_of(photos, *SCRATCH, "split.val=0")
-    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_loss").table.split("val")) == 0
+    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_epochs").table.split("val")) == 0
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

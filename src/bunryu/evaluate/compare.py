@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import Units, percentile_interval, resampled, units_of
-from bunryu.evaluate.figures import Difference
+from bunryu.evaluate.difference import LEVEL, Difference
 from bunryu.evaluate.metrics import averages, counts_of
-from bunryu.evaluate.significance import LEVEL, draws_for, holm, share_reaching, swaps
+from bunryu.evaluate.significance import draws_for, holm, share_reaching, swaps
 
 _Ints = NDArray[np.integer[Any]]
 _Floats = NDArray[np.float64]

@@ -43,12 +43,12 @@ def require_weights(settings: RunSettings) -> None:
         raise ModelError(f"model.weights: {path} is not a run folder. {mend}")
     if not path.exists():
         beside = path.parent if path.parent.is_dir() else Path()
-        files = sorted(str(file) for file in beside.iterdir() if file.suffix in _OF_WEIGHTS)
+        names = sorted(str(file) for file in beside.iterdir() if file.suffix in _OF_WEIGHTS)
         hub = weights.removeprefix("hf-hub:")
         model = f" To use a model of timm's hub: model.name={hub}" if hub.startswith("timm/") else ""
         raise ModelError(
             f"model.weights: there is no file or run folder {weights}. {expected}"
-            f"{model or nearest(weights, files, quote='')}"
+            f"{model or nearest(weights, names, quote='')}"
         )
 
 

@@ -176,13 +176,13 @@ def _finish(folds: Folds) -> None:
     runs = [folder.fold(number) for number in range(1, folds.k + 1)]
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
-    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings, sealed)
     results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
-        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
+        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)

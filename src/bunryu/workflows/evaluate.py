@@ -217,14 +217,14 @@ def _with_tta(
 def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, device: Device) -> dict[str, Task]:
     """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
     folder.read_metrics()  # refuses one that has not finished
-    tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
+    own, sealed = folder.settings(), read_sealed(folder.fold(1).model)
     root = Path(read_json(folder.environment)["data_root"])
     table = read_run_rows(folder.split, root, sealed.answer.column)
     fold_N = read_folds(folder.folds, table)
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
-        return measure_pooled(table, decided(found, fold_N, tau, sealed)[0], settings.evaluate, sealed)
+        return measure_pooled(table, decided(found, fold_N, own, sealed)[0], settings.evaluate, sealed)
 
     tasks: dict[str, Task] = {NAME: out_of_fold}
     if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):

@@ -18,7 +18,7 @@ from bunryu.data.sources.csv_files import Columns, read_csv
 from bunryu.evaluate.figures import Metrics, parsed
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.text import headline, text_report
-from bunryu.ship.submission import image_column_of
+from bunryu.ship.sample import image_column_of
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
 _TRUE = ("true", "ans", "answer", "target", "label", "class", "category", "truth")
