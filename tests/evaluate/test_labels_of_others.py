@@ -41,7 +41,9 @@ def test_labels_are_spelled_as_the_models_classes(
     classes: list[str], labels: list[str], expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert measured(tmp_path, classes, labels) == expected
-    assert ("taken as the model spells them" in " ".join(capsys.readouterr().err.split())) == (classes[0] in ("cat", "1"))
+    assert ("taken as the model spells them" in " ".join(capsys.readouterr().err.split())) == (
+        classes[0] in ("cat", "1")
+    )
 
 
 def test_a_label_that_may_be_two_classes_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bunryu.data.sources.label_columns import (
     named_or_known,
     number_column,
     numbered,
-    require_labels,
+    require_classes,
     require_own_name,
 )
 from bunryu.data.sources.same_labels import one_spelling
@@ -98,7 +98,9 @@ def interpret(
         labels, names = label_sets(columns, labels, settings.label_separator)
     else:
         for name, cells in labels.items():
-            require_labels(columns, name, cells)
+            require_classes(
+                columns, name, cells, [settings.label_column, *(settings.label_columns or []), label, *parts]
+            )
         numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
         if len(chosen) > 1:
             labels = {joined(chosen): joint_labels(columns, labels), **labels}
