@@ -22,7 +22,7 @@ from bunryu.data.sources.label_columns import (
     named_or_known,
     number_column,
     numbered,
-    require_labels,
+    require_classes,
     require_own_name,
 )
 from bunryu.data.sources.same_labels import one_spelling
@@ -98,7 +98,8 @@ def interpret(
     splits = _splits(columns, split_column, named=settings.split_column is not None)
     used = {paths, *chosen}
     named = used | {group_column or "", split_column or ""}
-    meant = _meaning(columns, settings, chosen, named)
+    asked = [settings.label_column, *(settings.label_columns or []), label, *parts]
+    meant = _meaning(columns, settings, chosen, named, asked)
     root = image_folder(settings.image_root, base)
     located = locate(columns.values[paths], root, columns.where)
     require_files(columns.where, columns.values[paths][0], located, root)
@@ -135,14 +136,16 @@ class _Meaning:
     told: list[str]
 
 
-def _meaning(columns: Columns, settings: DataSettings, chosen: Sequence[str], used: set[str]) -> _Meaning:
+def _meaning(
+    columns: Columns, settings: DataSettings, chosen: Sequence[str], used: set[str], asked: Sequence[str | None]
+) -> _Meaning:
     spelled = {name: one_spelling(name, columns.values[name]) for name in chosen}
     labels = {name: cells for name, (cells, _) in spelled.items()}
     if settings.multi_label is not None:
         labels, names = label_sets(columns, labels, settings.label_separator)
         return _Meaning(labels, names, {}, [])
     for name, cells in labels.items():
-        require_labels(columns, name, cells)
+        require_classes(columns, name, cells, asked)
     numbers = numbered(columns, labels, used)
     if len(chosen) > 1:
         labels = {joined(chosen): joint_labels(columns, labels), **labels}
