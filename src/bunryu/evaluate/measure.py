@@ -176,7 +176,7 @@ def decide(
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in counts for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
-    return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
+    return decision, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {told})"
 
 
 def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
