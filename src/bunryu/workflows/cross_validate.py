@@ -134,10 +134,11 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
 
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
-    for number in range(1, folds.k + 1):
-        table = fold_table(folds.table, folds.fold_N, number - 1)
-        run = folds.folder.fold(number)
-        _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
+    with console.each_note_once():
+        for number in range(1, folds.k + 1):
+            table = fold_table(folds.table, folds.fold_N, number - 1)
+            run = folds.folder.fold(number)
+            _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
     _finish(folds)
 
 
