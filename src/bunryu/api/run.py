@@ -19,7 +19,8 @@ from bunryu.inference.predictions import Format
 from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
-from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
+from bunryu.runs.claim import require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder
 from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
@@ -258,7 +259,7 @@ def ensemble(
         RunError: no run, or `out` is not empty.
     """
     paths = [run.path if isinstance(run, Run) else Path(run) for run in runs]
-    require_new(Path(out))
+    require_new(Path(out), "ensemble")
     for path in paths:
         model_file(path)
     from bunryu.workflows.ensemble import unite

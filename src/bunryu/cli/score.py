@@ -30,7 +30,10 @@ def score(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a table of answers against the truth; rows are joined by file name."""
+    """Score a table of answers against the truth.
+
+    Rows are joined by file name.
+    """
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
     true = table_of(truth, TRUTH, "truth", "gt.csv")

@@ -170,7 +170,7 @@ def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers |
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in of_heads for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
-    return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
+    return decision, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {told})"
 
 
 def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:

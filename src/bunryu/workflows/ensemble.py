@@ -36,7 +36,8 @@ from bunryu.inference.ensemble_record import (
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
+from bunryu.runs.claim import claimed, require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     """
     if len(runs) < 2:
         raise ConfigError(f"An ensemble has two runs or more, received {count(len(runs), 'run')}: {some(runs)}.")
-    require_new(out)
+    require_new(out, "ensemble")
     members = [_joining(path, mean) for path in runs]
     require_same_classes([(str(path), member.sealed.classes) for path, member in zip(runs, members, strict=True)])
     shared, why = _shared(members)
@@ -87,14 +88,16 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         mean=mean,
         decision=Decision(logit_offsets=_offsets(members, weights_M)),
     )
-    folder = RunFolder(out)
-    (out / "members").mkdir(parents=True)
-    for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
-        shutil.copyfile(file, out / entry.file)
-    keep_code(folder, [file for member in members for file in member.files])
-    _copy_rows(folder, members)
-    _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
-    write_ensemble(folder, record)  # last: a folder that has it is whole
+    written = ("members/", "code/", "split.csv", "environment.json", "metrics.json", "report.txt", "ensemble.json")
+    with claimed("", out, out.parent, "ensemble", written):
+        folder = RunFolder(out)
+        (out / "members").mkdir()
+        for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
+            shutil.copyfile(file, out / entry.file)
+        keep_code(folder, [file for member in members for file in member.files])
+        _copy_rows(folder, members)
+        _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+        write_ensemble(folder, record)  # last: a folder that has it is whole
     return folder
 
 

@@ -28,7 +28,7 @@ from bunryu.evaluate.report.plots import plot_examples
 from bunryu.evaluate.review import review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
-from bunryu.runs.folder import new_folder
+from bunryu.runs.claim import claimed
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute
@@ -39,7 +39,7 @@ from bunryu.train.stages import losses_of_epochs
 from bunryu.workflows.plan.data import require_exclusive
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.plan import Plan
-from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, WRITTEN, Probed, Tried, write_probe
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""
@@ -93,13 +93,13 @@ def probe(
         best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics.macro_f1)
     assert best is not None
     tried.sort(key=lambda one: -one.metrics.macro_f1)
-    folder = new_folder(f"{plan.settings.label}-probe", out, root)
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     compared = [tried[0], *_compared(tried, plan)]
-    found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
-    write_probe(found, plan)
+    with claimed(f"{plan.settings.label}-probe", out, root, "probe", WRITTEN) as folder:
+        found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
+        write_probe(found, plan)
     return found
 
 

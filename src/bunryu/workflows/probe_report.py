@@ -27,6 +27,11 @@ LOSSES = {
     "logit-adjusted": LossSettings(name="logit_adjusted"),
 }
 """What each probe tries; the names are those of the table."""
+WRITTEN = (
+    *("report.txt", "predictions_oof.csv", "recipe.yaml", "probe.json", "settings.yaml"),
+    *("review.csv", "review.png"),
+)
+"""The files in the folder of a probe."""
 ADJUSTED = "plain, adjusted"
 """The plain head with its logits adjusted after training."""
 

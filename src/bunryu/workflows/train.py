@@ -75,6 +75,8 @@ def train(
 def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     """Do what was planned, in a folder that holds nothing yet."""
     with folder.lock(), resumable(folder):
+        for path in (folder.best.parent, folder.plots):
+            path.mkdir(parents=True, exist_ok=True)
         write_setup(folder, plan, frame)
         session = Session.of(folder, plan)
         write_augmented(folder, plan, session.model, session.cache)
