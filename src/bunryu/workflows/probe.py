@@ -19,11 +19,11 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
-from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
-from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.measure import dro_column, groups_of
+from bunryu.evaluate.measured import measure_classes
 from bunryu.evaluate.report.plots import plot_examples
 from bunryu.evaluate.review import review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
@@ -147,14 +147,20 @@ def _try(plan: Plan) -> Attempt:
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
     counts = np.bincount(target, minlength=len(classes)).tolist()
-    groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    every = np.arange(len(own))
     paths = list(map(str, own.paths))
+    known: dict[str, Any] = {
+        "groups": groups_of(own, every),
+        "more": dro_column(own, every),
+        "attributes": plan.sealed.attributes,
+        "positive": plan.sealed.answer.positive,
+    }
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
         for name, loss in LOSSES.items():
             losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, **known)
             found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan))
@@ -162,18 +168,7 @@ def _try(plan: Plan) -> Attempt:
 
 
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
-    assert predictions.true_N is not None
-    metrics = measure(
-        predictions.probs_NK,
-        predictions.true_N,
-        predictions.classes,
-        groups=predictions.groups,
-        positive=plan.sealed.answer.positive,
-        bootstrap=plan.settings.evaluate.bootstrap,
-    )
-    if predictions.attributes:
-        of_each = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
-        metrics = metrics.plus(attributes=of_each)
+    metrics = measure_classes(predictions, plan.settings.evaluate)
     recalls = [metrics.per_class[rare].recall for rare in _rare(metrics.per_class)]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
