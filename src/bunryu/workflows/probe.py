@@ -25,7 +25,7 @@ from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.measure import dro_column, groups_of
 from bunryu.evaluate.measured import measure_classes
 from bunryu.evaluate.report.plots import plot_examples
-from bunryu.evaluate.review import review, review_examples, review_lines, review_told
+from bunryu.evaluate.review import confirmed, review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
 from bunryu.runs.folder import new_folder
@@ -188,14 +188,17 @@ def _review(best: Attempt, folder: Path) -> list[str]:
     predictions, table, sealed = best.best.predictions, best.plan.table, best.plan.sealed
     true_N = predictions.true_N
     assert true_N is not None
-    found = review(best.x_NF, predictions.probs_NK, true_N)
+
+    def picture(row: int) -> NDArray[np.uint8]:
+        return load(best.plan.checked.contents.of(table.file(int(best.rows[row]))), sealed.decode, sealed.input)
+
+    found = confirmed(review(best.x_NF, predictions.probs_NK, true_N), picture)
     told = review_told(found, true_N, best.fold_N)
     if told:
         write_atomic(folder / "review.csv", review_lines(found, predictions))
         rows, titles = review_examples(found, predictions)
-        files = [best.plan.checked.contents.of(table.file(int(best.rows[row]))) for row in rows]
-        images = [load(file, sealed.decode, sealed.input) for file in files]
-        note = "a likelier label, images like copies, images unlike all others"
+        images = [picture(row) for row in rows]
+        note = "a likelier label, copies and images alike, images unlike all others"
         plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
     return told
 
