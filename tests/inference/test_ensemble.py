@@ -167,6 +167,25 @@ def test_an_ensemble_is_the_mean_of_its_members_and_needs_none_of_them(
     assert "best epochs" not in str(found.metrics["test"]["notes"])
 
 
+def test_an_ensemble_keeps_the_groups_and_the_resamples_of_its_members(
+    make_images: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_images(tmp_path / "photos", {"cat": 12, "dog": 12})
+    rows = [(path.relative_to(photos).as_posix(), path.parent.name) for path in sorted(photos.glob("*/*.png"))]
+    cells = "".join(f"{path},{label},p{i // 2}\n" for i, (path, label) in enumerate(rows))
+    (photos / "t.csv").write_text("path,label,person\n" + cells, encoding="utf-8")
+    pairs = ("data.group_column=person", "evaluate.bootstrap=123", "train.epochs=1", "split.val=0.4")
+    product.train(photos / "t.csv", *TINY, *pairs, out=tmp_path / "run", quiet=True)
+    one = product.open_run(tmp_path / "run").metrics["val"]
+    both = product.ensemble([tmp_path / "run", tmp_path / "run"], out=tmp_path / "both", quiet=True).metrics["val"]
+    assert one["groups"] < one["n"]
+    assert {key: both[key] for key in ("n", "groups", "bootstrap")} == {
+        key: one[key] for key in ("n", "groups", "bootstrap")
+    }
+    if one["bootstrap"]["resamples"]:  # not every answer is right
+        assert both["bootstrap"]["resamples"] == 123
+
+
 def test_logits_are_averaged_as_a_geometric_mean(tiny_run: Tiny, other_run: Path, tmp_path: Path) -> None:
     run = product.ensemble([tiny_run.run, other_run], out=tmp_path / "both", mean="logits", quiet=True)
     pictures = pictures_of(tiny_run)

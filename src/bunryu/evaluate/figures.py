@@ -72,6 +72,8 @@ class Bootstrap(Record):
     of: Literal["rows", "groups"]
     units: int
     """How many of them there are."""
+    rank_resamples: int | None = None
+    """Resamples for mAP and ROC AUC, where rows times classes are so many that they are fewer."""
 
 
 class ClassMetrics(Record):
@@ -130,7 +132,9 @@ class GroupMetrics(Record):
 
     n: int
     accuracy: float
-    accuracy_ci: Interval
+    accuracy_ci: Interval | None = None
+    worse: bool | None = None
+    """Whether so many rows taken at random are hardly ever answered as badly (adjusted for all groups, Holm)."""
 
 
 class FoldMetrics(Record):

@@ -210,7 +210,7 @@ def scorer(
         if targets.held_JL is None:
             metrics: Figures = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
             if dro_groups is not None:
-                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist(), bootstrap=0)
                 metrics = metrics.plus(worst_group_accuracy=worst_accuracy(by_group))
         else:
             paths, usual = [""] * len(rows), [USUAL] * len(classes)

@@ -91,7 +91,7 @@ def evaluate(
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
     if tta:
-        results, facts = _with_tta(tasks, results, tta)
+        results, facts = _with_tta(tasks, results, tta, settings.evaluate.bootstrap)
     target = _results_folder(folder, out)
     of_run = folder.settings() if folder.config.exists() else None
     for result in results:
@@ -201,12 +201,13 @@ def _task_of_others(folder: RunFolder, name: str, table: Table, model: Predictor
 
 
 def _with_tta(
-    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str]
+    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str], bootstrap: int
 ) -> tuple[list[Measured], dict[str, str]]:
     """Measure everything once more with test-time augmentation; say what it changes, and whether noise explains it."""
     results, facts = [], {"tta": ", ".join(tta)}
     for before, task in zip(plain, tasks.values(), strict=True):
-        after, told = dataclasses.replace(task(tta), name=f"{before.name}_tta").changed_by(tta, before)
+        viewed = dataclasses.replace(task(tta), name=f"{before.name}_tta")
+        after, told = viewed.changed_by(tta, before, bootstrap=bootstrap)
         results += [before, after]
         facts |= {f"{before.name} with tta": told} if told else {}
     for name, told in facts.items():

@@ -19,13 +19,13 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
-from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
-from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.measure import dro_column, groups_of
+from bunryu.evaluate.measured import measure_classes
 from bunryu.evaluate.report.plots import plot_examples
-from bunryu.evaluate.review import review, review_examples, review_lines, review_told
+from bunryu.evaluate.review import confirmed, review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
 from bunryu.runs.claim import claimed
@@ -149,14 +149,20 @@ def _try(plan: Plan) -> Attempt:
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
     counts = np.bincount(target, minlength=len(classes))
-    groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    every = np.arange(len(own))
     paths = list(map(str, own.paths))
+    known: dict[str, Any] = {
+        "groups": groups_of(own, every),
+        "more": dro_column(own, every),
+        "attributes": plan.sealed.attributes,
+        "positive": plan.sealed.answer.positive,
+    }
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
         for name in LOSSES:
             losses = losses_of_epochs(_with_loss(plan, name), counts, plan.sealed, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, **known)
             found.append(_measured(name, answers, plan))
             task.advance()
     found.append(_adjusted(found[0], fold_N, plan, counts))
@@ -170,18 +176,7 @@ def _with_loss(plan: Plan, name: str) -> RunSettings:
 
 
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
-    assert predictions.true_N is not None
-    metrics = measure(
-        predictions.probs_NK,
-        predictions.true_N,
-        predictions.classes,
-        groups=predictions.groups,
-        positive=plan.sealed.answer.positive,
-        bootstrap=plan.settings.evaluate.bootstrap,
-    )
-    if predictions.attributes:
-        of_each = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
-        metrics = metrics.plus(attributes=of_each)
+    metrics = measure_classes(predictions, plan.settings.evaluate)
     recalls = [metrics.per_class[rare].recall for rare in _rare(metrics.per_class)]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
@@ -201,14 +196,17 @@ def _review(best: Attempt, folder: Path) -> list[str]:
     predictions, table, sealed = best.best.predictions, best.plan.table, best.plan.sealed
     true_N = predictions.true_N
     assert true_N is not None
-    found = review(best.x_NF, predictions.probs_NK, true_N)
+
+    def picture(row: int) -> NDArray[np.uint8]:
+        return load(best.plan.checked.contents.of(table.file(int(best.rows[row]))), sealed.decode, sealed.input)
+
+    found = confirmed(review(best.x_NF, predictions.probs_NK, true_N), picture)
     told = review_told(found, true_N, best.fold_N)
     if told:
         write_atomic(folder / "review.csv", review_lines(found, predictions))
         rows, titles = review_examples(found, predictions)
-        files = [best.plan.checked.contents.of(table.file(int(best.rows[row]))) for row in rows]
-        images = [load(file, sealed.decode, sealed.input) for file in files]
-        note = "a likelier label, images like copies, images unlike all others"
+        images = [picture(row) for row in rows]
+        note = "a likelier label, copies and images alike, images unlike all others"
         plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
     return told
 
