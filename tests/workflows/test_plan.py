@@ -81,7 +81,7 @@ def test_everything_is_decided(photos: Path) -> None:
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
     told = plan.decisions.told()
-    assert " ".join(told) == "model weights classes images rows input device recipe learning"
+    assert " ".join(told) == "model weights classes images rows input device recipe learning pictures"
     assert told["learning"].startswith("cross-entropy loss")
     assert told["weights"] == "none: from scratch"
     assert told["classes"] == "3: ant, bee, cat"
@@ -136,9 +136,9 @@ def test_the_heads_draw_depends_on_the_seed_alone(photos: Path, tmp_path: Path) 
 
 
 def test_no_validation_rows_are_refused_with_the_mend(photos: Path) -> None:
-    with pytest.raises(BunryuError, match=r"train\.monitor=train_loss"):
+    with pytest.raises(BunryuError, match=r"train\.monitor=train_epochs"):
         plan_of(photos, *SCRATCH, "split.val=0")
-    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_loss").table.split("val")) == 0
+    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_epochs").table.split("val")) == 0
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,8 @@ def test_too_few_images_are_told(bunryu: Command, make_images: Callable[..., Pat
 
 
 def tried(backbone: str, loss: str, macro_f1: float, behind: tuple[float, float] | None) -> Tried:
-    from bunryu.evaluate.figures import Difference, Metrics
+    from bunryu.evaluate.difference import Difference
+    from bunryu.evaluate.figures import Metrics
     from bunryu.inference.predictions import Predictions
 
     shares = {"weighted_f1": 0.5, "macro_precision": 0.5, "macro_recall": 0.5}
@@ -241,3 +242,19 @@ def test_class_weights_only_where_they_clearly_help(behind: tuple[float, float],
 def test_the_report_is_json(bunryu: Command, photos: Path, resnet: str) -> None:
     assert bunryu("probe", photos, *SMALL, "input.size=32", "--backbone", resnet, "--out", "found").code == 0
     json.loads(Path("found/probe.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_losses_are_compared_with_the_smoothing_that_is_trained(bunryu: Command, photos: Path, resnet: str) -> None:
+    probs = []
+    for smoothing in ("0", "0.4"):
+        out = f"found{smoothing}"
+        ended = bunryu("probe", photos, *SMALL, f"loss.label_smoothing={smoothing}", "--backbone", resnet, "--out", out)
+        assert ended.code == 0, ended.err
+        rows = table(Path(f"{out}/predictions_oof.csv").read_text(encoding="utf-8"))
+        probs.append(float(np.mean([float(row["conf"]) for row in rows])))
+    assert probs[1] < probs[0] - 0.05, "smoothed answers are less sure"
+
+
+def test_a_sampler_that_probe_does_not_follow_is_refused(bunryu: Command, photos: Path, resnet: str) -> None:
+    told = refused(bunryu("probe", photos, *SMALL, "train.sampler=class_aware", "--backbone", resnet))
+    assert "train.sampler=class_aware: probe sees each picture once" in told

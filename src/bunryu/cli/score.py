@@ -24,6 +24,10 @@ def score(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(help="The positive one of two classes; the rarer in the truth unless given.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a table of answers against the truth.
@@ -35,6 +39,6 @@ def score(
     true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import api
 
-    found = api.score(answers, true, out=out)
+    found = api.score(answers, true, out=out, positive=positive)
     console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.images.decode import Source
+from bunryu.data.images.deep import Seen
 from bunryu.data.images.load import load_ways
 from bunryu.inference.device import memory_advice
 from bunryu.inference.ensemble_record import Mean, read_ensemble
@@ -68,11 +69,16 @@ class Ensemble(Predictor):
                         f"scales out; hflip and crops keep the size. ({error})"
                     ) from None
 
+    def takes_deep(self) -> bool:
+        """See `Predictor.takes_deep`; all members have to."""
+        return all(model.takes_deep() for model in self.members)
+
     def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
         """See `Predictor.infer`."""
         place = {int(row): i for i, row in enumerate(rows)}
         probs_MNK = np.zeros((len(self.members), len(rows), len(self.classes)), np.float64)
         failed: dict[int, str] = {}
+        seen: dict[int, Seen] = {}
         looks, chunks = self._looks(), in_chunks(rows, reading.batch_size)
         ways = [(decode, spec) for decode, spec, _ in looks]
         read_ways = load_ways(source, chunks, ways, workers=reading.workers, cache=reading.cache)
@@ -80,6 +86,7 @@ class Ensemble(Predictor):
             for batches in console.tracked_rows(read_ways, reading.told, len(rows), lambda found: len(found[0])):
                 for batch, (_, _, lookers) in zip(batches, looks, strict=True):
                     failed |= batch.failed
+                    seen |= batch.seen
                     at = [place[int(row)] for row in batch.rows]
                     for m, view in lookers if at else ():
                         pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
@@ -91,7 +98,7 @@ class Ensemble(Predictor):
                     reading.examples.see(first.rows[good], first.pixels_BHWC[good], self._together(probs_MNK[:, at]))
         read = np.array([int(row) not in failed for row in rows], bool)
         pictures = {} if reading.examples is None else reading.examples.pictures
-        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures)
+        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures, seen=seen)
 
     def _looks(self) -> list[tuple[DecodeSpec, InputSpec, list[tuple[int, View]]]]:
         """Return each way of reading pictures, and who looks at them so: all who can share a reading do."""

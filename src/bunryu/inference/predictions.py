@@ -119,10 +119,12 @@ class Predictions(PredictionTable):
     Attributes:
         true_N: index of the true class in `classes`, shape (N,); None where it is not known.
         attributes: the label columns that a class is made of, where they are several.
+        positive: the positive one of two classes, as the model has it; None where it says none.
     """
 
     true_N: NDArray[np.int64] | None = None
     attributes: Sequence[Attribute] = ()
+    positive: str | None = None
 
     @property
     def pred_N(self) -> NDArray[np.int64]:
@@ -141,7 +143,8 @@ class Predictions(PredictionTable):
         probs = [self.probs_NK[:, of_K == a].sum(axis=1, dtype=np.float64) for a in range(len(attribute.classes))]
         probs_NA = np.stack(probs, axis=1).astype(np.float32)
         true_N = None if self.true_N is None else of_K[self.true_N]
-        return Predictions(self.paths, list(attribute.classes), probs_NA, true_N, groups=self.groups)
+        positive = attribute.positive
+        return Predictions(self.paths, list(attribute.classes), probs_NA, true_N, groups=self.groups, positive=positive)
 
     def take(self, rows: NDArray[np.integer[Any]]) -> Predictions:
         """See `PredictionTable.take`."""

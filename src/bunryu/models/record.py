@@ -57,6 +57,8 @@ class Head(Settings):
     """Class (or label) names; output k is classes[k]."""
     published: list[int] | None = None
     """The source's own whole number of each class, where it had one."""
+    positive: str | None = None
+    """The positive one of two classes, whose precision, recall and F1 are told; null where there are not two."""
 
 
 class Attribute(Settings):
@@ -68,6 +70,8 @@ class Attribute(Settings):
     """Its class names."""
     of: list[int]
     """Of each class that is answered, its place in `classes`."""
+    positive: str | None = None
+    """The positive one of two classes, as in `Head`."""
 
 
 class Member(Settings):

@@ -37,6 +37,7 @@ from bunryu.settings.validate import replaced
 from bunryu.train.sampling import Rows, balanced
 from bunryu.workflows.plan.data import check_data, find_data, require_exclusive
 from bunryu.workflows.plan.record import write_skipped
+from bunryu.workflows.plan.values import choose_range
 
 FLIPS = {"horizontal": 1, "vertical": 0}
 """The axis of (H, W, C) that each turns round."""
@@ -122,6 +123,9 @@ def make(settings: RunSettings, out: Path, wish: Wish, *, frame: Any = None) -> 
     require_exclusive(settings, "augment")
     checked = check_data(settings, find_data(settings, frame))
     table = checked.table
+    settings, values = choose_range(settings, checked, table)
+    if values:
+        console.say(f"values: {values}")
     listed = list(_listed(table, wish, settings.train.seed))
     written = [TABLE, "skipped.csv", *(f"images/{made.name}" for made in listed)]
     with claimed("", out, out.parent, "augment", written):

@@ -24,7 +24,9 @@ from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
@@ -175,13 +177,13 @@ def _finish(folds: Folds) -> None:
     runs = [folder.fold(number) for number in range(1, folds.k + 1)]
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
-    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings, sealed)
     results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
-        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
+        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)
@@ -190,9 +192,9 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
-    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
@@ -212,7 +214,8 @@ def _out_of_fold(folds: Folds, run: RunFolder, fold: int, sealed: Sealed) -> Pre
     if len(kept) != len(predictions):
         raise RunError(f"{run.path / 'predictions_val.csv'} is damaged: its rows are not those of {run.split}.")
     at = np.array(kept, np.int64)
-    return Predicted(at, dataclasses.replace(predictions, groups=groups_of(folds.table, at)), lost)
+    groups, positive = groups_of(folds.table, at), sealed.answer.positive
+    return Predicted(at, dataclasses.replace(predictions, groups=groups, positive=positive), lost)
 
 
 def _chose(settings: RunSettings) -> bool:

@@ -22,6 +22,7 @@ from bunryu.evaluate.decision.logit_adjustment import adjusted_by
 from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL
 from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
@@ -245,13 +246,16 @@ def _write_report(
         if record.decision.logit_offsets is not None:
             probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
         sealed = members[0].sealed
-        found = measure(probs_NK, shared.true_N, sealed.classes, exposure=Exposure(members=True))
+        positive = sealed.answer.positive
+        found = measure(probs_NK, shared.true_N, sealed.classes, positive=positive, exposure=Exposure(members=True))
+        answers = Predictions(
+            shared.paths, sealed.classes, probs_NK.astype(np.float32), shared.true_N, attributes=sealed.attributes
+        )
         if sealed.attributes:
-            probs = probs_NK.astype(np.float32)
-            answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
             found = found.plus(attributes=measure_attributes(answers, bootstrap=2000))
         metrics["val"] = found
         write_json(folder.metrics, {"val": found.as_json()})
+        write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
         first, *more = [text] if isinstance(text, str) else text

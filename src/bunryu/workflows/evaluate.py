@@ -25,8 +25,10 @@ from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows
 from bunryu.evaluate.measured import Measured
 from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
 from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.evaluate.rows import by_group, labelled, own_splits, require_images
 from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
@@ -91,19 +93,20 @@ def evaluate(
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
+    of_run = folder.settings() if folder.config.exists() else None
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, of_run, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
     run, of_data, again = _named(folder, data, file)
-    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again)
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again, of_run)
     if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
-    console.say(f"results: {target} (report.txt, metrics.json, plots/)")
+    console.say(f"results: {target} (report.txt, metrics.json, mistakes_*.csv, plots/)")
     return _evaluation(results, target)
 
 
@@ -214,14 +217,14 @@ def _with_tta(
 def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, device: Device) -> dict[str, Task]:
     """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
     folder.read_metrics()  # refuses one that has not finished
-    tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
+    own, sealed = folder.settings(), read_sealed(folder.fold(1).model)
     root = Path(read_json(folder.environment)["data_root"])
     table = read_run_rows(folder.split, root, sealed.answer.column)
     fold_N = read_folds(folder.folds, table)
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
-        return measure_pooled(table, decided(found, fold_N, tau, sealed)[0], settings.evaluate, sealed)
+        return measure_pooled(table, decided(found, fold_N, own, sealed)[0], settings.evaluate, sealed)
 
     tasks: dict[str, Task] = {NAME: out_of_fold}
     if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):

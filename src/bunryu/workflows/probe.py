@@ -20,7 +20,7 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
-from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.metrics import measure
@@ -32,9 +32,10 @@ from bunryu.runs.claim import claimed
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute
+from bunryu.settings.validate import replaced
 from bunryu.train.feed import plain_features
-from bunryu.train.head_losses import HeadLosses
 from bunryu.train.linear_probe import out_of_fold
+from bunryu.train.stages import losses_of_epochs
 from bunryu.workflows.plan.data import require_exclusive
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.plan import Plan
@@ -95,7 +96,7 @@ def probe(
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
-    compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
+    compared = [tried[0], *_compared(tried, plan)]
     with claimed(f"{plan.settings.label}-probe", out, root, "probe", WRITTEN) as folder:
         found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
         write_probe(found, plan)
@@ -120,10 +121,11 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
             "give model.weights=RUN, a run of yours."
         )
-    if settings.data.balance_to is not None:
+    often = f"data.balance_to={settings.data.balance_to}" if settings.data.balance_to is not None else ""
+    often = "train.sampler=class_aware" if settings.train.sampler == "class_aware" else often
+    if often:
         raise ConfigError(
-            f"data.balance_to={settings.data.balance_to}: probe sees each picture once, as it is; it compares class "
-            "weights instead. Leave it out."
+            f"{often}: probe sees each picture once, as it is; it compares class weights instead. Leave it out."
         )
     require_exclusive(settings, "probe")
     with console.quietly(quiet):
@@ -146,19 +148,25 @@ def _try(plan: Plan) -> Attempt:
     fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
-    counts = np.bincount(target, minlength=len(classes)).tolist()
+    counts = np.bincount(target, minlength=len(classes))
     groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
     paths = list(map(str, own.paths))
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
-        for name, loss in LOSSES.items():
-            losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
+        for name in LOSSES:
+            losses = losses_of_epochs(_with_loss(plan, name), counts, plan.sealed, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
             answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
             found.append(_measured(name, answers, plan))
             task.advance()
-    found.append(_adjusted(found[0], fold_N, plan))
+    found.append(_adjusted(found[0], fold_N, plan, counts))
     return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
+
+
+def _with_loss(plan: Plan, name: str) -> RunSettings:
+    """Return the settings with a loss of the table, its smoothing and parameters as training then has them."""
+    chosen = {f"loss.{key}": getattr(LOSSES[name], key) for key in ("name", "class_weights")}
+    return replaced(plan.settings, chosen)
 
 
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
@@ -168,6 +176,7 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         predictions.true_N,
         predictions.classes,
         groups=predictions.groups,
+        positive=plan.sealed.answer.positive,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
     if predictions.attributes:
@@ -178,12 +187,12 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
 
 
-def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
+def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan, counts_K: NDArray[np.int64]) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    counts_K = np.bincount(before.true_N, minlength=len(before.classes))
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior(counts_K, plan.sealed))
+    prior_K = prior(_with_loss(plan, "plain"), counts_K, plan.sealed)
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
@@ -210,10 +219,22 @@ def _rare(per_class: dict[str, ClassMetrics]) -> list[str]:
     return names[: max(1, len(names) // 3)]
 
 
-def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
-    true, groups = best.predictions.true_N, best.predictions.groups
+def _compared(tried: Sequence[Tried], plan: Plan) -> list[Tried]:
+    """Return all but the first, which is the best, with how far they are behind it.
+
+    Which is the best was found on these rows, so p is adjusted for all pairs that could have been compared.
+    """
+    best, pairs = tried[0].predictions, len(tried) * (len(tried) - 1) // 2
+    true, groups, k = best.true_N, best.groups, len(plan.classes)
     assert true is not None
-    difference = macro_f1_difference(
-        one.predictions.pred_N, best.predictions.pred_N, true, len(plan.classes), groups=groups
-    )
-    return Tried(one.backbone, one.weights, one.loss, one.metrics, one.predictions, one.rare_recall, difference)
+    behind = [
+        macro_f1_difference(
+            *(one.predictions.pred_N, best.pred_N, true, k),
+            groups=groups,
+            resamples=plan.settings.evaluate.bootstrap,
+            of=pairs,
+        )
+        for one in tried[1:]
+    ]
+    found = zip(tried[1:], adjusted(behind, pairs), strict=True)
+    return [dataclasses.replace(one, behind=difference) for one, difference in found]

@@ -10,7 +10,8 @@ from bunryu.core.errors import count, some
 from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
-from bunryu.evaluate.figures import Difference, Metrics
+from bunryu.evaluate.difference import Difference
+from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.report.text import attributes_told
 from bunryu.inference.predictions import Predictions
 from bunryu.settings.config import dump_yaml

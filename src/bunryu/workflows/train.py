@@ -15,8 +15,10 @@ from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, decide, learned_from_val, measure_rows, scorer
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
 from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.model import Model
 from bunryu.inference.reading import Answers, Reading
 from bunryu.models.sealed_file import seal
@@ -119,7 +121,9 @@ def learn(session: Session) -> State:
             targets=targets,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups),
+            score=scorer(
+                targets, model.classes, model.sealed.answer.positive, table.dro_groups, model.sealed.attributes
+            ),
             folder=session.folder.path,
             stop=stop,
         )
@@ -139,7 +143,7 @@ def finish(session: Session, trained: State) -> None:
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     reading = Reading(workers=settings.data.workers, cache=session.cache)
     val = validated(trained, best, table, reading)
-    decision, told = decide(settings.decision.tau, best, table, settings.data, val)
+    decision, told = decide(settings, best, table, val)
     best.sealed = replaced(best.sealed, {"decision": decision})
     final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
@@ -157,22 +161,20 @@ def finish(session: Session, trained: State) -> None:
         for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
         if len(rows := table.split(name))
     ]
-    ended = (
-        f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
-        f"epoch {progress.best_epoch}"
-    )
+    by = f"the best by {settings.train.monitor} is" if settings.train.monitor != "train_epochs" else "the last counts,"
+    ended = f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); {by} epoch {progress.best_epoch}"
     if learned:
         ended += learned_told(learned)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
     decisions = dataclasses.replace(session.decisions, training=ended, decision=told or None)
-    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
     console.say(ended)
     if told:
         console.say(f"decision: {told}")
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
@@ -208,7 +210,7 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
         return
     for name, metrics in read_metrics(folder).items():
         show(f"{name}: {headline(metrics)}")
-    show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
+    show(f"run: {folder.path} (report.txt, metrics.json, mistakes_*.csv, plots/)")
     first, *more = next_steps(folder)
     console.say(f"next: {first}", *(f"      {step}" for step in more))
 

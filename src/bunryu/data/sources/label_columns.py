@@ -10,7 +10,7 @@ from bunryu.data.sources.csv_files import Columns
 from bunryu.data.table import joined
 from bunryu.settings.data import DataSettings
 
-_LABEL_NAMES = (
+LABEL_NAMES = (
     "label",
     "labels",
     "class",
@@ -23,7 +23,7 @@ _LABEL_NAMES = (
     "y",
 )
 GROUP_NAMES = ("group", "group_id", "person", "person_id", "subject", "subject_id", "patient", "patient_id")
-SPLIT_NAMES = ("split", "subset")
+SPLIT_NAMES = ("split", "subset", "set", "partition", "phase", "usage", "is_valid", "is_val", "is_test")
 
 
 def named(columns: Columns, name: str, key: str) -> str:
@@ -66,7 +66,7 @@ def label_columns(
 def _label_column(columns: Columns, settings: DataSettings, used: set[str], preferred: str | None) -> str:
     if settings.label_column is None and preferred in columns.values:
         return preferred
-    found = named_or_known(columns, settings.label_column, _LABEL_NAMES, "data.label_column")
+    found = named_or_known(columns, settings.label_column, LABEL_NAMES, "data.label_column")
     if found is not None and settings.label_column:
         return found
     if found is not None and found not in used:
@@ -92,7 +92,7 @@ def _names_of_numbers(columns: Columns, found: str, used: set[str]) -> str:
     if not all(_is_count(cell) for cell in columns.values[found]):
         return found
     for name in columns.values:
-        if name.lower() in _LABEL_NAMES and name not in {found, *used}:
+        if name.lower() in LABEL_NAMES and name not in {found, *used}:
             labels = columns.values[name]
             if not all(map(_is_count, labels)) and _published(columns, labels, {*columns.values} - {found}):
                 return name
