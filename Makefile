@@ -33,6 +33,7 @@ bench: .venv/ready-dev  ## measured figures: needs ../shared
 	$(BIN)/python benchmarks/checking.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/minutes.py
+	$(BIN)/python benchmarks/small_data.py
 
 soak: .venv/ready-dev  ## long fault tests: a hundred kills at random
 	$(BIN)/python tests/soak/kill_at_random.py --count 100

@@ -15,7 +15,8 @@ from bunryu.evaluate.decision.thresholds import best_thresholds
 from bunryu.evaluate.figures import Bootstrap
 from bunryu.evaluate.multilabel_metrics import average_precision, label_counts, measure_labels
 from bunryu.evaluate.report import multilabel_plots
-from bunryu.evaluate.report.text import headline, text_report, warnings_of
+from bunryu.evaluate.report.text import headline, text_report
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 NAMES = ["웃음", "glasses", "hat", "rare"]

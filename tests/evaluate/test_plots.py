@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from PIL import Image
@@ -24,7 +25,9 @@ from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
 from bunryu.evaluate.report.plots import plot_confusion, plot_examples, plot_per_class, plot_probabilities
 from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.inference.predictions import Predictions
+from bunryu.models.record import Attribute
 from bunryu.settings.evaluate import EvaluateSettings
 
 KOREAN = ["기쁨", "분노", "슬픔", "놀람 $x^2$"]
@@ -490,3 +493,92 @@ def test_pyplot_is_never_imported():
         "sys.exit(any(name in sys.modules for name in ('matplotlib.pyplot', 'torch', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def cases():
+    """Splits of every kind that misleads easily: few rows, perfect ones, a dead class, many, Hangul, labels."""
+    rng = np.random.default_rng(0)
+
+    def classes(names, n, sure, dead=None, attributes=()):
+        k = len(names)
+        true_N = np.arange(n) % k
+        logits_NK = rng.normal(size=(n, k)) + sure * np.eye(k)[true_N]
+        logits_NK[:, [] if dead is None else [dead]] -= 20
+        probs_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
+        paths = [f"사진/긴 이름의 파일 {i} {LONG}.jpg" for i in range(n)]
+        return Predictions(paths, names, probs_NK.astype(np.float32), true_N, attributes=attributes)
+
+    def labels(n, noise):
+        held_NL = (np.arange(n)[:, None] % np.array([2, 3, n + 1])) == 0
+        probs_NL = np.clip(held_NL * 0.9 + rng.normal(size=held_NL.shape) * noise, 0.01, 0.99).astype(np.float32)
+        paths, names = [f"{i}.jpg" for i in range(n)], ["하늘", "sea", "never"]
+        return LabelPredictions(paths, names, probs_NL, thresholds=[0.5] * 3, held_NL=held_NL)
+
+    parts = [Attribute(column="성별", classes=["f", "m"], of=[0, 1, 0, 1])]
+    return {
+        "five": classes(["ants", "bees"], 5, 1.0),
+        "perfect": classes(["개미", "벌"], 40, 60.0),
+        "dead": classes(KOREAN, 60, 2.0, dead=3),
+        "many": classes([f"class {i}" for i in range(40)], 200, 3.0),
+        "attributes": classes(["a+f", "a+m", "b+f", "b+m"], 24, 60.0, attributes=parts),
+        "labels": labels(30, 0.3),
+        "labels, perfect": labels(30, 0.0),
+    }
+
+
+SHARES = ("0", "0.0", "0.2", "0.5", "1", "1.0")
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("case", cases())
+def test_no_plot_of_a_split_misleads(tmp_path, drawn, case):
+    """Shares end at 0 and 1, their colours are linear, how many images there are is written, and nothing is cut."""
+    predictions = cases()[case]
+    grey = np.zeros((8, 8, 3), np.uint8)
+    result = measured("val", predictions, EvaluateSettings(bootstrap=50), lambda _: grey, {})
+    write_results(tmp_path, [result], "r", "t", {}, [], "again")
+    assert len(drawn) >= 3
+    normalised = 0
+    for figure in drawn:
+        title = figure.texts[0].get_text()
+        words = [text.get_text() for text in figure.findobj(Text)]
+        if "examples" in title:
+            assert any(word.endswith(".jpg") for word in words), "names under the pictures"
+            continue
+        assert any(any(char.isdigit() for char in word) and word not in SHARES for word in words), "counts are told"
+        for axes in figure.axes:
+            for image in axes.get_images():
+                if "share" in title:
+                    normalised += 1
+                    assert type(image.norm) is Normalize
+                    assert (image.norm.vmin, image.norm.vmax) == (0, 1)
+            if axes.get_label() == "<colorbar>" or axes.get_images() or not axes.axison:
+                continue
+            low, high = axes.get_xlim()
+            ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+            assert low == 0, title
+            assert 0 <= min(ticks) <= max(ticks) <= 1, "beyond 1 there are numbers alone"
+            if "recall" in title:
+                assert axes.get_ylim() == (0, 1)
+        inside = figure.get_tightbbox()
+        assert inside.x0 >= -0.01
+        assert inside.x1 <= figure.get_figwidth() + 0.01
+    if isinstance(predictions, Predictions):
+        assert normalised == 1 + len(predictions.attributes)
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.97, 1.0])
+def test_the_axis_of_scores_ends_at_one(tmp_path, drawn, value):
+    row = {"stage": "all", "train_loss": 1.0, "lr": 1e-3, "train_accuracy": value, "val_accuracy": value}
+    plot_curves([{"epoch": i, **row} for i in (1, 2)], tmp_path / "c.png", "r")
+    low, high = drawn[0].axes[1].get_ylim()
+    assert 0 <= low <= value <= high == 1
+
+
+@pytest.mark.pictures
+def test_few_probabilities_have_their_counts(tmp_path, drawn):
+    probs_NK = np.array([[0.9, 0.1], [0.91, 0.09], [0.3, 0.7]], np.float32)
+    plot_probabilities(probs_NK, np.array([0, 0, 1]), ["a", "b"], tmp_path / "p.png", of="r")
+    numbers = [[text.get_text() for text in axes.texts] for axes in drawn[0].axes]
+    assert numbers == [["2"], ["1"]] or numbers == [["1", "1"], ["1"]]

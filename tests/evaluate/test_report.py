@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bunryu.core.csv_text import unguard
 from bunryu.core.text_width import pad, shorten, width
 from bunryu.evaluate.metrics import confusion, measure
-from bunryu.evaluate.report.text import confusion_csv, headline, text_report, warnings_of
+from bunryu.evaluate.report.text import confusion_csv, headline, text_report
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.evaluate.slices import measure_groups, worst_accuracy
 
 CLASSES = ["기쁨", "neutral", "contempt", "놀람 (surprise)", "없음"]

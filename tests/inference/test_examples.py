@@ -25,7 +25,8 @@ def places(kinds: Any) -> np.ndarray:
 
 
 def sealed(classes: list[str], multi_label: bool) -> Any:
-    return SimpleNamespace(classes=classes, multi_label=multi_label, decision=Decision(), attributes=())
+    head = SimpleNamespace(positive=None)
+    return SimpleNamespace(classes=classes, multi_label=multi_label, decision=Decision(), attributes=(), answer=head)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -23,7 +22,8 @@ from bunryu.models import weights
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
 from bunryu.models.sealed_file import separate
-from bunryu.models.weights import choose_library, load_file_into, read_state
+from bunryu.models.weights import choose_library, load_file_into
+from bunryu.models.weights_file import Held, read_state
 
 State = dict[str, torch.Tensor]
 OTHERS = [(name, size) for name, size in SMALL if "/" in name]
@@ -245,7 +245,7 @@ def test_vits_older_naming_is_recognised() -> None:
         key.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): v for key, v in state.items()
     }
     assert set(older) != set(state)
-    assert weights._matches("torchvision/vit_b_32", older)
+    assert weights._matches("torchvision/vit_b_32", [Held("", older)])
 
 
 def test_timms_vit_at_another_size_has_its_positions_resized(tmp_path: Path) -> None:
@@ -284,17 +284,6 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not proof.exists()
 
 
-def test_a_whole_module_or_numpy_state_is_refused(tmp_path: Path) -> None:
-    for name, content in (
-        ("module", nn.Linear(2, 2)),
-        ("numpy", {"rng": np.random.default_rng(0), "w": torch.ones(1)}),
-    ):
-        path = tmp_path / f"{name}.pth"
-        torch.save(content, path)
-        with pytest.raises(ModelError, match="holds more than tensors"):
-            read_state(path)
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".legacy.pth", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.99])
 def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
@@ -305,13 +294,16 @@ def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) 
     else:
         torch.save(state, path, _use_new_zipfile_serialization=suffix == ".pth")
     whole = path.read_bytes()
-    assert set(read_state(path)) == set(state)
+    assert [set(held.tensors) for held in read_state(path)] == [set(state)]
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ModelError, match=r"cannot read .*file.*: it is damaged \(.+\)\. Expected a plain state dict"):
+    with pytest.raises(
+        ModelError,
+        match=r"cannot read .*file.*: it is damaged \(.+\)\. (Expected a plain state dict|Download or copy it again)",
+    ):
         read_state(path)
 
 
-@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html></html>", b"hello world\n" * 10, b"\x00" * 300])
+@pytest.mark.parametrize("content", [b"hello world\n" * 10, b"\x00" * 300])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_file_of_something_else_is_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"

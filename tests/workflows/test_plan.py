@@ -81,7 +81,7 @@ def test_everything_is_decided(photos: Path) -> None:
     assert plan.sealed.provenance["weights"] == "none: from scratch"
     assert plan.sealed.provenance["seed"] == 0
     told = plan.decisions.told()
-    assert " ".join(told) == "model weights classes images rows input device recipe learning"
+    assert " ".join(told) == "model weights classes images rows input device recipe learning pictures"
     assert told["learning"].startswith("cross-entropy loss")
     assert told["weights"] == "none: from scratch"
     assert told["classes"] == "3: ant, bee, cat"
@@ -164,7 +164,7 @@ def test_a_dry_run_takes_the_first_batch_and_makes_no_run(
     monkeypatch.setattr(console, "say", lambda text, **_: said.append(text))
     monkeypatch.chdir(tmp_path)
     train.dry_run(settings_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
-    assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) logits" in said
+    assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) scores of classes (logits)" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -191,7 +191,8 @@ def test_too_few_images_are_told(bunryu: Command, make_images: Callable[..., Pat
 
 
 def tried(backbone: str, loss: str, macro_f1: float, behind: tuple[float, float] | None) -> Tried:
-    from bunryu.evaluate.figures import Difference, Metrics
+    from bunryu.evaluate.difference import Difference
+    from bunryu.evaluate.figures import Metrics
     from bunryu.inference.predictions import Predictions
 
     shares = {"weighted_f1": 0.5, "macro_precision": 0.5, "macro_recall": 0.5}

@@ -75,6 +75,7 @@ def test_all_files_of_a_run(tiny_run: Any) -> None:
     }  # fmt: skip
     for split in ("val", "test"):
         expected |= {f"predictions_{split}.csv", f"confusion_{split}.csv", f"confusion_{split}.npy"}
+        expected |= {f"mistakes_{split}.csv"}
         expected |= {f"plots/{name}_{split}.png" for name in ("confusion", "per_class_f1", "probabilities", "examples")}
         expected |= {f"plots/confusion_{split}_normalized.png"}
     assert expected <= found
@@ -181,7 +182,7 @@ def test_groups_stay_together_and_labels_stay_text(two_run: Path) -> None:
 def test_two_class_runs_report_the_positive_class(two_run: Path) -> None:
     found = bunryu.open_run(two_run).evaluate(two_run.parent / "t.csv", out=two_run.parent / "positive")
     figures, frame = found.metrics["test"], found.predictions["test"]
-    assert figures["positive"] == "01", "the last class in order"
+    assert figures["positive"] == "01", "of two equally frequent the last in order"
     truth = (frame["true"] == "01").to_numpy()
     assert figures["roc_auc"] == pytest.approx(roc_auc_score(truth, frame["p_01"]))
     precision, recall, f1, _ = precision_recall_fscore_support(

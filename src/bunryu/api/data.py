@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bunryu.api.asked import as_typed, root_of, settings_of
 from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, typed
-from bunryu.runs.folder import require_new
+from bunryu.runs.claim import require_new
 from bunryu.settings.load import augment_settings, require_of_splits
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def probe(
     """
     with console.quietly(quiet):
         _, frame, values = settings_of(data, overrides)
-        require_new(Path(out) if out else None)
+        require_new(Path(out) if out else None, "probe")
         root = root_of(out)
         from bunryu.workflows import probe as probing
         from bunryu.workflows.probe_report import advice
 
         found = probing.probe(overrides, backbones, values, frame=frame, out=Path(out) if out else None, root=root)
-        caller.present().show(repr(found))
+        caller.present().show(*repr(found).split("\n"))
         for line in (*advice(found), *found.look):
             console.say(line)
         files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
@@ -93,7 +93,7 @@ def bench(
         from bunryu.workflows.bench import bench as time_ways
 
         found = time_ways(settings, frame=frame, tune=tune)
-        caller.present().show(repr(found))
+        caller.present().show(*repr(found).split("\n"))
         if tune:
             found.write(file)
             console.say(f"fastest: {found.fastest.precision}, {found.fastest.threads} threads: {file}")

@@ -78,19 +78,20 @@ def main() -> None:
     keep_freed_memory()
     collect_seldom()
     console.use_utf8()
-    try:
-        with caller.called_by(CommandLine()):
-            app()
-    except Interrupted as stop:
-        distributed.let_first_speak()
-        print(stop, file=sys.stderr)
-        sys.exit(stop.exit_code)
-    except BunryuError as error:
-        distributed.let_first_speak()
-        console.fail(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        console.fail(f"{error.filename}: {error.strerror}.")
-        sys.exit(2)
+    with console.guarded():
+        try:
+            with caller.called_by(CommandLine()):
+                app()
+        except Interrupted as stop:
+            distributed.let_first_speak()
+            console.stopped(*stop.args)
+            sys.exit(stop.exit_code)
+        except BunryuError as error:
+            distributed.let_first_speak()
+            console.fail(*error.args)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            console.fail(f"{error.filename}: {error.strerror}.")
+            sys.exit(2)

@@ -62,6 +62,6 @@ class CommandLine(Caller):
         named = given_or(None if out is None else str(out), RUNS, "run" if out else "runs", there=False)
         return Path(named) if named and out is None else None
 
-    def show(self, text: str, style: str | None = None) -> None:  # noqa: ARG002 - results are plain
+    def show(self, *lines: str, style: str | None = None) -> None:  # noqa: ARG002 - results are plain
         """Print a result on standard output."""
-        console.result(text)
+        console.result(*lines)

@@ -24,14 +24,21 @@ def score(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures there, as JSON.")] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(help="The positive one of two classes; the rarer in the truth unless given.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a table of answers against the truth; rows are joined by file name."""
+    """Score a table of answers against the truth.
+
+    Rows are joined by file name.
+    """
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
     true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import api
 
-    found = api.score(answers, true, out=out)
-    console.say(found.report.rstrip())
+    found = api.score(answers, true, out=out, positive=positive)
+    console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
+from typing import Any
 
-from bunryu.core.errors import nearest
+from bunryu.core.errors import ConfigError, nearest
 from bunryu.settings.messages import ALSO
 
 _TAKING: dict[str, str | tuple[str, ...]] = {
@@ -47,6 +49,24 @@ def told_plainly(error: Exception, command: str, arguments: Sequence[str]) -> st
     received, *known = re.findall(r"'([^']*)'", message)
     near = nearest(ALSO.get(received, received), known)
     return f"{option[0]}: expected one of {', '.join(known)}, received {received!r}.{near}"
+
+
+def raise_plainly(error: Any) -> None:
+    """Raise what the parser says as an error of ours; do nothing where `error` is none of the parser's.
+
+    Raises:
+        ConfigError: what is wrong, and whose --help says more.
+        SystemExit: nothing was asked, and the help was shown instead.
+    """
+    if not hasattr(error, "format_message"):
+        return
+    context = getattr(error, "ctx", None)
+    if "NoArgsIsHelp" in type(error).__name__:
+        error.show()
+        sys.exit(error.exit_code)
+    command = context.command_path if context else "bunryu"
+    message = str(error.format_message()).strip()
+    raise ConfigError(f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} See: {command} --help") from None
 
 
 def _as_setting(option: str, command: str, arguments: Sequence[str]) -> str | None:

@@ -30,9 +30,9 @@ class Caller:
         """Return where new folders of results are made, if the settings name `out` as one; None for the usual place."""
         return None
 
-    def show(self, text: str, style: str | None = None) -> None:
-        """Show a result."""
-        console.say(text, style=style)
+    def show(self, *lines: str, style: str | None = None) -> None:
+        """Show a result, each argument a line."""
+        console.say(*lines, style=style)
 
 
 _present = ContextVar("caller", default=Caller())  # noqa: B039 - it holds nothing that changes

@@ -1,16 +1,21 @@
 """What people see while a command works: plain lines, tables and progress, all on standard error.
 
-Standard output is kept for results (predictions, JSON, measures), so that commands can be piped.
+Standard output is kept for results (predictions, JSON, measures), so that commands can be piped. What is said is
+given line by line, and each goes through `shown`: a name from outside begins no line and acts on no terminal. What
+others write past this module (tracebacks, warnings, logs, the parser of options) goes through `guarded`.
 """
 
 from __future__ import annotations
 
 import io
+import logging
+import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -21,11 +26,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bunryu.core.shown import shown, shown_lines
+
 B = TypeVar("B", bound=Sized)
 _PLAIN_SECONDS = 10.0
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = False
+_noted: set[tuple[str, ...]] | None = None
+"""The notes that were said, where each is said once; None where it is not asked."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -45,15 +54,31 @@ def quietly(quiet: bool) -> Iterator[None]:
         set_quiet(before)
 
 
-def say(text: str = "", *, style: str | None = None) -> None:
-    """Print one message for the person at the terminal."""
-    if not _quiet:
-        _console.print(text, style=style, markup=False)
+def say(*lines: str, style: str | None = None) -> None:
+    """Print a message for the person at the terminal, each argument a line; a note is one in yellow."""
+    if _quiet:
+        return
+    if _noted is not None and style == "yellow":
+        if lines in _noted:
+            return
+        _noted.add(lines)
+    _print(lines or ("",), style)
 
 
-def result(text: str) -> None:
-    """Print a result on standard output; not silenced by --quiet."""
-    print(text, flush=True)
+@contextmanager
+def each_note_once() -> Iterator[None]:
+    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation."""
+    global _noted
+    before, _noted = _noted, set()
+    try:
+        yield
+    finally:
+        _noted = before
+
+
+def result(*lines: str) -> None:
+    """Print a result on standard output, each argument a line; not silenced by --quiet."""
+    print(shown_lines(lines), flush=True)
 
 
 def use_utf8() -> None:
@@ -63,9 +88,73 @@ def use_utf8() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def fail(text: str) -> None:
-    """Print an error; not silenced by --quiet."""
-    _console.print(f"error: {text}", style="red" if _console.is_terminal else None, markup=False)
+def fail(text: str, *more: str) -> None:
+    """Print an error, each argument a line; not silenced by --quiet."""
+    _print((f"error: {text}", *more), "red" if _console.is_terminal else None)
+
+
+def stopped(*lines: str) -> None:
+    """Print that the command was stopped, each argument a line; not silenced by --quiet."""
+    _print(lines, None)
+
+
+def _print(lines: Iterable[str], style: str | None) -> None:
+    _console.print(shown_lines(lines), style=style, markup=False, emoji=False)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let nothing that others write act on the terminal within the ``with``: libraries, warnings, tracebacks.
+
+    Python's own streams are replaced by ones that escape (`Guard`). Rows of results that are piped stay as they are.
+    """
+    before, show, last = (sys.stdout, sys.stderr), warnings.showwarning, logging.lastResort
+    if sys.stdout is not None and sys.stdout.isatty():
+        sys.stdout = cast(TextIO, Guard(sys.stdout))
+    if sys.stderr is not None:
+        sys.stderr = cast(TextIO, Guard(sys.stderr))
+    warnings.showwarning = _warned
+    logging.lastResort = _Logged(logging.WARNING)
+    try:
+        yield
+    finally:
+        (sys.stdout, sys.stderr), warnings.showwarning, logging.lastResort = before, show, last
+
+
+class Guard:
+    """A text stream before another, which shows what acts on a terminal instead of passing it on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream  # rich, whose colours may pass, writes there by this name
+
+    def write(self, text: str) -> int:
+        """Write `text`; its lines and tabs stay, and so does the return to the beginning of a line."""
+        self.rich_proxied_file.write("".join(map(_passed, re.split("([\r\n\t])", text))))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of `lines`."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+def _passed(part: str) -> str:
+    return part if part in ("\r", "\n", "\t") else shown(part)
+
+
+def _warned(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Say what a library warns of, in one line."""
+    say(f"{category.__name__}: {' '.join(str(message).split())}", style="yellow")
+
+
+class _Logged(logging.Handler):
+    """Says what libraries log and nobody else shows, in one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.name}: {' '.join(record.getMessage().split())}", style="yellow")
 
 
 def is_terminal() -> bool:
@@ -79,7 +168,7 @@ class Task:
     def __init__(self, title: str, total: int, progress: Progress | None) -> None:
         self.title, self.total, self.done, self._before = title, total, 0, 0
         self._progress = progress
-        self._task = progress.add_task(title, total=total, told="") if progress else None
+        self._task = progress.add_task(shown(title), total=total, told="") if progress else None
         self._start = self._last = time.monotonic()
 
     def skip(self, count: int) -> None:
@@ -91,7 +180,7 @@ class Task:
         """Count `count` more items done; `told` is shown behind the bar."""
         self.done += count
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=count, told=f"{told} {self._speed()}".strip())
+            self._progress.update(self._task, advance=count, told=shown(f"{told} {self._speed()}".strip()))
         elif time.monotonic() - self._last > _PLAIN_SECONDS and self.done < self.total:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self._rate(), 1e-9)
@@ -112,14 +201,15 @@ def working(title: str, total: int) -> Iterator[Task]:
         yield Task(title, total, None)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[told]}", markup=False),
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console, transient=True) as progress:
+    # what others print meanwhile stays behind the guard, which a bar that takes it over would pass by
+    with Progress(*columns, console=_console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         yield Task(title, total, progress)
 
 

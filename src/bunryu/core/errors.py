@@ -23,13 +23,24 @@ import shlex
 from collections.abc import Iterable
 from itertools import takewhile
 
+from bunryu.core.shown import acts, shown
+
 _MOST_CHOICES = 2_000
 
 
 class BunryuError(Exception):
-    """Base of every error a user can mend. ``str(error)`` is the whole message."""
+    """Base of every error a user can mend. ``str(error)`` is the whole message.
+
+    Each argument is one line: what a name from outside has in it begins no other, and acts on no terminal (`shown`).
+    """
 
     exit_code = 2
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(shown, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class ConfigError(BunryuError):
@@ -97,11 +108,25 @@ def some(items: Iterable[object], limit: int = 5) -> str:
 
 
 def typed(path: object) -> str:
-    """Return a path as one types it on a command line: quoted where it has a space or another special character."""
+    r"""Return a path as one types it on a command line: quoted where it has a space or another special character.
+
+    What acts on a terminal, or is no text, is typed byte by byte as ``$'\x1b'``, which bash and zsh know.
+    """
     text = str(path)
+    if acts(text):
+        return f"$'{''.join(map(_typed_bytes, text))}'"
     if re.fullmatch(r"[\w@%+=:,./\\~-]+", text):
         return text
     return shlex.quote(text) if set(text) & set('"$`!') else f'"{text}"'  # cmd.exe knows double quotes alone
+
+
+def _typed_bytes(char: str) -> str:
+    if char in "\\'":
+        return f"\\{char}"
+    if not acts(char):
+        return char
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", errors))
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -7,11 +7,13 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bunryu.core.errors import TrainingError
+from bunryu.core.shown import json_escaped
 
 
 def absolute(path: str | Path) -> Path:
@@ -32,7 +34,7 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
     try:
         with temporary.open("wb") as file:
             for piece in [content] if isinstance(content, (bytes, str)) else content:
-                payload = piece.encode("utf-8") if isinstance(piece, str) else piece
+                payload = as_bytes(piece) if isinstance(piece, str) else piece
                 size += len(payload)
                 file.write(payload)
             file.flush()
@@ -49,6 +51,14 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
     _sync_folder(path.parent)
 
 
+def as_bytes(text: str) -> bytes:
+    """Return UTF-8; the bytes of a file's name that is none (as Python holds them) are themselves again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, out of an escape of JSON or YAML
+        return text.encode("utf-8", "backslashreplace")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a kill left half written in `folder`; only for who knows that no one writes there now."""
     for temporary in folder.glob(".*.tmp"):
@@ -58,12 +68,40 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically. Hangul stays readable."""
-    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value, indent=2, allow_nan=False) + "\n")
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """Return JSON with Hangul as it is, and what acts on a terminal as an escape: a reader finds the same text."""
+    return json_escaped(json.dumps(value, ensure_ascii=False, **options))
 
 
 def read_json(path: Path) -> Any:
     """Read UTF-8 JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is there but no file, such as a folder, or a pipe that one would wait on for ever.
+
+    Raises:
+        OSError: it is none, or not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_text(path: Path, most: int) -> str:
+    """Read a file of UTF-8 text of at most so many bytes.
+
+    Raises:
+        OSError: there is none, or it is no regular file.
+        ValueError: it is larger, or not UTF-8.
+    """
+    require_regular(path)
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"it has {size:,} bytes, more than {most:,}")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -73,7 +111,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write JSON lines atomically."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,8 @@ import unicodedata
 
 from rich.cells import cell_len
 
+from bunryu.core.shown import shown
+
 
 def width(text: str) -> int:
     """Return how many terminal cells `text` takes: two for wide and full-width characters, none for marks."""
@@ -32,7 +34,5 @@ def shorten(text: str, cells: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Compose Hangul that macOS wrote as separate letters; replace what breaks a line or is not Unicode."""
-    composed = unicodedata.normalize("NFC", text)
-    swaps = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd"}
-    return "".join(swaps.get(unicodedata.category(char), char) for char in composed)
+    """Compose Hangul that macOS wrote as separate letters; escape what breaks a line, acts or is not Unicode."""
+    return shown(unicodedata.normalize("NFC", text))

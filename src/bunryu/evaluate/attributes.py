@@ -6,19 +6,29 @@ heads that is what its head says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.evaluate.chance import recall_by_chance
 from bunryu.evaluate.figures import AttributeMetrics
 from bunryu.evaluate.metrics import INTERVALS, averages, counts_of, measure
+from bunryu.evaluate.positive import of_column
+from bunryu.evaluate.significance import BETTER
 from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Attribute
 
 
-def measure_attributes(predictions: Predictions, *, bootstrap: int) -> dict[str, AttributeMetrics]:
+def measure_attributes(
+    predictions: Predictions, *, bootstrap: int, asked: str | Mapping[str, str] | None = None
+) -> dict[str, AttributeMetrics]:
     """Measure each attribute of predictions with a known truth, as `metrics.measure` does a class.
+
+    Args:
+        predictions: with a known truth.
+        bootstrap: resamples of the intervals.
+        asked: evaluate.positive; the positive classes are those of the model where it says nothing.
 
     Returns:
         {label column: its figures}, with the interval of macro recall, and whether that lies above chance.
@@ -29,10 +39,20 @@ def measure_attributes(predictions: Predictions, *, bootstrap: int) -> dict[str,
         assert own.true_N is not None
         intervals = (*INTERVALS, "macro_recall")
         metrics = measure(
-            own.probs_NK, own.true_N, own.classes, groups=own.groups, bootstrap=bootstrap, intervals=intervals
+            own.probs_NK,
+            own.true_N,
+            own.classes,
+            groups=own.groups,
+            positive=of_column(asked, attribute.column) or own.positive,
+            bootstrap=bootstrap,
+            intervals=intervals,
         )
         chance = 1 / len(np.unique(own.true_N))
-        better = None if metrics.macro_recall_ci is None else metrics.macro_recall_ci.low > chance
+        better = None
+        if metrics.macro_recall_ci is not None:
+            many = len(predictions.attributes)
+            p = recall_by_chance(own.pred_N, own.true_N, own.groups, tests=many, seed=0)
+            better = metrics.macro_recall > chance and p * many < BETTER  # Holm's first step: for each at once
         found[attribute.column] = AttributeMetrics(**metrics.as_fields(), chance=chance, better_than_chance=better)
     return found
 
@@ -42,7 +62,7 @@ def mean_macro_f1(probs_NK: NDArray[np.float32], true_N: NDArray[np.int64], attr
 
     The joint macro-F1 of many combinations lets one attribute that nothing tells apart drown the others.
     """
-    whole = Predictions([""] * len(true_N), [""] * probs_NK.shape[1], probs_NK, true_N)
+    whole = Predictions([""] * len(true_N), [""] * probs_NK.shape[1], probs_NK, true_N.astype(np.int64))
     found = []
     for attribute in attributes:
         own = whole.of(attribute)

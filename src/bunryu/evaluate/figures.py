@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from bunryu.core.errors import RunError
 from bunryu.core.text_width import shorten
+from bunryu.evaluate.difference import Difference
 from bunryu.runs.folder import RunFolder
 
 NAME_WIDTH = 40
@@ -37,20 +37,6 @@ class Figure(NamedTuple):
         """Return it with three decimals, the interval only where it was measured."""
         value = "-" if self.value is None else f"{self.value:.3f}"
         return value if self.interval is None else f"{value} [{self.interval.low:.3f}, {self.interval.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better one is than the other: `value`, and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Return whether noise alone does not explain it: the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
 
 
 class Record(BaseModel):
@@ -98,6 +84,23 @@ class ClassMetrics(Record):
     """Rows of the truth."""
     predicted: int
     """Answers given."""
+    precision_ci: Interval | None = None
+    recall_ci: Interval | None = None
+    f1_ci: Interval | None = None
+    roc_auc: float | None = None
+    """Of the class against all others; null unless there are rows of both."""
+    roc_auc_ci: Interval | None = None
+
+    def with_intervals(self) -> dict[str, Figure]:
+        """Return the figures that have an interval, by the heads of their columns; without a row in the truth none."""
+        if not self.support:
+            return {}
+        return {
+            "precision": Figure(self.precision, self.precision_ci),
+            "recall": Figure(self.recall, self.recall_ci),
+            "F1": Figure(self.f1, self.f1_ci),
+            "ROC AUC": Figure(self.roc_auc, self.roc_auc_ci),
+        }
 
     def further(self) -> dict[str, float | None]:
         """Return further columns of the table of classes, by their heads."""
@@ -109,14 +112,11 @@ class LabelMetrics(ClassMetrics):
 
     KEYS: ClassVar[Sequence[str]] = (
         *("precision", "recall", "f1", "average_precision", "support", "predicted"),
-        *("threshold", "roc_auc", "roc_auc_ci", "better_than_chance"),
+        *("threshold", "roc_auc", "roc_auc_ci", "better_than_chance", "precision_ci", "recall_ci", "f1_ci"),
     )
     average_precision: float | None
     """null where it holds for no row."""
     threshold: float
-    roc_auc: float | None
-    """null unless it holds for some rows and not for others."""
-    roc_auc_ci: Interval | None = None
     better_than_chance: bool | None = None
     """Whether that interval lies above 1/2. An AUC knows no threshold, so choosing one here does not flatter it."""
 
@@ -211,7 +211,8 @@ class Metrics(Figures):
     KEYS: ClassVar[Sequence[str]] = (
         *("n", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "loss", "absent", "per_class"),
         *("notes", "positive", "positive_precision", "positive_recall", "positive_f1", "roc_auc", "groups"),
-        *("accuracy_ci", "macro_f1_ci", "weighted_f1_ci", "macro_recall_ci", "bootstrap", "attributes", "by_group"),
+        *("accuracy_ci", "macro_f1_ci", "weighted_f1_ci", "macro_recall_ci", "positive_precision_ci"),
+        *("positive_recall_ci", "positive_f1_ci", "roc_auc_ci", "bootstrap", "attributes", "by_group"),
         *("worst_group_accuracy", "skipped", "folds", "tta"),
     )
     noun = ("class", "classes")
@@ -225,17 +226,22 @@ class Metrics(Figures):
     roc_auc: float | None = None
     """Of two classes; null where the truth has one of them only."""
     macro_recall_ci: Interval | None = None
+    positive_precision_ci: Interval | None = None
+    positive_recall_ci: Interval | None = None
+    positive_f1_ci: Interval | None = None
+    roc_auc_ci: Interval | None = None
 
     def headline(self) -> dict[str, Figure]:
         """See `Figures.headline`."""
-        found = {"macro-F1": Figure(self.macro_f1, self.macro_f1_ci), "accuracy": self._accuracy}
-        return found if self.roc_auc is None else found | {"ROC AUC": Figure(self.roc_auc)}
+        found = self.figures()
+        names = ("macro-F1", "accuracy", *(() if self.roc_auc is None else ("ROC AUC",)))
+        return {name: found[name] for name in names}
 
     def figures(self) -> dict[str, Figure]:
         """See `Figures.figures`."""
         found = {
             "macro-F1": Figure(self.macro_f1, self.macro_f1_ci),
-            "accuracy": self._accuracy,
+            "accuracy": Figure(self.accuracy, self.accuracy_ci),
             "weighted F1": Figure(self.weighted_f1, self.weighted_f1_ci),
             "macro precision": Figure(self.macro_precision),
             "macro recall": Figure(self.macro_recall, self.macro_recall_ci),
@@ -244,15 +250,11 @@ class Metrics(Figures):
             found["loss"] = Figure(self.loss)
         if self.positive is not None:
             name = shorten(self.positive, NAME_WIDTH)
-            found[f"precision of '{name}'"] = Figure(self.positive_precision)
-            found[f"recall of '{name}'"] = Figure(self.positive_recall)
-            found[f"F1 of '{name}'"] = Figure(self.positive_f1)
-            found["ROC AUC"] = Figure(self.roc_auc)
+            found[f"precision of '{name}'"] = Figure(self.positive_precision, self.positive_precision_ci)
+            found[f"recall of '{name}'"] = Figure(self.positive_recall, self.positive_recall_ci)
+            found[f"F1 of '{name}'"] = Figure(self.positive_f1, self.positive_f1_ci)
+            found["ROC AUC"] = Figure(self.roc_auc, self.roc_auc_ci)
         return found
-
-    @property
-    def _accuracy(self) -> Figure:
-        return Figure(self.accuracy, self.accuracy_ci)
 
 
 class AttributeMetrics(Metrics):

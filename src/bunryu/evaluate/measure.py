@@ -27,7 +27,7 @@ from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import PredictionTable
-from bunryu.inference.reading import PLAIN, Answers, Reading
+from bunryu.inference.reading import PLAIN, Answers, Reading, say_strange
 from bunryu.models.record import Attribute, Decision, Sealed
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
@@ -89,6 +89,7 @@ def answer_rows(
     if not len(answers.rows):
         told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    say_strange(answers, model.sealed)
     return answers
 
 
@@ -169,7 +170,7 @@ def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers |
         told = "the best for macro-F1 on the validation rows"
     added = [value for own in of_heads for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
-    return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
+    return decision, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {told})"
 
 
 def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:

@@ -18,6 +18,7 @@ from bunryu.evaluate.compare import macro_f1_difference
 from bunryu.evaluate.figures import Figures, Metrics, MultilabelMetrics, Tta
 from bunryu.evaluate.metrics import confusion, measure
 from bunryu.evaluate.multilabel_metrics import COUNTS, label_counts, measure_labels
+from bunryu.evaluate.positive import of_answer
 from bunryu.evaluate.slices import measure_groups, worst_accuracy
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.inference.predictions import Predictions, PredictionTable, one_answer
@@ -159,18 +160,19 @@ def measured(
 def _of_classes(predictions: Predictions, settings: EvaluateSettings, exposure: Exposure) -> Metrics:
     """Measure classes together, each attribute, and each group of group DRO."""
     assert predictions.true_N is not None
+    columns = [attribute.column for attribute in predictions.attributes]
     metrics = measure(
         predictions.probs_NK,
         predictions.true_N,
         predictions.classes,
         groups=predictions.groups,
-        positive=settings.positive,
+        positive=of_answer(settings.positive, columns) or predictions.positive,
         bootstrap=settings.bootstrap,
         exposure=exposure,
     )
     more: dict[str, Any] = {}
     if predictions.attributes:
-        more["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap)
+        more["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap, asked=settings.positive)
     if DRO_GROUP in predictions.more:
         groups = [str(group) for group in predictions.more[DRO_GROUP]]
         by_group = measure_groups(predictions.probs_NK, predictions.true_N, groups)

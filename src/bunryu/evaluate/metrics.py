@@ -1,24 +1,32 @@
 """What a classifier's predictions are worth: pure functions on arrays, torch-free.
 
 Every figure comes from three counts a class: right answers (tp), rows of the truth (support) and
-answers given (predicted). The intervals resample those counts, never the rows: see `bootstrap`.
+answers given (predicted). The intervals resample those counts, never the rows: see `bootstrap`; those of each class
+are in `class_intervals` and `ranks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core.errors import ConfigError, DataError, nearest
+from bunryu.core.errors import DataError
+from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import drawn_from, exact_interval, percentile_interval, resampled, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
 from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics
+from bunryu.evaluate.positive import positive_class
+from bunryu.evaluate.ranks import class_aucs
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
+_Fields = Sequence[Mapping[str, Any]]
+"""Of each class some of its fields; empty where there are none."""
+_NONE: tuple[None, dict[str, Any], _Fields] = (None, {}, [])
 INTERVALS = ("accuracy", "macro_f1", "weighted_f1")
 """The figures that get one."""
 
@@ -34,6 +42,7 @@ def measure(
     seed: int = 0,
     intervals: Sequence[str] = INTERVALS,
     exposure: Exposure = UNSEEN,
+    ranked: bool = True,
 ) -> Metrics:
     """Measure predictions against the truth.
 
@@ -46,36 +55,35 @@ def measure(
         true_N: index of the true class in `classes`, shape (N,).
         classes: K class names in the model's order.
         groups: N group names; rows of one group are not independent, and the intervals then resample groups.
-        positive: the positive class of a two-class run; the last in order when None.
+        positive: the positive one of two classes; the rarer in the truth when None.
         bootstrap: resamples of the 95 % percentile intervals; none when 0.
         seed: names the bootstrap's draws. The order of the rows and the names of the groups do not matter.
         intervals: which figures get one.
         exposure: how far the model knew the rows.
+        ranked: whether `probs_NK` rank the rows, so that there are ROC AUCs; not where answers alone are known.
 
     Raises:
         DataError: no rows, or arrays that do not fit together.
         ConfigError: `positive` is not one of two classes.
     """
     _check(probs_NK, true_N, classes, groups)
-    positive = positive_class(positive, classes)
     n, k = probs_NK.shape
     pred_N = probs_NK.argmax(axis=1)
     tp, support, predicted = counts_of(pred_N, true_N, k)
+    positive = positive_class(positive, classes, support.tolist())
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
-    per_class = _per_class(classes, tp, support, predicted)
-    two: dict[str, Any] = {}
-    if positive is not None:
-        index = classes.index(positive)
-        two = _two_class(per_class[positive], positive, probs_NK[:, index], true_N == index)
-    drawn, ends = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals) if bootstrap else (None, {})
-    one_of_two = positive is not None and two["roc_auc"] is None
+    drawn, ends, more = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals) if bootstrap else _NONE
+    aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, bootstrap, seed) if ranked else []
+    per_class = _per_class(classes, (tp, support, predicted), more, aucs)
+    two = {} if positive is None else _two_class(positive, per_class[positive])
+    one_of_two = positive is not None and (support == 0).any()
     return Metrics(
         n=n,
         **{name: float(value) for name, value in averages(tp, support, predicted).items()},
         loss=float(-np.log(np.maximum(p_true, np.finfo(np.float32).tiny)).mean()),
         absent=tuple(name for name, rows in zip(classes, support, strict=True) if not rows),
         per_class=per_class,
-        notes=caveats(n, drawn, exposure, one_of_two=one_of_two, probe=True),
+        notes=caveats(n, drawn, exposure, one_of_two=bool(one_of_two) and ranked, probe=True),
         **two,
         **({} if groups is None else {"groups": len(set(groups))}),
         **ends,
@@ -123,38 +131,27 @@ def _ratio(above: _Counts, below: _Counts) -> _Counts:
     return above / np.maximum(below, 1)
 
 
-def _per_class(classes: list[str], tp: _Counts, support: _Counts, predicted: _Counts) -> dict[str, ClassMetrics]:
+def _per_class(
+    classes: list[str], counts: tuple[_Counts, _Counts, _Counts], intervals: _Fields, aucs: _Fields
+) -> dict[str, ClassMetrics]:
+    """Return what is measured of each class: from its counts, with intervals and ROC AUC as far as there are any."""
+    tp, support, predicted = counts
     columns = (_ratio(tp, predicted), _ratio(tp, support), _ratio(2 * tp, support + predicted))
     table = zip(classes, *(column.tolist() for column in (*columns, support, predicted)), strict=True)
+    none: Mapping[str, Any] = {}
+    more = [{**ends, **auc} for ends, auc in zip_longest(intervals, aucs, fillvalue=none)] or [{}] * len(classes)
     return {
-        name: ClassMetrics(precision=p, recall=r, f1=f1, support=int(s), predicted=int(answers))
-        for name, p, r, f1, s, answers in table
+        name: ClassMetrics(precision=p, recall=r, f1=f1, support=int(s), predicted=int(answers), **own)
+        for (name, p, r, f1, s, answers), own in zip(table, more, strict=True)
     }
 
 
-def _two_class(
-    row: ClassMetrics, positive: str, score_N: NDArray[np.floating[Any]], true_N: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Return the figures of the positive class: its scores, and which rows are of it."""
-    return {
-        "positive": positive,
-        "positive_precision": row.precision,
-        "positive_recall": row.recall,
-        "positive_f1": row.f1,
-        "roc_auc": roc_auc(true_N, score_N) if len(np.unique(true_N)) == 2 else None,
-    }
-
-
-def roc_auc(positive_N: NDArray[np.bool_], score_N: NDArray[np.floating[Any]]) -> float:
-    """Return the area under the ROC curve: how often a positive row has a higher score than another, ties as half.
-
-    That is the Mann-Whitney statistic (Hanley & McNeil 1982). Scikit-learn's gives the same, but takes 0.9 s to import.
-    """
-    _, place_N, times = np.unique(score_N, return_inverse=True, return_counts=True)
-    rank_N = (np.cumsum(times) - (times - 1) / 2)[place_N]
-    positives, n = int(positive_N.sum()), len(positive_N)
-    above = rank_N[positive_N].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * (n - positives)))
+def _two_class(positive: str, row: ClassMetrics) -> dict[str, Any]:
+    """Return the figures of the positive class, as fields."""
+    own = row.as_fields()
+    named = ("precision", "recall", "f1", "precision_ci", "recall_ci", "f1_ci")
+    ranked: dict[str, Any] = {name: own[name] for name in ("roc_auc", "roc_auc_ci") if name in own}
+    return {"positive": positive, **{f"positive_{name}": own[name] for name in named if name in own}, **ranked}
 
 
 def _intervals(
@@ -165,19 +162,36 @@ def _intervals(
     resamples: int,
     seed: int,
     names: Sequence[str],
-) -> tuple[Bootstrap, dict[str, Any]]:
-    """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure."""
+) -> tuple[Bootstrap, dict[str, Any], _Fields]:
+    """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure.
+
+    And of each class those of its own figures.
+    """
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     perfect = bool((pred_N == true_N).all())
     drawn = drawn_from(units, groups is not None, resamples, perfect=perfect)
     if drawn.units < 2:
-        return drawn, {}
+        return drawn, {}, []
+    counts = counts_of(pred_N, true_N, k)
+    chunks: Iterable[tuple[_Counts, _Counts, _Counts]]
+    chunks = [_once(*counts)] if perfect else resampled(units, k, resamples, seed)
+    if groups is None:
+        of_class = class_intervals.of_rows(*counts)
+    else:
+        true_NK, said_NK = (rows[:, None] == np.arange(k) for rows in (true_N, pred_N))
+        chunks = list(chunks)
+        of_class = class_intervals.of_groups(chunks, class_intervals.groups_counted(groups, true_NK, said_NK))
     if perfect:
         ends = dict.fromkeys(names, exact_interval(drawn.units))
     else:
-        chunks = [averages(*counts) for counts in resampled(units, k, resamples, seed)]
-        ends = {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) for name in names}
-    return drawn, {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
+        found = [averages(*chunk) for chunk in chunks]
+        ends = {name: percentile_interval(np.concatenate([chunk[name] for chunk in found])) for name in names}
+    return drawn, {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}, of_class
+
+
+def _once(tp: _Counts, support: _Counts, predicted: _Counts) -> tuple[_Counts, _Counts, _Counts]:
+    """Return counts as one resample, which has what was found itself."""
+    return tp[:, None], support[:, None], predicted[:, None]
 
 
 def _check(
@@ -203,24 +217,3 @@ def _check(
     if not np.isfinite(probs_NK).all():
         bad = int((~np.isfinite(probs_NK)).any(axis=1).sum())
         raise DataError(f"{bad} of {n} images have probabilities that are not finite: they have no answer.")
-
-
-def positive_class(positive: str | None, classes: list[str]) -> str | None:
-    """Return the name of the positive class; None when there are not two classes.
-
-    Raises:
-        ConfigError: it is not one of two classes.
-    """
-    if positive is None:
-        return classes[-1] if len(classes) == 2 else None
-    if len(classes) != 2:
-        raise ConfigError(
-            f"evaluate.positive is for two-class runs; got {positive!r}, and this run has {len(classes)} "
-            "classes. Leave evaluate.positive out."
-        )
-    if positive not in classes:
-        raise ConfigError(
-            f"evaluate.positive must be one of the two classes {classes[0]!r} and {classes[1]!r}, "
-            f"got {positive!r}.{nearest(positive, classes)}"
-        )
-    return positive

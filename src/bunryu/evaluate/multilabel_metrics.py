@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count
 from bunryu.core.randomness import generator
+from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
+from bunryu.evaluate.chance import ranks_by_chance
 from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, MultilabelMetrics
-from bunryu.evaluate.metrics import roc_auc
+from bunryu.evaluate.ranks import resampled_ranks, roc_auc
+from bunryu.evaluate.significance import BETTER, holm
 from bunryu.inference.multilabel_predictions import LabelPredictions
 
 Bools = NDArray[np.bool_]
@@ -29,8 +32,6 @@ INTERVALS = ("macro_f1", "accuracy", "micro_f1", "weighted_f1")
 COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
 _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
-_LEAST, _ROW_LABELS = 200, 100_000_000
-"""Average precision and ROC AUC are resampled so often at least, and as often as so many rows times labels allow."""
 
 
 def measure_labels(
@@ -51,6 +52,8 @@ def measure_labels(
     tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
     ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
     drawn, ends, auc_ends = _intervals(predictions, bootstrap, seed) if bootstrap else (None, {}, {})
+    better_L = _better(predictions, seed) if bootstrap else {}
+    of_label = _label_intervals(predictions, (tp, support, predicted), bootstrap, seed) if ends else []
     rows = zip(names, _per_label(tp, support, predicted), ap, predictions.thresholds, strict=True)
     return MultilabelMetrics(
         n=len(held_NL),
@@ -64,7 +67,8 @@ def measure_labels(
                 **counted,
                 average_precision=precision,
                 threshold=float(threshold),
-                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name)),
+                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name), better_L.get(name)),
+                **(of_label[k] if of_label else {}),
             )
             for k, (name, counted, precision, threshold) in enumerate(rows)
         },
@@ -93,11 +97,20 @@ def _per_label(tp: Counts, support: Counts, predicted: Counts) -> list[dict[str,
     ]
 
 
-def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None) -> dict[str, Any]:
-    """Return the ROC AUC of a label as fields, where it has one; its interval, where that was drawn."""
+def _better(predictions: LabelPredictions, seed: int) -> dict[str, bool]:
+    """Return of each label that holds for some rows and not for others whether its scores are better than chance."""
+    assert predictions.held_NL is not None
+    found = ranks_by_chance(predictions.held_NL, predictions.probs_NK, predictions.groups, seed=seed)
+    tested = {name: p for name, p in zip(predictions.classes, found, strict=True) if not np.isnan(p)}
+    return {name: p < BETTER for name, p in zip(tested, holm(list(tested.values())), strict=True)}
+
+
+def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None, better: bool | None) -> dict[str, Any]:
+    """Return the ROC AUC of a label as fields, where it has one; its interval and its test, where they were made."""
     if held_N.all() or not held_N.any():
         return {"roc_auc": None}
-    told = {} if interval is None else {"roc_auc_ci": interval, "better_than_chance": interval.low > 0.5}
+    told: dict[str, Any] = {} if interval is None else {"roc_auc_ci": interval}
+    told |= {} if better is None else {"better_than_chance": better}
     return {"roc_auc": roc_auc(held_N, probs_N), **told}
 
 
@@ -193,6 +206,24 @@ def _intervals(
     return drawn, _fields(drawn, ends | {"mean_average_precision": _defined(map_R)}), of_label
 
 
+def _label_intervals(
+    predictions: LabelPredictions, counts: tuple[Counts, Counts, Counts], resamples: int, seed: int
+) -> list[dict[str, Interval]]:
+    """Return of each label the intervals of its precision, recall and F1: see `class_intervals`."""
+    said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
+    assert held_NL is not None
+    if groups is None:
+        return class_intervals.of_rows(*counts)
+    of_N = np.unique(np.array(groups), return_inverse=True)[1]
+    brings = np.zeros((int(of_N.max()) + 1, 3 * held_NL.shape[1]))
+    np.add.at(brings, of_N, np.hstack([said_NL & held_NL, held_NL, said_NL]).astype(np.float64))
+    drawn_RG = draw(generator(seed, "bootstrap"), np.ones(len(brings), np.int64), resamples).astype(np.float64)
+    tp, support, predicted = np.split((drawn_RG @ brings).T, 3)
+    return class_intervals.of_groups(
+        [(tp, support, predicted)], class_intervals.groups_counted(groups, held_NL, said_NL)
+    )
+
+
 def _fields(drawn: Bootstrap, ends: dict[str, Interval]) -> dict[str, Any]:
     return {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
 
@@ -225,42 +256,3 @@ def _defined(values_R: Counts) -> Interval:
     """Return the interval of the resamples for which a figure is defined."""
     defined = values_R[~np.isnan(values_R)]
     return percentile_interval(defined) if len(defined) else Interval(0.0, 1.0)
-
-
-def resampled_ranks(
-    probs_NL: Floats, held_NL: Bools, groups: list[str] | None, resamples: int, seed: int
-) -> tuple[Counts, Counts]:
-    """Return the mean average precision (R,) and each label's ROC AUC (L, R) of resamples of rows or groups.
-
-    Scores are sorted once; a row that is drawn w times counts w times in the steps of the curves. What is not defined
-    for a resample is nan. The resamples are fewer than asked for where that would take long.
-    """
-    n, labels = held_NL.shape
-    resamples = min(resamples, max(_LEAST, _ROW_LABELS // (n * labels)))
-    if groups is None:  # numbered by what they are, so that the rows' order does not matter
-        unit_N = np.empty(n, np.int64)
-        unit_N[np.lexsort([*probs_NL.T, *held_NL.T])] = np.arange(n)
-    else:
-        unit_N = np.unique(np.array(groups), return_inverse=True)[1]
-    rng, step = generator(seed, "bootstrap-ranks"), max(1, _CHUNK // n)
-    order_NL = np.argsort(-probs_NL, axis=0, kind="stable")
-    ap_LR, auc_LR = np.full((labels, resamples), np.nan), np.full((labels, resamples), np.nan)
-    for start in range(0, resamples, step):
-        part = slice(start, min(start + step, resamples))
-        drawn_RU = draw(rng, np.ones(int(unit_N.max()) + 1, np.int64), part.stop - start)
-        for k in np.flatnonzero(held_NL.any(axis=0)):
-            order = order_NL[:, k]
-            ends = np.flatnonzero(np.append(np.diff(probs_NL[order, k]) != 0, True))
-            times_RN = drawn_RU[:, unit_N[order]]
-            tp_RE = np.cumsum(times_RN * held_NL[order, k], axis=1)[:, ends].astype(np.float64)
-            said_RE = np.cumsum(times_RN, axis=1)[:, ends]
-            found_RE = np.diff(tp_RE, prepend=0.0, axis=1)
-            fp_RE = np.diff(said_RE - tp_RE, prepend=0.0, axis=1)
-            yes_R, no_R = tp_RE[:, -1], said_RE[:, -1] - tp_RE[:, -1]
-            with np.errstate(invalid="ignore"):
-                ap_LR[k, part] = (found_RE * tp_RE / np.maximum(said_RE, 1)).sum(axis=1) / yes_R
-                auc_LR[k, part] = (fp_RE * (tp_RE - found_RE / 2)).sum(axis=1) / (yes_R * no_R)
-    defined = ~np.isnan(ap_LR)
-    several_R = defined.sum(axis=0)
-    map_R = np.where(several_R > 0, np.where(defined, ap_LR, 0.0).sum(axis=0) / np.maximum(several_R, 1), np.nan)
-    return map_R, auc_LR

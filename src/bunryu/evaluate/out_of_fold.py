@@ -50,6 +50,7 @@ def pooled(table: Table, fold_N: NDArray[np.int64], parts: Sequence[Predicted]) 
         true_N=np.concatenate([part.true_N for part in found if part.true_N is not None])[order],
         groups=groups_of(table, kept),
         attributes=first.attributes,
+        positive=first.positive,
         more={"fold": (fold_N[kept] + 1).tolist(), **dro_column(table, kept)},
     )
     skipped = {path: why for part in parts for path, why in part.skipped.items()}
@@ -119,7 +120,7 @@ def decided(
         tau, why = choose_tau(probs_NK, true_N, prior_K), "the best for macro-F1 out of fold"
         fair_NK = adjusted_out_of_fold(probs_NK, true_N, fold_N[found.kept], prior_K)
         found = dataclasses.replace(found, predictions=dataclasses.replace(predictions, probs_NK=fair_NK))
-    return found, tau, f"logits adjusted to the class counts by tau {tau:g} ({why})"
+    return found, tau, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {why})"
 
 
 def decision_of(found: Predicted, tau: float | None, settings: RunSettings, sealed: Sealed) -> Decision:

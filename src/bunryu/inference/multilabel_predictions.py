@@ -102,4 +102,5 @@ def answers_of(
         return LabelPredictions(paths, classes, probs, groups=groups, more=more, thresholds=thresholds, held_NL=held)
     index = {name: k for k, name in enumerate(classes)}
     true_N = None if true is None else np.array([index[name] for name in true], np.int64)
-    return Predictions(paths, classes, probs, true_N, groups=groups, more=more, attributes=sealed.attributes)
+    parts, positive = sealed.attributes, sealed.answer.positive
+    return Predictions(paths, classes, probs, true_N, groups=groups, more=more, attributes=parts, positive=positive)

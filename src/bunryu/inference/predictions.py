@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.csv_text import BYTE_ORDER_MARK, csv_lines, unguard
 from bunryu.core.errors import DataError, some
+from bunryu.core.storage import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ class PredictionTable(ABC):
         header = self.header()
         if format == "jsonl":
             for row in self.rows():
-                yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
+                yield json_text(dict(zip(header, row, strict=True))) + "\n"
             return
         if format == "csv-excel":
             yield BYTE_ORDER_MARK
@@ -119,10 +119,12 @@ class Predictions(PredictionTable):
     Attributes:
         true_N: index of the true class in `classes`, shape (N,); None where it is not known.
         attributes: the label columns that a class is made of, where they are several.
+        positive: the positive one of two classes, as the model has it; None where it says none.
     """
 
     true_N: NDArray[np.int64] | None = None
     attributes: Sequence[Attribute] = ()
+    positive: str | None = None
 
     @property
     def pred_N(self) -> NDArray[np.int64]:
@@ -141,7 +143,8 @@ class Predictions(PredictionTable):
         probs = [self.probs_NK[:, of_K == a].sum(axis=1, dtype=np.float64) for a in range(len(attribute.classes))]
         probs_NA = np.stack(probs, axis=1).astype(np.float32)
         true_N = None if self.true_N is None else of_K[self.true_N]
-        return Predictions(self.paths, list(attribute.classes), probs_NA, true_N, groups=self.groups)
+        positive = attribute.positive
+        return Predictions(self.paths, list(attribute.classes), probs_NA, true_N, groups=self.groups, positive=positive)
 
     def take(self, rows: NDArray[np.integer[Any]]) -> Predictions:
         """See `PredictionTable.take`."""

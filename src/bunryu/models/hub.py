@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bunryu.core import console
-from bunryu.core.errors import ModelError, some
+from bunryu.core.errors import ModelError, some, typed
 from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 
 N = TypeVar("N", bound=nn.Module)
@@ -156,12 +156,45 @@ def _refusal(name: str, place: str, error: Exception, silent: str) -> ModelError
     """Say why there are no weights; `silent` is why nothing could be asked, or empty where something answered."""
     if isinstance(error, OSError) or type(error).__module__.startswith(_NETWORK):
         why = f"{silent}, and they are not in the local cache" if silent else first_line(error)
-        return ModelError(
-            f"The weights of {name} could not be fetched: {why}. Nothing was trained. Where there is a network, "
-            f"download {place} and give the file: model.weights=FILE. Training from scratch needs none: "
-            "bunryu train DATA model.weights=none (model.name=scratch_cnn is quicker)."
-        )
+        return ModelError(f"The weights of {name} could not be fetched: {why}. Nothing was trained.\n{_ways(place)}")
     return ModelError(f"{name} cannot be made with its weights: {first_line(error)}")
+
+
+def _ways(place: str) -> str:
+    """Say how to go on without the hub: with files that lie at hand, with one fetched elsewhere, or from scratch."""
+    here = [f"the weights at hand: {pairs}" for pairs in at_hand(Path())]
+    return "\n".join(
+        [
+            "Add one of these to the command:",
+            *(f"  - {way}" for way in here),
+            f"  - a file: download {place} where there is a network, then model.weights=FILE",
+            "  - an earlier run of yours: model.weights=runs/NAME-1",
+            "  - no weights: model.name=scratch_cnn (or model.weights=none). With fewer than 200 pictures a class that "
+            "stays far below pretrained ones, with 10 near chance: docs/training/few.md",
+        ]
+    )
+
+
+def at_hand(folder: Path) -> list[str]:
+    """Return the settings that start from each file of weights in a folder (or its weights/), where its name says of
+    which network; a few at most.
+    """
+    found = []
+    files = (file for place in (folder, folder / "weights") for file in sorted(place.glob("*")))
+    for file in files:
+        if file.suffix not in (".safetensors", ".pth", ".pt", ".bin") or not file.is_file():
+            continue
+        libraries = [name for name in _libraries(file.stem.split(".")[0]) if name]
+        if libraries:
+            found.append(f"model.name={libraries[0]} model.weights={typed(file)}")
+    return found[:4]
+
+
+def _libraries(bare: str) -> list[str]:
+    """Return the full names of a network, where timm or torchvision has it: that library first whose files are so."""
+    timm, models = import_timm(), import_torchvision_models()
+    own = [f"timm/{bare}"] if bare in timm.list_models() else []
+    return [*own, *([f"torchvision/{bare}"] if bare in models.list_models(module=models) else [])]
 
 
 def first_line(error: Exception) -> str:

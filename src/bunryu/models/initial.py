@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bunryu.core.errors import ModelError
+from bunryu.core.errors import ModelError, nearest, typed
 from bunryu.core.randomness import key_of
 from bunryu.models.allowed_code import require_same
 from bunryu.models.build import build, expected_input, find, libraries_with, size_arguments
@@ -23,6 +23,7 @@ from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import replaced
 
 _WORDS = (None, "none", "imagenet")
+_OF_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def require_weights(settings: RunSettings) -> None:
@@ -32,12 +33,23 @@ def require_weights(settings: RunSettings) -> None:
         ModelError: neither a known word nor a file nor a run folder.
     """
     weights = settings.model.weights
-    if weights in _WORDS or Path(weights).exists():
+    if weights in _WORDS:
         return
-    raise ModelError(
-        f"model.weights: there is no file or run folder {weights}. Expected imagenet, none, a .safetensors or .pth "
-        "file, or a run folder."
-    )
+    path = Path(weights)
+    expected = "Expected imagenet, none, a .safetensors or .pth file, or a run folder."
+    if path.is_dir() and not any((path / name).is_file() for name in ("config.yaml", "ensemble.json")):
+        files = sorted(file for file in path.iterdir() if file.suffix in _OF_WEIGHTS)
+        mend = f"To take the file in it: model.weights={typed(files[0])}" if files else expected
+        raise ModelError(f"model.weights: {path} is not a run folder. {mend}")
+    if not path.exists():
+        beside = path.parent if path.parent.is_dir() else Path()
+        names = sorted(str(file) for file in beside.iterdir() if file.suffix in _OF_WEIGHTS)
+        hub = weights.removeprefix("hf-hub:")
+        model = f" To use a model of timm's hub: model.name={hub}" if hub.startswith("timm/") else ""
+        raise ModelError(
+            f"model.weights: there is no file or run folder {weights}. {expected}"
+            f"{model or nearest(weights, names, quote='')}"
+        )
 
 
 def choose_architecture(settings: RunSettings) -> tuple[Architecture, Sealed | None]:
@@ -80,6 +92,8 @@ def network(settings: RunSettings, architecture: Architecture, donor: Sealed | N
     weights = settings.model.weights or ("none" if without_library(architecture.name) else "imagenet")
     if donor is not None:
         path = _model_file(Path(weights))
+        if settings.model.ema:
+            raise ModelError(f"model.ema=true: {path} is a bunryu model, which holds one set. Leave the setting out.")
         net, _ = open_sealed(path)
         return net, Loaded(str(path), len(net.backbone.state_dict()), ["the head of that run"])
     net = build(architecture, 2, pretrained=weights == "imagenet")
@@ -88,7 +102,7 @@ def network(settings: RunSettings, architecture: Architecture, donor: Sealed | N
     if weights == "imagenet":
         name = weights_name(*find(architecture.name))
         return net, Loaded(f"{name}, from the hub", len(net.backbone.state_dict()), [])
-    return net, load_file_into(net, architecture, Path(weights))
+    return net, load_file_into(net, architecture, Path(weights), averaged=settings.model.ema)
 
 
 def require_head(settings: RunSettings, architecture: Architecture) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import pickle
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,15 +16,8 @@ from bunryu.models.build import Library, build, classifier_prefixes, find, libra
 from bunryu.models.classifier import Classifier
 from bunryu.models.lazy_imports import import_timm, import_torchvision_models
 from bunryu.models.record import Architecture
-
-State = dict[str, torch.Tensor]
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_ema", "params")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
-_OLD_NAMES = (  # in torchvision's own files: DenseNet's and ViT's
-    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
-    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
-    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
-)
+from bunryu.models.weights_file import Held, State, read_state
+from bunryu.models.weights_fit import Fit, choose, readings, remark, require_numbers
 
 
 @dataclass(frozen=True)
@@ -37,56 +27,15 @@ class Loaded:
     source: str
     loaded: int
     left_out: list[str]
+    remark: str = ""
+    """What else the file held, and how to take that."""
 
     def told(self) -> str:
         """Say it in a sentence."""
         if not self.loaded:
             return self.source
         rest = f"; left out, as the head is new: {some(self.left_out, 4)}" if self.left_out else ""
-        return f"{self.source}: all {self.loaded} tensors of the backbone loaded{rest}"
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """How a file's tensors lie over a backbone's."""
-
-    missing: list[str]
-    extra: list[str]
-    shapes: list[str]
-    left_out: list[str]
-
-    @property
-    def whole(self) -> bool:
-        return not (self.missing or self.extra or self.shapes)
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read a plain state dict of tensors from .safetensors, or from .pth/.pt/.bin with weights_only.
-
-    Raises:
-        ModelError: the file is damaged, holds code, or holds no tensors.
-    """
-    from safetensors.torch import load_file
-
-    try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        more = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        code = f"it holds more than tensors ({more[1]}), which could run code" if more else ""
-        why = code or f"it is damaged ({_said(error)})"
-        raise ModelError(
-            f"model.weights: cannot read {path}: {why}. Expected a plain state dict: "
-            "torch.save(model.state_dict(), FILE), or safetensors."
-        ) from None
-    for wrapper in _WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, Mapping) else {}
-    if not tensors:
-        raise ModelError(f"model.weights: {path} holds no tensors by name. Expected a state dict.")
-    return tensors
+        return f"{self.source}: all {self.loaded} tensors of the backbone loaded{rest}{self.remark}"
 
 
 def choose_library(name: str, path: Path) -> str:
@@ -94,41 +43,32 @@ def choose_library(name: str, path: Path) -> str:
     candidates = libraries_with(name) if "/" not in name else []
     if len(candidates) < 2:
         return name
-    state = read_state(path)
-    return next((candidate for candidate in candidates if _matches(candidate, state)), name)
+    held = read_state(path)
+    return next((candidate for candidate in candidates if _matches(candidate, held)), name)
 
 
-def load_file_into(net: Classifier, architecture: Architecture, path: Path) -> Loaded:
+def load_file_into(net: Classifier, architecture: Architecture, path: Path, *, averaged: bool = False) -> Loaded:
     """Load a file's backbone into `net`; its classifier, if any, is left out.
 
+    Of a file that holds the network twice, the weights themselves and their average (EMA), `averaged` says which.
+
     Raises:
-        ModelError: a key of the backbone is missing, extra, or of another shape; the net the file fits is named.
+        ModelError: a key of the backbone is missing, extra, or of another shape (the net the file fits is named); a
+            value is quantised or no number; or it cannot be told which of several networks in it is meant.
     """
     library, bare = find(architecture.name)
     own = architecture.own
     head = (f"{own.head}.",) if own else classifier_prefixes(library, bare)
-    state = _named(read_state(path), net.backbone)
     target = net.backbone.state_dict()
-    fit = _compare(state, target, head)
-    if not fit.whole:
-        mended = _mended(library, bare, state, net.backbone)
-        if (other := _compare(mended, target, head)).whole:
-            state, fit = mended, other
-    if not fit.whole:
-        raise _misfit(architecture.name, path, state, target, fit)
-    wanted = {f"backbone.{key}": state[key] for key in target if key in state}
-    net.load_state_dict(wanted, strict=False)
-    return Loaded(str(path), len(wanted), fit.left_out)
-
-
-def _compare(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], head: tuple[str, ...]) -> _Fit:
-    left_out = [key for key in state if key not in target]
-    return _Fit(
-        missing=[key for key in target if key not in state and not key.endswith("num_batches_tracked")],
-        extra=[key for key in left_out if not key.startswith(head)],
-        shapes=[key for key in target if key in state and state[key].shape != target[key].shape],
-        left_out=left_out,
-    )
+    found = readings(read_state(path), target, head, lambda state: _mended(library, bare, state, net.backbone))
+    whole = [reading for reading in found if reading.fit.whole]
+    if not whole:
+        raise _misfit(architecture.name, path, found[0].held, found[0].state, target, found[0].fit)
+    chosen = choose(whole, averaged, path)
+    wanted = {key: chosen.state[key] for key in target if key in chosen.state}
+    require_numbers(wanted, target, path)
+    net.load_state_dict({f"backbone.{key}": value for key, value in wanted.items()}, strict=False)
+    return Loaded(str(path), len(wanted), *remark(chosen, whole))
 
 
 def _mended(library: Library, bare: str, state: State, backbone: nn.Module) -> State:
@@ -147,7 +87,7 @@ def _mended(library: Library, bare: str, state: State, backbone: nn.Module) -> S
 
 
 def _misfit(
-    name: str, path: Path, state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], fit: _Fit
+    name: str, path: Path, held: Held, state: State, target: Mapping[str, torch.Tensor], fit: Fit
 ) -> ModelError:
     parts = []
     if fit.missing:
@@ -160,12 +100,12 @@ def _misfit(
             f"{len(fit.shapes)} have another shape ({key}: expected {list(target[key].shape)}, "
             f"received {list(state[key].shape)})"
         )
-    other = None if name.startswith("own/") else _recognise(name, path.stem, state)
+    other = None if name.startswith("own/") else _recognise(name, path.stem, held)
     hint = f" The file fits {other}: model.name={other}" if other else " Give the file that was made for this model."
     return ModelError(f"model.weights: {path} does not fit {name}: {'; '.join(parts)}. Nothing was loaded.{hint}")
 
 
-def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str | None:
+def _recognise(name: str, stem: str, held: Held) -> str | None:
     """Find the model that the file fits: any of torchvision, and those of timm with a name like the model's or file's.
 
     The nearest names come first, for building all of them takes some seconds.
@@ -173,7 +113,7 @@ def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str |
     timm = import_timm()
     models = import_torchvision_models()
 
-    numbers = sum(value.numel() for value in state.values())
+    numbers = sum(value.numel() for value in held.tensors.values())
 
     def near_in_size(bare: str) -> bool:
         return 0.4 < numbers / int(models.get_model_weights(bare).DEFAULT.meta["num_params"]) < 2.5
@@ -187,39 +127,15 @@ def _recognise(name: str, stem: str, state: Mapping[str, torch.Tensor]) -> str |
         return max(difflib.SequenceMatcher(None, bare, word).ratio() for word in words)
 
     candidates = [full for full, _ in sorted(known, key=lambda pair: -likeness(pair[1])) if full != name]
-    return next((candidate for candidate in candidates if _matches(candidate, state)), None)
+    return next((candidate for candidate in candidates if _matches(candidate, [held])), None)
 
 
-def _matches(name: str, state: Mapping[str, torch.Tensor]) -> bool:
+def _matches(name: str, held: Sequence[Held]) -> bool:
     library, bare = find(name)
     try:
         with torch.device("meta"):
             backbone = build(Architecture(name=name), 2).backbone
     except ModelError:  # a few cannot be built without their numbers
         return False
-    return _compare(_named(dict(state), backbone), backbone.state_dict(), classifier_prefixes(library, bare)).whole
-
-
-def _named(state: State, backbone: nn.Module) -> State:
-    """Take off a prefix that wrappers put before every key, and mend old names, where that makes keys fit."""
-    wanted = set(backbone.state_dict())
-    for _ in range(3):
-        prefix = next((p for p in _PREFIXES if any(key.startswith(p) for key in state)), None)
-        if prefix is None or wanted & set(state):
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return {_new_name(key, wanted): value for key, value in state.items()}
-
-
-def _new_name(key: str, wanted: set[str]) -> str:
-    if key in wanted:
-        return key
-    renamed = key
-    for old, new in _OLD_NAMES:
-        renamed = old.sub(new, renamed)
-    return renamed if renamed in wanted else key
-
-
-def _said(error: Exception) -> str:
-    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-    return (text or type(error).__name__).splitlines()[0].split(". ")[0][:160]
+    head = classifier_prefixes(library, bare)
+    return readings(held, backbone.state_dict(), head, lambda state: state)[0].fit.whole

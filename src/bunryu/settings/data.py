@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
-from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.config import Range, Settings, Size, parse_size
+from bunryu.settings.label_pattern import label_pattern
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+MOST_SIDE = 4096
+"""Of a network's input in pixels; what is far above takes all memory before it is said to be too much."""
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+MOST_MIDDLE = 1_000_000
+Middle = Annotated[int, Field(ge=1, le=MOST_MIDDLE)]
+Mean = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+Std = Annotated[float, Field(ge=1e-6, le=1000.0)]
 
 
 def _as_list(value: Any) -> Any:
@@ -46,14 +60,24 @@ class DataSettings(Settings):
     (smiling|glasses; an empty cell: none)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
+    rename_labels: dict[str, str] | None = None
+    """Labels under another name, such as {cats: cat}: two spellings become one class. Labels that there are not are
+    refused. Labels that may be one are named before training; none are made one unless it is said here."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
     split_column: str | None = None
     """The CSV column that says train, val or test; found by its name when null."""
-    layout: Literal["auto", "classes", "persons"] = "auto"
-    """What folders are. classes: one a class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5, incorrect_mask and
-    normal, as mask competitions have them. auto: persons where most of them are named so."""
+    layout: Literal["auto", "classes", "nested", "persons"] = "auto"
+    """What folders are (below train, val and test, if there are such). classes: one a class, with all folders in it.
+    nested: the innermost folder of each image is its class. persons: ID_GENDER_RACE_AGE/ with mask1 to mask5,
+    incorrect_mask and normal, as mask competitions have them. auto: persons where most of them are named so, else
+    classes; where nested may be meant as well, it is asked."""
+    label_pattern: str | None = None
+    """Where the label stands in the names of files: {label}.* for cat.1.jpg. A template with {label} and, if wanted,
+    {split} and {group}; * is any text, # a number, ** any folders too; it is held against the name without its
+    ending, or with a / in it against the whole path: {label}/{group}/**. Without {label} a regular expression with
+    one group, which is searched in the path."""
     check: Literal["full", "header", "none"] = "full"
     """How images are checked once before training: decode all of each, read its header, or not at all."""
     on_leak: Literal["stop", "continue"] = "stop"
@@ -71,6 +95,12 @@ class DataSettings(Settings):
     pixel_cache: Literal["auto", "on", "off"] = "auto"
     """Decode each picture once and keep its fitted pixels for later epochs and runs. Training is the same, bit for
     bit. auto: where the originals have 1 MP or more on average and are read in more than one epoch."""
+
+    @model_validator(mode="after")
+    def _readable_pattern(self) -> DataSettings:
+        if self.label_pattern is not None:
+            label_pattern(self.label_pattern)
+        return self
 
     @model_validator(mode="after")
     def _labels_once(self) -> DataSettings:
@@ -121,17 +151,6 @@ class SplitSettings(Settings):
         return self
 
 
-class FoldSettings(Settings):
-    """Cross-validation: one run a fold, and a final model of all of them."""
-
-    k: Annotated[int, Field(ge=2)] | None = None
-    """Folds (--folds): the rows that are no test rows are divided into so many parts, and each is the validation of one
-    run; one run with split.val when null."""
-    final: Literal["ensemble", "refit", "none"] = "ensemble"
-    """The final model of the folds (--final). ensemble: their models predicting together; refit: one more run on all
-    rows that are no test rows, for as many epochs as the folds' best epochs say (the median); none."""
-
-
 class DecodeSettings(Settings):
     """How a file becomes pixels. Sealed in the model; the same in training and in use."""
 
@@ -141,6 +160,9 @@ class DecodeSettings(Settings):
     """The colour (R, G, B) that shows through transparent pixels."""
     scaling: Literal["jpeg", "full"] = "jpeg"
     """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
+    range: Literal["auto"] | Range = Field("auto", json_schema_extra={"type": "auto | [low, high]"})
+    """The values that become black and white, of pictures with more than 8 bits (16-bit, float, DICOM, arrays): one
+    range for all of them; values beyond are cut. auto: from the training rows. 8-bit pictures stay as they are."""
 
 
 class InputSettings(Settings):
@@ -184,10 +206,12 @@ class InputSettings(Settings):
                 )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"input.std must be above 0, received {self.std}")
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
-        if self.center_crop is not None and min(self.center_crop) < 1:
-            raise ValueError(f"input.center_crop must be at least 1 pixel, received {list(self.center_crop)}")
+        if max(map(abs, [*(self.mean or []), *(self.std or [])]), default=0.0) > 1000 or min(self.std or [1.0]) < 1e-6:
+            raise ValueError(f"input.mean and input.std are of values in 0 to 1, received {self.mean} and {self.std}")
+        for name, sides, most in (("size", self.size, MOST_SIDE), ("center_crop", self.center_crop, MOST_MIDDLE)):
+            if sides is not None and not 1 <= min(sides) <= max(sides) <= most:
+                told = f"{sides[0]}x{sides[1]}"
+                raise ValueError(f"input.{name} must be at least 1 pixel and at most {most:,}, received {told}")
         if self.fit != "crop" and self.crop_pct is not None:
             raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
         return self
@@ -306,22 +330,29 @@ class DecodeSpec(Settings):
     exif: bool = True
     background: Colour = (255, 255, 255)
     scaling: Literal["jpeg", "full"] = "full"
-    max_pixels: int = 50_000_000
+    max_pixels: Annotated[int, Field(ge=0, le=10**15)] = 50_000_000
+    range: Range | None = None
+    """Of deep pictures; None: each file by its own kind, as before there was one, or none was trained on."""
+
+    @model_serializer(mode="wrap")
+    def _only_if_any(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the range out where there is none: such records stay what they were."""
+        return {name: value for name, value in serialize(self).items() if name != "range" or value is not None}
 
 
 class InputSpec(Settings):
     """The sealed, complete input record: every choice of `InputSettings` made."""
 
-    height: int
-    width: int
+    height: Side
+    width: Side
     channels: Literal["rgb", "grey"] = "rgb"
-    center_crop: tuple[int, int] | None = None
+    center_crop: tuple[Middle, Middle] | None = None
     fit: Literal["crop", "stretch", "pad"] = "crop"
-    crop_pct: float = 1.0
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     pad_colour: Colour = (0, 0, 0)
     interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bilinear"
-    mean: list[float]
-    std: list[float]
+    mean: list[Mean]
+    std: list[Std]
 
     @property
     def depth(self) -> int:

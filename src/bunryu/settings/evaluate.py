@@ -12,9 +12,9 @@ from bunryu.settings.config import Settings
 class EvaluateSettings(Settings):
     """How results are measured."""
 
-    positive: str | None = None
-    """The positive class of a two-class run (its precision, recall, F1 and ROC AUC are reported);
-    the last class in order when null."""
+    positive: str | dict[str, str] | None = None
+    """The positive one of two classes (its precision, recall and F1 are reported, with ROC AUC); {column: class} where
+    several label columns are learned. When null: the rarer one in the training rows, of equals the last in order."""
     bootstrap: Annotated[int, Field(ge=0)] = 2000
     """Bootstrap resamples of the 95 % intervals; no intervals when 0."""
 

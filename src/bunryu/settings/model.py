@@ -28,6 +28,9 @@ class ModelSettings(Settings):
     weights: str | None = None
     """imagenet (fetched from the hub), a .safetensors or .pth file, a run folder, or none (from scratch).
     When null: imagenet for timm and torchvision names, none for the first three."""
+    ema: bool = False
+    """Of a file of weights that holds the network twice, as it was trained and averaged over training (EMA): take the
+    averaged one."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Dropout in front of the last linear layer."""
     batch_norm: bool = False
@@ -62,6 +65,8 @@ class ModelSettings(Settings):
         if self.file is None and (self.arguments or self.name.startswith("own/")):
             what = "model.arguments" if self.arguments else f"model.name={self.name}"
             raise ValueError(f"{what} needs model.file=FILE.py:NAME")
+        if self.ema and self.weights in (None, "none", "imagenet"):
+            raise ValueError("model.ema=true says which weights of a file are taken: it needs model.weights=FILE")
         return self
 
 

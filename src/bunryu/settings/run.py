@@ -15,11 +15,11 @@ from bunryu.settings.data import (
     DataSettings,
     DecodeSettings,
     DecodeSpec,
-    FoldSettings,
     InputSettings,
     SplitSettings,
 )
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library
 from bunryu.settings.multilabel_rules import why_not_labels
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given
@@ -65,8 +65,10 @@ class RunSettings(Settings):
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:
-    """Return the sealed decode record of the settings."""
-    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+    """Return the sealed decode record of the settings; without a range where that is not found yet, or of nothing."""
+    values = settings.decode.model_dump()
+    found = None if values["range"] == "auto" else values["range"]
+    return DecodeSpec(**values | {"range": found}, max_pixels=round(settings.data.max_megapixels * 1e6))
 
 
 def absolute(settings: RunSettings) -> RunSettings:

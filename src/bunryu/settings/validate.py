@@ -46,7 +46,7 @@ def _validated(model: type[S], values: dict[str, Any], layers: Sequence[Layer]) 
     except ValidationError as error:
         from bunryu.settings.messages import explain
 
-        raise ConfigError("\n".join(explain(model, error.errors(), layers))) from None
+        raise ConfigError(*explain(model, error.errors(), layers)) from None
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:

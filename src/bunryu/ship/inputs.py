@@ -15,8 +15,9 @@ from bunryu.core.storage import absolute
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import source_name
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
-from bunryu.data.sources.columns import file_under, image_column, image_folder, require_files
+from bunryu.data.sources.columns import image_column, image_folder, require_files
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
+from bunryu.data.sources.find_files import file_under, locate
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def _add_table(found: Inputs, path: Path, image_root: str | None) -> None:
     if image_root is None and (beside := _beside(path, cells)):
         found.notes.append(f"{path}: its images are in {beside}")
         root = beside
-    files = [file_under(root, cell) for cell in cells]
-    require_files(str(path), cells[0], files, root, mend="--image-root {} (in Python: image_root=)")
-    found.add(cells, files)
+    located = locate(cells, root, str(path))
+    require_files(str(path), cells[0], located, root, mend="--image-root {} (in Python: image_root=)")
+    found.notes.extend(f"{path}: {told}" for told in located.told)
+    found.add(cells, located.files)
 
 
 def _beside(path: Path, cells: Sequence[str]) -> Path | None:

@@ -5,92 +5,114 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bunryu.core import console
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.data.sources.csv_files import Columns, ends_like_an_image, read_csv
-from bunryu.inference.predictions import Predictions
+from bunryu.core.same_paths import join_paths
+from bunryu.data.multi_label import JOIN
+from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.predictions import Predictions, PredictionTable
 from bunryu.models.record import Sealed
+from bunryu.ship.sample import Sample, read_sample
+from bunryu.ship.sample_cells import Asked
 
-ANSWERS = ("ans", "answer", "target", "label", "class", "pred", "prediction", "category")
-"""What a column to fill in is called; else it is the last one."""
 
+def fill(path: Path, predictions: PredictionTable, sealed: Sealed, given: str | None = None) -> str:
+    """Return the sample file with what it asks for filled in (`read_sample`), as CSV.
 
-def fill(sample: Path, predictions: Predictions, sealed: Sealed) -> str:
-    """Return the sample file with its answers filled in, as CSV.
+    Rows are joined by the longest tail that two paths share. A table without a column to fill in, such as a list of
+    images, becomes ``ID,image_path,target``, ID counting from 0. No cell is guarded against spreadsheets: a grader has
+    to find the sample's names as they are.
 
-    Rows are joined by path, or by file name where paths differ. An answer is the class's published index where the
-    sample has whole numbers (or nothing) there and the model knows such indices, else the class's name. A table
-    without a column to fill in, such as a list of images, becomes ``ID,image_path,target``, ID counting from 0. No cell
-    is guarded against spreadsheets: a grader has to find the sample's names as they are.
+    Args:
+        path: the sample.
+        predictions: of its images.
+        sealed: the record of the model.
+        given: what the user says that the sample wants; see `read_sample`.
 
     Raises:
-        DataError: a row of the sample without a prediction, or a prediction without a row.
+        DataError: what is wanted cannot be told, a row of the sample without a prediction, or a prediction without
+            a row.
+        ConfigError: `given` is nothing that a sample can want.
     """
-    table = read_csv(sample)
-    name = image_column_of(table)
-    images = table.values[name]
-    answers = answers_for(images, table, predictions, sealed)
-    target = _answer_column(table, name)
-    if target is None:
-        filled: dict[str, Sequence[object]] = {"ID": range(len(images)), "image_path": images, "target": answers}
+    sample = read_sample(path, predictions.paths, sealed, given)
+    for note in sample.notes:
+        console.say(f"{sample.table.where}: {note}")
+    rows_R = np.array(places(sample.images, predictions.paths, sample.table.where), np.int64)
+    filled: dict[str, Sequence[object]]
+    if sample.asked:
+        cells = {name: _cells(asked, predictions, rows_R) for name, asked in sample.asked.items()}
+        filled = {name: cells.get(name, own) for name, own in sample.table.values.items()}
     else:
-        filled = {**table.values, target: answers}
+        answers = _cells(_of_a_list(sample, sealed), predictions, rows_R)
+        filled = {"ID": range(len(rows_R)), "image_path": sample.images, "target": answers}
     return "".join(csv_lines(filled, zip(*filled.values(), strict=True), guarded=False))
 
 
-def image_column_of(table: Columns) -> str:
-    """Return the column that names the images: the first whose cells end like it, else the first of all."""
-    found = (name for name, cells in table.values.items() if all(map(ends_like_an_image, cells)))
-    return next(found, next(iter(table.values)))
-
-
-def answers_for(images: Sequence[str], table: Columns, predictions: Predictions, sealed: Sealed) -> list[str]:
-    """Return the answer to each image of the sample."""
-    place = places(images, predictions.paths, table.where)
-    name = image_column_of(table)
-    target = _answer_column(table, name)
-    head = sealed.answer
-    there = [] if target is None else [cell for cell in table.values[target] if cell]
-    numbers = all(cell.lstrip("-").isdigit() for cell in there)
-    as_number = head.published is not None and numbers
-    expected = f"has whole numbers in {target!r}" if there else "has no column of answers" if target is None else ""
-    if expected and numbers and not as_number and not all(name.lstrip("-").isdigit() for name in head.classes):
-        console.say(
-            f"{table.where} {expected}, and the model knows no numbers for its classes: their names are written",
-            style="yellow",
-        )
-    words = [str(number) for number in head.published or []] if as_number else head.classes
-    return [words[predictions.pred_N[at]] for at in place]
-
-
 def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]:
-    """Return where in `paths` each image is, by path or else by file name.
+    """Return where in `paths` each image is, by the longest tail that two paths share (`join_paths`).
 
     Raises:
-        DataError: an image that is not among them or twice, or one of them that is no image of the table.
+        DataError: an image that is not among them or may be several, or one of them that is no image of the table.
     """
-    whole = set(images) <= set(paths)
-    keys = list(images) if whole else [PurePath(image).name for image in images]
-    known = list(paths) if whole else [PurePath(path).name for path in paths]
-    index = {key: at for at, key in enumerate(known)}
-    if len(index) < len(known):
-        twice = sorted({key for key in known if known.count(key) > 1}) if len(known) < 10_000 else ["some names"]
-        raise DataError(f"{where}: {some(twice)} stand in several folders, so file names do not tell them apart.")
-    missing = [image for image, key in zip(images, keys, strict=True) if key not in index]
-    if missing:
+    join = join_paths(images, paths)
+    for told in join.told:
+        console.say(f"{where}: {told}")
+    if join.unclear:
+        one, others = join.unclear[0]
+        raise DataError(
+            f"{where}: {one} may be {some(others)}: file names alone do not tell them apart. Write more of the path."
+        )
+    if join.missing:
+        missing = [images[at] for at in join.missing]
         raise DataError(
             f"{where}: {count(len(missing), 'row has', 'rows have')} no prediction: {some(missing)}."
-            f"{nearest(PurePath(missing[0]).name, known)} Every row needs one."
+            f"{nearest(PurePath(missing[0]).name, [PurePath(path).name for path in paths])} Every row needs one."
         )
-    extra = sorted(set(known) - set(keys))
+    extra = [paths[at] for at in sorted(set(range(len(paths))) - set(join.place))]
     if extra:
         raise DataError(
-            f"{where}: {count(len(extra), 'prediction has', 'predictions have')} no row there: {some(extra)}."
+            f"{where}: {count(len(extra), 'prediction has', 'predictions have')} no row there: "
+            f"{some(PurePath(path).name for path in extra)}."
         )
-    return [index[key] for key in keys]
+    return join.place
 
 
-def _answer_column(table: Columns, images: str) -> str | None:
-    others = [name for name in table.values if name != images]
-    return next((name for name in others if name.lower() in ANSWERS), others[-1] if others else None)
+def _of_a_list(sample: Sample, sealed: Sealed) -> Asked:
+    """Return what a list of images wants: the published numbers of the classes, else their names."""
+    head = sealed.answer
+    if sealed.multi_label:
+        return Asked("labels", words=head.classes, separator=JOIN)
+    if head.published is not None:
+        return Asked("word", words=[str(number) for number in head.published])
+    if not all(name.lstrip("-").isdigit() for name in head.classes):
+        console.say(
+            f"{sample.table.where} has no column of answers, and the model knows no numbers for its classes: "
+            "their names are written",
+            style="yellow",
+        )
+    return Asked("word", words=head.classes)
+
+
+def _cells(asked: Asked, predictions: PredictionTable, rows_R: NDArray[np.int64]) -> list[object]:
+    """Return the cells of one column; `rows_R` says where in the predictions each row's image is."""
+    if asked.what == "probability":
+        return [float(f"{value:.6g}") for value in predictions.probs_NK[rows_R, list(asked.of)].tolist()]
+    said_NK = _said(predictions)
+    if asked.what == "yes-no":
+        return [asked.words[int(holds)] for holds in said_NK[rows_R, list(asked.of)].tolist()]
+    words = [asked.separator.join(asked.words[k] for k in np.flatnonzero(said_K).tolist()) for said_K in said_NK]
+    return [words[row] for row in rows_R.tolist()]
+
+
+def _said(predictions: PredictionTable) -> NDArray[np.bool_]:
+    """Return which classes are answered, bool (N, K): one an image, or of labels that hold together any."""
+    if isinstance(predictions, LabelPredictions):
+        return predictions.said_NL
+    assert isinstance(predictions, Predictions)
+    said_NK = np.zeros(predictions.probs_NK.shape, bool)
+    said_NK[np.arange(len(predictions)), predictions.pred_N] = True
+    return said_NK

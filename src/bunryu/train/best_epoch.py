@@ -62,7 +62,11 @@ def measures_anew(job: Job, progress: Progress) -> bool:
     if progress.epoch == 0 or (job.settings.mix.name != "none" and progress.total_epochs == last):
         return True
     epochs, sizes = int(stage.epochs or 1), stage.sizes
-    return bool(sizes) and size_at(sizes, progress.epoch, epochs) != size_at(sizes, progress.epoch - 1, epochs)
+    return (
+        sizes is not None
+        and len(sizes) > 0
+        and size_at(sizes, progress.epoch, epochs) != size_at(sizes, progress.epoch - 1, epochs)
+    )
 
 
 def next_stage(job: Job, state: State, *, why: str) -> None:

@@ -39,11 +39,11 @@ def learning_told(settings: RunSettings) -> str:
     return "; ".join(parts)
 
 
-def header_line(note: str) -> str:
-    """Return the names of the columns of `epoch_line`; its star marks the best epoch so far. See `loss_note`."""
+def header_lines(note: str) -> tuple[str, str]:
+    """Return what to know of the table of `epoch_line` (see `loss_note`), and the names of its columns."""
     return (
-        f"* best so far; train loss {note}, val loss plain\n"
-        "   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left"
+        f"* best so far; train loss {note}, val loss plain",
+        "   epoch stage     train loss  val loss  accuracy  macro-F1  images/s  time left",
     )
 
 

@@ -18,7 +18,7 @@ from bunryu.settings.stages import AverageStage, with_given
 from bunryu.train.best_epoch import answering, next_stage, remember
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
 from bunryu.train.data_parallel import same_as_first, sum_gradients
-from bunryu.train.epoch_table import epoch_line, header_line, loss_note
+from bunryu.train.epoch_table import epoch_line, header_lines, loss_note
 from bunryu.train.feed import Features, Feed, at_epoch, choose_feed, pictures
 from bunryu.train.linear_probe import judges, solve_into
 from bunryu.train.mixup import mix
@@ -42,7 +42,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
     """
     state = begin(job, checkpoint)
     progress = state.progress
-    console.say(header_line(loss_note(job.settings)))
+    console.say(*header_lines(loss_note(job.settings)))
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
         here = on_rows(job, stage)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from bunryu.core import console
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.load import cores
 from bunryu.inference.model import Model, forward
@@ -95,7 +96,7 @@ class Benched:
 
     def __repr__(self) -> str:
         """Return the table."""
-        return "\n".join([HEADER, *(way.line() for way in self.ways)])
+        return shown_lines([HEADER, *(way.line() for way in self.ways)])
 
 
 HEADER = "precision  threads  pure step  training  looking   training / pure step   (images/s)"

@@ -24,14 +24,16 @@ from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
 from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.ensemble import open_predictor
 from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, write_ensemble
 from bunryu.inference.predictions import read_predictions
 from bunryu.inference.reading import Reading
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.runs.folder import RunFolder, new_folder, open_folder
+from bunryu.runs.folder import RunFolder, create_run, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.workflows.plan.decide import make_plan
@@ -84,9 +86,9 @@ def cross_validate(
         BunryuError: with one message.
     """
     plan, fold_N, table = plan_folds(settings, frame, minutes, began)
-    folder = RunFolder(new_folder(settings.label, out, root))
-    folder.plots.mkdir()
+    folder = create_run(settings.label, out, root)
     with folder.lock(), resumable(folder):
+        folder.plots.mkdir(exist_ok=True)
         write_folds(folder.folds, table, fold_N)
         whole = dataclasses.replace(plan, table=table)
         write_setup(folder, whole, frame)  # config.yaml comes last: a folder that has it is whole
@@ -117,6 +119,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
             f"--more-epochs trains one run further, and {folder.path} holds several. Start anew with more train.epochs."
         )
     with folder.lock(), resumable(folder):
+        folder.set_up()
         environment = read_json(folder.environment)
         if folder.metrics.exists():
             raise RunError(f"{folder.path} has finished; there is nothing to resume.")
@@ -133,10 +136,11 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
 
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
-    for number in range(1, folds.k + 1):
-        table = fold_table(folds.table, folds.fold_N, number - 1)
-        run = folds.folder.fold(number)
-        _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
+    with console.each_note_once():
+        for number in range(1, folds.k + 1):
+            table = fold_table(folds.table, folds.fold_N, number - 1)
+            run = folds.folder.fold(number)
+            _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
     _finish(folds)
 
 
@@ -145,13 +149,12 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
     if run.metrics.exists():
         return
     rows = ", ".join(f"{split} {n:,}" for split in ("train", "val", "test") if (n := len(table.split(split))))
-    console.say(f"\n{name}: {rows}", style="bold")
+    console.say("", f"{name}: {rows}", style="bold")
     with _stopped_in(folds, name):
         if run.last.exists():
             resume(run.path, checked=folds.checked)
         else:
-            for path in (run.best.parent, run.plots):
-                path.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir(exist_ok=True)
             plan = make_plan(settings, read=(table, folds.checked))
             carry_out(run, plan)
     for split, metrics in read_metrics(run).items():
@@ -189,9 +192,9 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
-    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
@@ -211,7 +214,8 @@ def _out_of_fold(folds: Folds, run: RunFolder, fold: int, sealed: Sealed) -> Pre
     if len(kept) != len(predictions):
         raise RunError(f"{run.path / 'predictions_val.csv'} is damaged: its rows are not those of {run.split}.")
     at = np.array(kept, np.int64)
-    return Predicted(at, dataclasses.replace(predictions, groups=groups_of(folds.table, at)), lost)
+    groups, positive = groups_of(folds.table, at), sealed.answer.positive
+    return Predicted(at, dataclasses.replace(predictions, groups=groups, positive=positive), lost)
 
 
 def _chose(settings: RunSettings) -> bool:

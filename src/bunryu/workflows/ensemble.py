@@ -22,13 +22,22 @@ from bunryu.evaluate.decision.logit_adjustment import adjusted_by
 from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL
 from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.ensemble import combined, require_same_classes
-from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
+from bunryu.inference.ensemble_record import (
+    EnsembleMember,
+    EnsembleRecord,
+    Mean,
+    member_files,
+    read_ensemble,
+    write_ensemble,
+)
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
+from bunryu.runs.claim import claimed, require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     """
     if len(runs) < 2:
         raise ConfigError(f"An ensemble has two runs or more, received {count(len(runs), 'run')}: {some(runs)}.")
-    require_new(out)
+    require_new(out, "ensemble")
     members = [_joining(path, mean) for path in runs]
     require_same_classes([(str(path), member.sealed.classes) for path, member in zip(runs, members, strict=True)])
     shared, why = _shared(members)
@@ -79,14 +88,16 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         mean=mean,
         decision=Decision(logit_offsets=_offsets(members, weights_M)),
     )
-    folder = RunFolder(out)
-    (out / "members").mkdir(parents=True)
-    for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
-        shutil.copyfile(file, out / entry.file)
-    keep_code(folder, [file for member in members for file in member.files])
-    _copy_rows(folder, members)
-    _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
-    write_ensemble(folder, record)  # last: a folder that has it is whole
+    written = ("members/", "code/", "split.csv", "environment.json", "metrics.json", "report.txt", "ensemble.json")
+    with claimed("", out, out.parent, "ensemble", written):
+        folder = RunFolder(out)
+        (out / "members").mkdir()
+        for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
+            shutil.copyfile(file, out / entry.file)
+        keep_code(folder, [file for member in members for file in member.files])
+        _copy_rows(folder, members)
+        _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+        write_ensemble(folder, record)  # last: a folder that has it is whole
     return folder
 
 
@@ -106,7 +117,7 @@ def _joining(path: Path, mean: Mean) -> Joining:
             f"{path} averages the {record.mean} of several models itself; within another ensemble that goes together "
             "only where both average probabilities. Leave --mean out, or name its members instead."
         )
-    files = [file.parent / member.file for member in record.members]
+    files = member_files(file)
     shares = np.array([member.weight for member in record.members])
     return Joining(
         folder,
@@ -229,7 +240,10 @@ def _write_report(
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
-    facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
+    facts: dict[str, str | list[str]] = {
+        "members": lines,
+        "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights",
+    }
     metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
@@ -239,15 +253,19 @@ def _write_report(
         if record.decision.logit_offsets is not None:
             probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
         sealed = members[0].sealed
-        found = measure(probs_NK, shared.true_N, sealed.classes, exposure=Exposure(members=True))
+        positive = sealed.answer.positive
+        found = measure(probs_NK, shared.true_N, sealed.classes, positive=positive, exposure=Exposure(members=True))
+        answers = Predictions(
+            shared.paths, sealed.classes, probs_NK.astype(np.float32), shared.true_N, attributes=sealed.attributes
+        )
         if sealed.attributes:
-            probs = probs_NK.astype(np.float32)
-            answers = Predictions(shared.paths, sealed.classes, probs, shared.true_N, attributes=sealed.attributes)
             found = found.plus(attributes=measure_attributes(answers, bootstrap=2000))
         metrics["val"] = found
         write_json(folder.metrics, {"val": found.as_json()})
+        write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
-        console.say(f"{name}: {text}")
+        first, *more = [text] if isinstance(text, str) else text
+        console.say(f"{name}: {first}", *more)
     for name, found in metrics.items():
         caller.present().show(f"{name}: {headline(found)}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import read_json, write_atomic
 from bunryu.data.checks.hashed import Hashed
 from bunryu.data.splits.folds import read_folds
@@ -24,8 +25,10 @@ from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows
 from bunryu.evaluate.measured import Measured
 from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
 from bunryu.evaluate.report.files import write_results
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
 from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.evaluate.rows import by_group, labelled, own_splits, require_images
 from bunryu.inference.ensemble import Device, open_predictor, with_tta
 from bunryu.inference.ensemble_record import records_of
@@ -63,7 +66,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """Return the headline of each split."""
-        return "\n".join(f"{name}: {headline(parsed(metrics))}" for name, metrics in self.metrics.items())
+        return shown_lines(f"{name}: {headline(parsed(metrics))}" for name, metrics in self.metrics.items())
 
 
 def evaluate(
@@ -90,19 +93,20 @@ def evaluate(
     if tta:
         results, facts = _with_tta(tasks, results, tta)
     target = _results_folder(folder, out)
+    of_run = folder.settings() if folder.config.exists() else None
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, of_run, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
             write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
     run, of_data, again = _named(folder, data, file)
-    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again)
+    write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again, of_run)
     if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
-    console.say(f"results: {target} (report.txt, metrics.json, plots/)")
+    console.say(f"results: {target} (report.txt, metrics.json, mistakes_*.csv, plots/)")
     return _evaluation(results, target)
 
 

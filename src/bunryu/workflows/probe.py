@@ -20,7 +20,7 @@ from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
 from bunryu.evaluate.attributes import measure_attributes
-from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.metrics import measure
@@ -28,7 +28,7 @@ from bunryu.evaluate.report.plots import plot_examples
 from bunryu.evaluate.review import review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
-from bunryu.runs.folder import new_folder
+from bunryu.runs.claim import claimed
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute
@@ -39,7 +39,7 @@ from bunryu.train.stages import losses_of_epochs
 from bunryu.workflows.plan.data import require_exclusive
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.plan import Plan
-from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, WRITTEN, Probed, Tried, write_probe
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""
@@ -93,13 +93,13 @@ def probe(
         best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics.macro_f1)
     assert best is not None
     tried.sort(key=lambda one: -one.metrics.macro_f1)
-    folder = new_folder(f"{plan.settings.label}-probe", out, root)
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
-    compared = [tried[0], *(_compared(one, tried[0], plan) for one in tried[1:])]
-    found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
-    write_probe(found, plan)
+    compared = [tried[0], *_compared(tried, plan)]
+    with claimed(f"{plan.settings.label}-probe", out, root, "probe", WRITTEN) as folder:
+        found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
+        write_probe(found, plan)
     return found
 
 
@@ -176,6 +176,7 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
         predictions.true_N,
         predictions.classes,
         groups=predictions.groups,
+        positive=plan.sealed.answer.positive,
         bootstrap=plan.settings.evaluate.bootstrap,
     )
     if predictions.attributes:
@@ -218,10 +219,22 @@ def _rare(per_class: dict[str, ClassMetrics]) -> list[str]:
     return names[: max(1, len(names) // 3)]
 
 
-def _compared(one: Tried, best: Tried, plan: Plan) -> Tried:
-    true, groups = best.predictions.true_N, best.predictions.groups
+def _compared(tried: Sequence[Tried], plan: Plan) -> list[Tried]:
+    """Return all but the first, which is the best, with how far they are behind it.
+
+    Which is the best was found on these rows, so p is adjusted for all pairs that could have been compared.
+    """
+    best, pairs = tried[0].predictions, len(tried) * (len(tried) - 1) // 2
+    true, groups, k = best.true_N, best.groups, len(plan.classes)
     assert true is not None
-    difference = macro_f1_difference(
-        one.predictions.pred_N, best.predictions.pred_N, true, len(plan.classes), groups=groups
-    )
-    return Tried(one.backbone, one.weights, one.loss, one.metrics, one.predictions, one.rare_recall, difference)
+    behind = [
+        macro_f1_difference(
+            *(one.predictions.pred_N, best.pred_N, true, k),
+            groups=groups,
+            resamples=plan.settings.evaluate.bootstrap,
+            of=pairs,
+        )
+        for one in tried[1:]
+    ]
+    found = zip(tried[1:], adjusted(behind, pairs), strict=True)
+    return [dataclasses.replace(one, behind=difference) for one, difference in found]

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunryu.core.errors import count, some
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
-from bunryu.evaluate.figures import Difference, Metrics
+from bunryu.evaluate.difference import Difference
+from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.report.text import attributes_told
 from bunryu.inference.predictions import Predictions
 from bunryu.settings.config import dump_yaml
@@ -25,6 +27,11 @@ LOSSES = {
     "logit-adjusted": LossSettings(name="logit_adjusted"),
 }
 """What each probe tries; the names are those of the table."""
+WRITTEN = (
+    *("report.txt", "predictions_oof.csv", "recipe.yaml", "probe.json", "settings.yaml"),
+    *("review.csv", "review.png"),
+)
+"""The files in the folder of a probe."""
 ADJUSTED = "plain, adjusted"
 """The plain head with its logits adjusted after training."""
 
@@ -63,7 +70,7 @@ class Probed:
 
     def __repr__(self) -> str:
         """Return the table."""
-        return "\n".join(table_lines(self))
+        return shown_lines(table_lines(self))
 
 
 def table_lines(found: Probed) -> list[str]:
@@ -151,7 +158,7 @@ def write_probe(found: Probed, plan: Plan) -> None:
         *advice(found),
         *found.look,
     ]
-    write_atomic(folder / "report.txt", "\n".join(lines) + "\n")
+    write_atomic(folder / "report.txt", shown_lines(lines) + "\n")
     write_atomic(folder / "predictions_oof.csv", best.predictions.lines())
     write_atomic(folder / "recipe.yaml", recipe(found))
     rows = [

@@ -1,4 +1,4 @@
-"""bunryu score: predictions against the truth, both tables, joined by file name."""
+"""bunryu score: predictions against the truth, both tables, joined by the ends of their paths."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from bunryu.core import console
 from bunryu.core.csv_text import unguard
 from bunryu.core.errors import DataError, count, nearest, some, typed
+from bunryu.core.same_paths import join_paths
+from bunryu.core.same_text import Words, changes_told, replaced_words
 from bunryu.core.storage import write_json
 from bunryu.data.sources.csv_files import Columns, read_csv
 from bunryu.evaluate.figures import Metrics, parsed
 from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.text import headline, text_report
-from bunryu.ship.submission import image_column_of
+from bunryu.ship.sample import image_column_of
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
 _TRUE = ("true", "ans", "answer", "target", "label", "class", "category", "truth")
@@ -33,23 +36,27 @@ class Scored:
         return headline(parsed(self.metrics))
 
 
-def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000) -> Scored:
+def score(
+    predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000, positive: str | None = None
+) -> Scored:
     """Score a table of answers against a table of truths.
 
     The image is the column whose cells are image names; the answer is called pred, ans, target, label ... (of the
-    truth true, ans, target, label ...), else it is the last column. Rows are joined by file name.
+    truth true, ans, target, label ...), else it is the last column. Rows are joined by the
+    longest tail that two paths share.
 
     Args:
         predictions: a CSV or TSV.
         truth: a CSV or TSV.
         out: also write the metrics there, as JSON.
         bootstrap: resamples of the intervals; none when 0.
+        positive: the positive one of two classes; the rarer in the truth when None.
 
     Raises:
         DataError: rows that are in one table alone, a file name twice, or answers that are no class of the truth.
     """
     said, true = _answers(predictions, _GIVEN), _answers(truth, _TRUE)
-    _require_same(said, true, predictions, truth)
+    said = _joined(said, true, predictions, truth)
     labels = [true[name] for name in true]
     answers = [said[name] for name in true]
     numbers = all(label.lstrip("-").isdigit() for label in (*labels, *answers))
@@ -64,9 +71,8 @@ def score(predictions: Path, truth: Path, *, out: Path | None = None, bootstrap:
     sure_NK = np.eye(len(classes), dtype=np.float32)[[index[answer] for answer in answers]]
     if len(classes) == 1:
         raise DataError(f"{truth} has one class alone, {classes[0]!r}: there is nothing to score.")
-    measured = measure(sure_NK, true_N, classes, bootstrap=bootstrap).as_fields()
-    of_probabilities = {"loss", "roc_auc", *(name for name in measured if name.startswith("positive"))}
-    metrics = Metrics(**{name: value for name, value in measured.items() if name not in of_probabilities})
+    measured = measure(sure_NK, true_N, classes, positive=positive, bootstrap=bootstrap, ranked=False).as_fields()
+    metrics = Metrics(**{name: value for name, value in measured.items() if name != "loss"})
     title = f"{predictions.name} against {truth.name}"
     report = text_report(title, {}, {"score": metrics}, next_steps=[])
     if out is not None:
@@ -90,7 +96,7 @@ def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     table = read_csv(path)
     image = image_column_of(table)
     column = _column(table, image, names, path)
-    keys = [PurePath(unguard(cell)).name for cell in table.values[image]]
+    keys = [unguard(cell) for cell in table.values[image]]
     found = dict(zip(keys, map(unguard, table.values[column]), strict=True))
     if len(found) < len(keys):
         at = next(at for at, key in enumerate(keys) if key in keys[:at])
@@ -109,8 +115,18 @@ def _column(table: Columns, image: str, names: tuple[str, ...], path: Path) -> s
     return next((others[name] for name in names if name in others), list(others.values())[-1])
 
 
-def _require_same(said: dict[str, str], true: dict[str, str], predictions: Path, truth: Path) -> None:
-    missing, extra = [name for name in true if name not in said], [name for name in said if name not in true]
+def _joined(said: dict[str, str], true: dict[str, str], predictions: Path, truth: Path) -> dict[str, str]:
+    """Return the answer to each image of the truth, found by the longest tail that two paths share."""
+    wanted, known = list(true), list(said)
+    join = join_paths(wanted, known)
+    if join.unclear:
+        one, others = join.unclear[0]
+        raise DataError(
+            f"{predictions} and {truth} do not fit: {one} may be {some(others)}. Write more of the path, so that the "
+            "folders tell them apart."
+        )
+    missing = [PurePath(wanted[at]).name for at in join.missing]
+    extra = [PurePath(known[at]).name for at in sorted(set(range(len(known))) - set(join.place))]
     told = []
     if missing:
         told.append(f"{count(len(missing), 'image', 'images')} of {truth} without an answer: {some(missing)}")
@@ -119,3 +135,11 @@ def _require_same(said: dict[str, str], true: dict[str, str], predictions: Path,
     if told:
         hint = nearest(missing[0], extra) if missing and extra else ""
         raise DataError(f"{predictions} and {truth} do not fit: {'; '.join(told)}.{hint} Every image needs one answer.")
+    for note in join.told:
+        console.say(f"{truth}: {note}")
+    words = Words(true.values())
+    answers = {answer: own for answer in set(said.values()) if (own := words.find(answer)) not in (None, answer)}
+    found, changed = replaced_words([said[known[place]] for place in join.place], answers)
+    if changed:
+        console.say(f"{predictions}: taken as {truth} spells them: {changes_told(changed)}")
+    return dict(zip(wanted, found, strict=True))

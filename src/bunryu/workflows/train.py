@@ -15,8 +15,10 @@ from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, decide, learned_from_val, measure_rows, scorer
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.fonts import font_note
-from bunryu.evaluate.report.text import headline, warnings_of
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.text import headline
 from bunryu.evaluate.report.training_curves import plot_curves
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.model import Model
 from bunryu.inference.reading import Answers, Reading
 from bunryu.models.sealed_file import seal
@@ -73,6 +75,8 @@ def train(
 def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     """Do what was planned, in a folder that holds nothing yet."""
     with folder.lock(), resumable(folder):
+        for path in (folder.best.parent, folder.plots):
+            path.mkdir(parents=True, exist_ok=True)
         write_setup(folder, plan, frame)
         session = Session.of(folder, plan)
         write_augmented(folder, plan, session.model, session.cache)
@@ -117,7 +121,9 @@ def learn(session: Session) -> State:
             targets=targets,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(targets, model.classes, settings.evaluate.positive, table.dro_groups, model.sealed.attributes),
+            score=scorer(
+                targets, model.classes, model.sealed.answer.positive, table.dro_groups, model.sealed.attributes
+            ),
             folder=session.folder.path,
             stop=stop,
         )
@@ -163,12 +169,12 @@ def finish(session: Session, trained: State) -> None:
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
     decisions = dataclasses.replace(session.decisions, training=ended, decision=told or None)
-    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again)
+    write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
     console.say(ended)
     if told:
         console.say(f"decision: {told}")
     for result in results:
-        for warning in warnings_of(result.metrics):
+        for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
 
 
@@ -204,8 +210,9 @@ def say_results(folder: RunFolder, show: Callable[[str], None] = console.say) ->
         return
     for name, metrics in read_metrics(folder).items():
         show(f"{name}: {headline(metrics)}")
-    show(f"run: {folder.path} (report.txt, metrics.json, plots/)")
-    console.say("next: " + "\n      ".join(next_steps(folder)))
+    show(f"run: {folder.path} (report.txt, metrics.json, mistakes_*.csv, plots/)")
+    first, *more = next_steps(folder)
+    console.say(f"next: {first}", *(f"      {step}" for step in more))
 
 
 def next_steps(folder: RunFolder) -> list[str]:

@@ -1,4 +1,4 @@
-"""Class folders, and train/val/test trees of them, become the table."""
+"""Class folders: the folder's name is the label; and what lies around the images."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
+from bunryu.data.sources.pattern_hints import pattern_hint
+from bunryu.data.sources.split_words import split_of
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _HEAD_BYTES = 1 << 24
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
@@ -52,52 +45,21 @@ class Listing:
         return notes
 
 
-def read_folder(root: Path, *, strict: bool = True) -> tuple[Listing, str]:
-    """List the images of a tree: split folders of class folders, or class folders alone.
-
-    Args:
-        root: the folder.
-        strict: refuse a class folder to train on that has no image. Not so for data to measure on.
-
-    Returns:
-        The listing, and what kind of tree it is, in words.
-
-    Raises:
-        DataError: no class folders, no images, or an ambiguous layout.
-    """
-    splits = split_folders(root)
-    listing = Listing()
-    if not splits:
-        read_class_folders(root, "", listing, strict=strict)
-        return listing, "one tree of class folders"
-    beside = entries(root, listing)
-    count_beside(beside, listing)
-    for entry in beside:
-        if entry.is_dir() and Path(entry.path) not in splits.values():
-            listing.notes.append(f"{entry.name}/ is none of train, val and test: not used")
-    for split, folder in splits.items():
-        if class_folders(folder):
-            read_class_folders(folder, split, listing, strict=strict)
-        elif split == "train":
-            raise _no_class_folders(folder)
-        else:
-            images = count(sum(1 for _ in walk_images(folder, Listing())), "image")
-            listing.notes.append(f"{folder.name}/ has {images} but no class folders: not used (predict them)")
-    used = [folder.name for split, folder in splits.items() if any(row[2] == split for row in listing.rows)]
-    return listing, "split folders " + ", ".join(f"{name}/" for name in used)
-
-
 def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool = True) -> None:
     """Add the images under each class folder of `root` to `listing`. The folder's name is the label.
 
-    See `read_folder` for `strict`.
+    Args:
+        root: the folder that holds the class folders.
+        split: of all of them; "" where it is not decided.
+        listing: gets the rows.
+        strict: refuse a class folder to train on that has no image. Not so for data to measure on.
 
     Raises:
         DataError: there is no such folder, it has no class folders, or a class folder has no image.
     """
     folders = class_folders(root)
     if not folders:
-        raise _no_class_folders(root)
+        raise no_class_folders(root)
     empty, instead = [], Listing()
     for folder in folders:
         label = unicodedata.normalize("NFC", folder.name)
@@ -115,7 +77,7 @@ def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool
 def count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
     """Count the files that lie beside class folders or split folders."""
     for entry in entries:
-        if entry.is_file() and _is_image(entry.name):
+        if entry.is_file() and is_image(entry.name):
             listing.loose += 1
         elif entry.is_file():
             listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
@@ -140,9 +102,7 @@ def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> Da
 def _data_below(root: Path, depth: int = 2) -> Iterator[tuple[Path, list[str]]]:
     """Yield the folders at most `depth` below `root` that hold class folders, and the names of these."""
     for folder in class_folders(root):
-        classes = [
-            inner for inner in class_folders(folder) if any(_is_image(e.name) for e in entries(inner, Listing()))
-        ]
+        classes = [inner for inner in class_folders(folder) if any(is_image(e.name) for e in entries(inner, Listing()))]
         if len(classes) > 1:
             yield folder, [inner.name for inner in classes]
         elif depth > 1:
@@ -163,7 +123,7 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
         for entry in entries(Path(here), listing):
             if entry.is_dir():
                 below.append(entry.path)
-            elif _is_image(entry.name):
+            elif is_image(entry.name):
                 yield entry.path
             else:
                 listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
@@ -207,8 +167,14 @@ def _in_utf8_or_cp949(part: bytes) -> str:
         return part.decode("cp949", "replace")
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Return whether a file is named like an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - called a million times
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether images lie in a folder itself, not only in folders below."""
+    return any(is_image(entry.name) and not entry.is_dir() for entry in entries(folder, Listing()))
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -222,34 +188,14 @@ def class_folders(root: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(root, Listing()) if entry.is_dir()]
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """Return {split: folder}; empty where a folder named like a split is a class (it holds images itself)."""
-    found: dict[str, Path] = {}
-    everything = class_folders(root)
-    for folder in everything:
-        split = SPLIT_FOLDERS.get(folder.name.lower())
-        if split is None:
-            continue
-        if split in found:
-            raise DataError(
-                f"{root} has both {found[split].name}/ and {folder.name}/, which both mean {split}. "
-                "Name the ones to use with --train-dir, --val-dir and --test-dir."
-            )
-        found[split] = folder
-    others = [folder for folder in everything if folder not in found.values()]
-    if "train" in found:
-        if others and not class_folders(found["train"]):
-            return {}
-    elif others or not all(class_folders(folder) for folder in found.values()):
-        return {}
-    return {split: found[split] for split in ("train", "val", "test") if split in found}
-
-
-def _no_class_folders(root: Path) -> DataError:
+def no_class_folders(root: Path) -> DataError:
+    """Return what is wrong with a folder that holds no folders."""
     listing = Listing()
     images = list(walk_images(root, listing))
     if images:
-        hint = _one_class_hint(root) or table_hint(root) or table_hint(root.parent, naming=Path(images[0]).name)
+        names = [os.path.relpath(image, root).replace(os.sep, "/") for image in images]
+        hint = table_hint(root) or pattern_hint(names) or _one_class_hint(root)
+        hint = hint or table_hint(root.parent, naming=Path(images[0]).name)
         return DataError(
             f"{root} has {count(len(images), 'image')} but no class folders, so their labels are not known. "
             f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
@@ -266,8 +212,8 @@ def _one_class_hint(root: Path) -> str:
         beside = [
             folder.name
             for folder in sorted(root.parent.iterdir())
-            if folder.is_dir() and folder.name.lower() not in SPLIT_FOLDERS and not folder.name.startswith(".")
-            if any(_is_image(file.name) for file in folder.iterdir())
+            if folder.is_dir() and split_of(folder.name) is None and not folder.name.startswith(".")
+            if any(is_image(file.name) for file in folder.iterdir())
         ]
     except OSError:
         return ""

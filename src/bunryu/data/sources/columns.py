@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import unicodedata
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bunryu.core.errors import DataError, nearest, some
+from bunryu.core.errors import DataError, nearest, some, typed
+from bunryu.core.same_text import plain
 from bunryu.core.storage import absolute
-from bunryu.data.multi_label import label_sets, set_columns
-from bunryu.data.sources.class_folders import SPLIT_FOLDERS
+from bunryu.data.multi_label import NO, YES, label_sets, set_columns
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image
+from bunryu.data.sources.find_files import Located, file_under, is_address, locate
 from bunryu.data.sources.label_columns import (
     GROUP_NAMES,
     SPLIT_NAMES,
@@ -21,9 +22,12 @@ from bunryu.data.sources.label_columns import (
     named_or_known,
     number_column,
     numbered,
-    require_labels,
+    require_classes,
     require_own_name,
 )
+from bunryu.data.sources.same_labels import one_spelling
+from bunryu.data.sources.split_words import PREDICT, split_of
+from bunryu.data.sources.table_shapes import with_one_label
 from bunryu.data.table import SPLITS, joined
 from bunryu.settings.data import DataSettings
 
@@ -31,6 +35,19 @@ _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
 )  # fmt: skip
+_LIKE_GROUPS = re.compile(
+    r"patient|person|subject|video|clip|site|hospital|scan|slide|session|series|donor|lesion|camera|user|owner", re.I
+)
+"""Names of columns that often say which pictures are not independent."""
+_ID_NAMES = ("id", "id_code", "name", "photo", "photo_id", "picture", "isic_id", "uuid")
+"""Of the path column, where no other is it: what names a picture often without its ending."""
+_HELD_OUT = {"is_valid": "val", "is_val": "val", "is_test": "test"}
+"""Columns of yes and no, as fastai has them, and the split of the rows with yes."""
+
+
+_LONGEST_PATH = 64
+"""From here on text of the letters of base64 is no path."""
+_BASE64 = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/\s]+=*")
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,7 @@ def interpret(
             paths point.
     """
     paths = path_column(columns, settings)
+    columns = with_one_label(columns, settings, paths, label)
     together = settings.multi_label is not None
     chosen = (
         set_columns(columns, settings, label) if together else label_columns(columns, settings, {paths}, label, parts)
@@ -78,35 +96,120 @@ def interpret(
         require_own_name(columns, name, paths, taken)
     split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
-    labels = {name: [unicodedata.normalize("NFC", text) for text in columns.values[name]] for name in chosen}
     used = {paths, *chosen}
-    numbers: dict[str, dict[str, int]] = {}
-    names: tuple[str, ...] = ()
-    if together:
-        labels, names = label_sets(columns, labels, settings.label_separator)
-    else:
-        for name, cells in labels.items():
-            require_labels(columns, name, cells)
-        numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
-        if len(chosen) > 1:
-            labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    named = used | {group_column or "", split_column or ""}
+    asked = [settings.label_column, *(settings.label_columns or []), label, *parts]
+    meant = _meaning(columns, settings, chosen, named, asked)
     root = image_folder(settings.image_root, base)
-    files = [file_under(root, text) for text in columns.values[paths]]
-    require_files(columns.where, columns.values[paths][0], files, root)
+    located = locate(columns.values[paths], root, columns.where)
+    require_files(columns.where, columns.values[paths][0], located, root)
     told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
-    target = next(iter(labels))
-    if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
+    target = next(iter(meant.labels))
+    numbers = meant.numbers.get(target)
+    if numbers and (number := number_column(columns, meant.labels[target], numbers)):
         told.append(f"numbers={number!r} (of the classes, for submissions)")
     return Rows(
-        files=files,
-        labels=labels,
+        files=located.files,
+        labels=meant.labels,
         splits=splits or [""] * len(columns),
-        groups=columns.values[group_column] if group_column else None,
+        groups=[plain(cell) for cell in columns.values[group_column]] if group_column else None,
         columns={name: cells for name, cells in columns.values.items() if name not in used},
-        published=numbers,
-        notes=[f"columns: {', '.join(told)}"],
-        label_names=names,
+        published=meant.numbers,
+        notes=[
+            f"columns: {', '.join(told)}",
+            *columns.notes,
+            *meant.told,
+            *located.told,
+            *_passed_over(columns, named),
+        ],
+        label_names=meant.names,
     )
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What the label columns hold, one spelling a class."""
+
+    labels: dict[str, list[str]]
+    names: tuple[str, ...]
+    numbers: dict[str, dict[str, int]]
+    told: list[str]
+
+
+def _meaning(
+    columns: Columns, settings: DataSettings, chosen: Sequence[str], used: set[str], asked: Sequence[str | None]
+) -> _Meaning:
+    spelled = {name: one_spelling(name, columns.values[name]) for name in chosen}
+    labels = {name: cells for name, (cells, _) in spelled.items()}
+    if settings.multi_label is not None:
+        labels, names = label_sets(columns, labels, settings.label_separator)
+        return _Meaning(labels, names, {}, [])
+    for name, cells in labels.items():
+        require_classes(columns, name, cells, asked)
+    numbers = numbered(columns, labels, used)
+    if len(chosen) > 1:
+        labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    return _Meaning(labels, (), numbers, [note for _, notes in spelled.values() for note in notes])
+
+
+def _passed_over(columns: Columns, used: set[str]) -> list[str]:
+    """Name the unused columns that look like a split of the user's own."""
+    notes = []
+    for name, cells in columns.values.items():
+        splits = {split_of(cell) for cell in set(cells)} if name not in used else {None}
+        if "train" in splits and None not in splits and len(splits) > 1:
+            notes.append(f"column {name!r} looks like a split and is not used: data.split_column={typed(name)} uses it")
+        elif name not in used and "fold" in name.lower():
+            notes.append(
+                f"column {name!r} is not used: with --folds, data.group_column={typed(name)} keeps its folds whole"
+            )
+        elif name not in used and _LIKE_GROUPS.search(name) and 1 < len(set(cells)) < len(cells):
+            notes.append(
+                f"column {name!r} says which rows belong together? data.group_column={typed(name)} keeps them on one "
+                "side of the split"
+            )
+    return notes
+
+
+def concatenated(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several sources, one below another."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    groups: list[str] | None = None
+    if any(part.groups is not None for part in parts):  # rows of a part without groups belong to none
+        groups = [group for part in parts for group in part.groups or [""] * len(part.files)]
+    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
+    return Rows(
+        files=[file for part in parts for file in part.files],
+        labels=_one_below_another(parts),
+        splits=["train" if i == 0 and not split else split for i, part in enumerate(parts) for split in part.splits],
+        groups=groups,
+        columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
+        published=first.published,
+        notes=[note for part in parts for note in part.notes],
+        label_names=_all_names(parts),
+    )
+
+
+def _all_names(parts: Sequence[Rows]) -> tuple[str, ...]:
+    """Return the labels that can hold together of all parts; each part of a listing column may lack some."""
+    first = parts[0].label_names
+    every = {name for part in parts for name in part.label_names}
+    return first if every == set(first) else tuple(sorted(every))
+
+
+def _one_below_another(parts: Sequence[Rows]) -> dict[str, list[str]]:
+    """Return the labels of all parts. One label column may be called differently in each; several may not."""
+    first = parts[0].labels
+    for part in parts:
+        if len(first) != len(part.labels) or (len(first) > 1 and list(first) != list(part.labels)):
+            raise DataError(
+                f"The data to train on have the label columns {some(list(first), 8)}, others "
+                f"{some(list(part.labels), 8)}. They have to be the same."
+            )
+    columns = zip(*(part.labels.values() for part in parts), strict=True)
+    return {name: [label for cells in column for label in cells] for name, column in zip(first, columns, strict=True)}
 
 
 def _told(paths: str, chosen: Sequence[str], group: str | None, split: str | None, settings: DataSettings) -> list[str]:
@@ -139,11 +242,6 @@ def image_folder(given: str | None, base: Path, *, key: str = "data.image_root")
     return absolute(root)
 
 
-def file_under(root: Path, text: str) -> str:
-    """Return the file that a table's path means; tables made on Windows have backslashes."""
-    return os.path.join(root, text.replace("\\", "/") if os.sep == "/" else text)  # noqa: PTH118
-
-
 def _group_column(columns: Columns, name: str | None, labels: Sequence[str]) -> str | None:
     if name == "none" and name not in columns.values:
         return None
@@ -159,6 +257,9 @@ def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name i
     for name, cells in columns.values.items():
         if all(map(ends_like_an_image, cells[:100])):
             return name
+    found = named_or_known(columns, None, _ID_NAMES, "data.path_column")
+    if found is not None and len(set(columns.values[found])) == len(columns):
+        return found
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the image paths. Its columns: "
         f"{some(columns.values, 12)}. {mend}"
@@ -170,29 +271,42 @@ def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | N
     if name is None:
         return None
     cells = columns.values[name]
-    known = {"": "", **SPLIT_FOLDERS, "dev": "val"}
-    unknown = sorted({cell for cell in cells if cell.strip().lower() not in known})
-    if unknown and (named or any(known.get(cell.strip().lower()) for cell in cells)):
+    known = {cell: "" if not cell.strip() else split_of(cell) for cell in set(cells)}
+    if name.lower() in _HELD_OUT and {cell.strip().lower() for cell in cells} <= {*YES, *NO}:
+        known = {cell: _HELD_OUT[name.lower()] if cell.strip().lower() in YES else "train" for cell in known}
+    unknown = sorted(cell for cell, split in known.items() if split is None or split == PREDICT)
+    if unknown and (named or any(known.values())):
         line = columns.lines[next(i for i, cell in enumerate(cells) if cell == unknown[0])]
         raise DataError(
             f"{columns.where}, {columns.unit} {line}: in column {name!r} the split {unknown[0]!r} is not one of "
             f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
         )
-    return None if unknown else [known[cell.strip().lower()] for cell in cells]
+    return None if unknown else [str(known[cell]) for cell in cells]
 
 
-def require_files(where: str, first: str, files: list[str], root: Path, *, mend: str = "data.image_root={}") -> None:
+def require_files(where: str, first: str, located: Located, root: Path, *, mend: str = "data.image_root={}") -> None:
     """Stop where none of a table's files exist, and look for the folder that has them.
 
     Args:
         where: the table.
         first: its first path, as it is written.
-        files: the files that its paths mean.
+        located: the files that its paths mean.
         root: what the paths are relative to.
         mend: what to type, with the folder in place of ``{}``.
     """
-    if any(os.path.exists(file) for file in files):  # noqa: PTH110
+    if located.found:
         return
+    if is_address(first):
+        raise DataError(
+            f"The images in {where} are addresses, such as {first}, and none is on this disk. Fetch them first, into "
+            f"folders as the addresses have them (wget -x -i LIST), below {root}; the same command then finds each by "
+            "the end of its address."
+        )
+    if len(first) > _LONGEST_PATH and _BASE64.fullmatch(first):
+        raise DataError(
+            f"The images in {where} are pictures as base64 text, not paths. Write each into a file (in Python: "
+            "base64.b64decode), and the names of these files into the column."
+        )
     hint = _where_instead(root, first, mend) or f" Name the folder the paths are relative to: {mend.format('FOLDER')}"
     raise DataError(f"None of the images in {where} is where its path points, e.g. {root / first}.{hint}")
 
@@ -206,7 +320,7 @@ def _where_instead(root: Path, first: str, mend: str) -> str:
     for folder in (root, *(path for path in near if path.is_dir())):
         for suffix in (".jpg", ".jpeg", ".png"):
             if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113
-                return f" There is {folder / first}{suffix}: write the ending {suffix} into the paths."
+                return f" There is {folder / first}{suffix}. Did you mean {mend.format(folder)}?"
     return ""
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bunryu.core.errors import DataError, count, some
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -29,6 +31,8 @@ class Columns:
     unit: str = "line"
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Label column -> {class: number}, where the source defines both; its labels when none are named."""
+    notes: tuple[str, ...] = ()
+    """What of it was passed over, in sentences."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -46,9 +50,11 @@ def read_csv(path: Path) -> Columns:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
-    text = _decode_text(raw, path)
+    text = decode_text(raw, path)
     first = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    if delimiter not in first and _is_spaced_list(text):  # "path label" a line, as ImageNet's lists are
+        delimiter = " "
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         return _columns(reader, path)
@@ -58,31 +64,61 @@ def read_csv(path: Path) -> Columns:
         ) from None
 
 
+def _is_spaced_list(text: str) -> bool:
+    """Return whether every line is the path of an image, a space and one word."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    parts = [line.strip().split(" ") for line in lines]
+    return bool(parts) and all(len(part) == 2 and ends_like_an_image(part[0]) for part in parts)
+
+
 def _columns(reader: Reader, path: Path) -> Columns:
     header = [name.strip() for name in next(reader, [])]
+    rows: Iterator[list[str]] = reader
+    headless = _is_a_row(header)
+    if headless:
+        rows, header = chain([header], reader), ["path", "label"]
     _require_header(header, path)
-    values: dict[str, list[str]] = {name: [] for name in header}
+    cells: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
-    for row in reader:
-        if not any(row):
+    for row in rows:
+        if not any(cell.strip() for cell in row):
             continue
+        if not any(cell.strip() for cell in row[len(header) :]):
+            row = row[: len(header)]  # Excel fills rows up with empty cells
         if len(row) != len(header):
             raise DataError(
                 f"{path}, line {reader.line_num}: expected {count(len(header), 'column')} ({some(header)}), "
                 f"received {len(row)}. A comma inside a value needs quotes around the value."
             )
-        for name, cell in zip(header, row, strict=True):
-            values[name].append(cell)
+        for column, cell in zip(cells, row, strict=True):
+            column.append(cell)
         lines.append(reader.line_num)
     if not lines:
         raise DataError(f"The table {path} has a header but no rows.")
-    return Columns(str(path), values, lines)
+    found = _named(header, cells, lines, path)
+    note = "no header line: the first column read as path, the second as label"
+    return dataclasses.replace(found, notes=(*found.notes, note)) if headless else found
+
+
+def _is_a_row(header: Sequence[str]) -> bool:
+    """Return whether the first line is a row already, of a list of paths and labels."""
+    return len(header) == 2 and ends_like_an_image(header[0]) and not ends_like_an_image(header[1])
+
+
+def _named(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> Columns:
+    """Return the columns by name; one without a name is passed over where all its cells are empty."""
+    named = [(name, column) for name, column in zip(header, cells, strict=True) if name or any(map(str.strip, column))]
+    if sum(not name for name, _ in named) > 1:
+        raise DataError(f"{path}, line 1: several columns with cells have no name. Give each one.")
+    over = len(header) - len(named)
+    notes = (f"{count(over, 'column')} without a name or a cell passed over",) if over else ()
+    return Columns(str(path), dict(named), lines, notes=notes)
 
 
 def _require_header(header: list[str], path: Path) -> None:
     if not any(header):
         raise DataError(f"The table {path} is empty. Expected a header line with a path and a label column.")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise DataError(f"{path}, line 1: the column {twice[0]!r} stands twice. Rename one.")
     first = next((name for name in header if ends_like_an_image(name)), None)
@@ -128,7 +164,12 @@ def from_frame(frame: Any) -> Columns:
     return Columns("the DataFrame", values, range(len(frame)), "row")
 
 
-def _decode_text(raw: bytes, path: Path) -> str:
+def decode_text(raw: bytes, path: Path) -> str:
+    """Return the text of a table: UTF-8 with or without BOM, UTF-16 with BOM, or cp949.
+
+    Raises:
+        DataError: it is none of these.
+    """
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
     for encoding in encodings:
         try:

@@ -9,15 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typed
+from bunryu.core.errors import ConfigError, DataError, count, nearest, typed
 from bunryu.core.storage import absolute
 from bunryu.data.sources import class_folders, person_folders
 from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
+from bunryu.data.sources.find_files import locate
+from bunryu.data.sources.folder_tree import holds_persons, read_tree
+from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
+from bunryu.data.sources.label_twins import renamed
+from bunryu.data.sources.same_labels import as_in_training
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 from bunryu.settings.validate import replaced
 
+_ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".gz": "tar xzf", ".tgz": "tar xzf", ".7z": "7z x", ".rar": "unrar x"}
+"""Ending -> what unpacks it."""
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
 )  # fmt: skip
@@ -50,7 +57,10 @@ def read_source(
     """
     sources = _parts(settings, frame)
     read = [_read_part(data, split, settings, label, parts) for split, data in sources]
-    rows = _concatenate(read)
+    rows = renamed(tabular.concatenated(read), settings.rename_labels, strict=label is None)
+    if not rows.label_names:
+        labels, told = as_in_training(rows.labels, rows.splits)
+        rows = dataclasses.replace(rows, labels=labels, notes=[*rows.notes, *told])
     return _table(rows, root or _root([Path(data) for _, data in sources if isinstance(data, str)], settings))
 
 
@@ -58,7 +68,7 @@ def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
     """Return a copy of a DataFrame whose image paths mean the same from anywhere."""
     column = tabular.path_column(from_frame(frame), settings)
     folder = tabular.image_folder(settings.image_root, Path.cwd())
-    return frame.assign(**{column: [tabular.file_under(folder, str(cell)) for cell in frame[column]]})
+    return frame.assign(**{column: locate([str(cell) for cell in frame[column]], folder, "the DataFrame").files})
 
 
 def require_there(settings: DataSettings, frame: Any = None) -> None:
@@ -114,7 +124,7 @@ def _require_table(settings: DataSettings, sources: list[Any]) -> None:
     """Refuse settings that say how to read a table, where all data are folders."""
     given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
     if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
-        if given in _OF_PERSONS and all(_persons_in(Path(data).expanduser(), settings) for data in sources):
+        if given in _OF_PERSONS and all(holds_persons(Path(data).expanduser(), settings) for data in sources):
             return
         raise ConfigError(
             f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
@@ -126,20 +136,27 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
         return _interpreted(from_frame(data), settings, Path.cwd(), label, parts)
     require_path(data)
     path = Path(data).expanduser()
-    if path.is_dir() and _persons_in(path, settings):
-        trees = {split: path} if split else class_folders.split_folders(path) or {"": path}
-        columns, notes = person_folders.from_folders(trees)
-        rows = tabular.interpret(columns, settings, path, label=label, parts=parts)
-        return dataclasses.replace(rows, notes=[*notes, *rows.notes])
     if path.is_dir():
-        return _folder_rows(path, split, label)
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+
+        def table_in(file: Path) -> tabular.Rows:
+            return _table_rows(file, "", settings, label, parts)
+
+        return read_tree(path, split, settings, table_in, label=label, parts=parts)
+    if path.suffix.lower() not in (*TABLE_SUFFIXES, *JSON_LINES):
+        archive = path.suffix.lower() in _ARCHIVES
+        mend = f" Unpack it, and give the folder: {_ARCHIVES[path.suffix.lower()]} {typed(path)}" if archive else ""
         raise DataError(
-            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
+            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv, .tsv or .jsonl.{mend}"
         )
-    table = read_csv(path)
+    return _table_rows(path, split, settings, label, parts)
+
+
+def _table_rows(
+    path: Path, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]
+) -> tabular.Rows:
+    table = read_json_lines(path) if path.suffix.lower() in JSON_LINES else read_csv(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
-    notes = [f"{count(len(table), 'row')} in {path}", *rows.notes]
+    notes = [f"read as: a table; {count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return dataclasses.replace(rows, splits=splits, notes=notes)
 
@@ -160,73 +177,6 @@ def _interpreted(
         )
     rows = tabular.interpret(columns, settings, base, label=label, parts=parts)
     return dataclasses.replace(rows, notes=[*notes, *rows.notes])
-
-
-def _persons_in(path: Path, settings: DataSettings) -> bool:
-    """Return whether a folder holds person folders, itself or in its split folders."""
-    trees = list(class_folders.split_folders(path).values()) or [path]
-    return settings.layout == "persons" or (
-        settings.layout == "auto" and any(map(person_folders.are_person_folders, trees))
-    )
-
-
-def _folder_rows(path: Path, split: str, label: str | None) -> tabular.Rows:
-    strict = label is None
-    if split:
-        listing = class_folders.Listing()
-        class_folders.read_class_folders(path, split, listing, strict=strict)
-        kind = f"{split}: class folders"
-    else:
-        listing, kind = class_folders.read_folder(path, strict=strict)
-    return tabular.Rows(
-        files=[row[0] for row in listing.rows],
-        labels={label or "label": [row[1] for row in listing.rows]},
-        splits=[row[2] for row in listing.rows],
-        groups=None,
-        columns={},
-        published={},
-        notes=[f"{count(len(listing.rows), 'image')} in {path} ({kind})", *listing.all_notes()],
-    )
-
-
-def _concatenate(parts: Sequence[tabular.Rows]) -> tabular.Rows:
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    groups: list[str] | None = None
-    if any(part.groups is not None for part in parts):  # rows of a part without groups belong to none
-        groups = [group for part in parts for group in part.groups or [""] * len(part.files)]
-    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
-    return tabular.Rows(
-        files=[file for part in parts for file in part.files],
-        labels=_one_below_another(parts),
-        splits=["train" if i == 0 and not split else split for i, part in enumerate(parts) for split in part.splits],
-        groups=groups,
-        columns={name: [cell for part in parts for cell in part.columns[name]] for name in shared},
-        published=first.published,
-        notes=[note for part in parts for note in part.notes],
-        label_names=_all_names(parts),
-    )
-
-
-def _all_names(parts: Sequence[tabular.Rows]) -> tuple[str, ...]:
-    """Return the labels that can hold together of all parts; each part of a listing column may lack some."""
-    first = parts[0].label_names
-    every = {name for part in parts for name in part.label_names}
-    return first if every == set(first) else tuple(sorted(every))
-
-
-def _one_below_another(parts: Sequence[tabular.Rows]) -> dict[str, list[str]]:
-    """Return the labels of all parts. One label column may be called differently in each; several may not."""
-    first = parts[0].labels
-    for part in parts:
-        if len(first) != len(part.labels) or (len(first) > 1 and list(first) != list(part.labels)):
-            raise DataError(
-                f"The data to train on have the label columns {some(list(first), 8)}, others "
-                f"{some(list(part.labels), 8)}. They have to be the same."
-            )
-    columns = zip(*(part.labels.values() for part in parts), strict=True)
-    return {name: [label for cells in column for label in cells] for name, column in zip(first, columns, strict=True)}
 
 
 def _root(sources: list[Path], settings: DataSettings) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bunryu.evaluate.measured import MeasuredClasses
 from bunryu.evaluate.metrics import confusion
 from bunryu.evaluate.report import plots
 from bunryu.evaluate.report.fonts import short_names
+from bunryu.evaluate.report.mistakes import mistakes_file
 from bunryu.evaluate.report.style import SEPARATOR
 from bunryu.evaluate.report.text import confusion_csv
 from bunryu.inference.examples import shown
@@ -66,5 +67,7 @@ def _draw_examples(path: Path, result: MeasuredClasses, of: str) -> None:
         drawn = sum(not right_N[row] for row in rows)
         some = "" if drawn == wrong else f" {drawn} of them"
         note = f"{wrong:,} of {len(right_N):,} answers are wrong; the surest{some or ' mistakes'} first"
+        note += f" (all: {mistakes_file(result.name)})" if some else ""
     right = [bool(right_N[row]) for row in rows]
-    plots.plot_examples([result.picture(row) for row in rows], titles, right, path, of=of, note=note)
+    files = [PurePath(predictions.paths[row]).name for row in rows]
+    plots.plot_examples([result.picture(row) for row in rows], titles, right, path, of=of, note=note, files=files)

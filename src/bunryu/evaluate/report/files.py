@@ -8,12 +8,21 @@ from bunryu.core.storage import write_atomic, write_json
 from bunryu.evaluate.measured import Measured, MeasuredClasses, MeasuredLabels
 from bunryu.evaluate.report import class_files, label_files
 from bunryu.evaluate.report.fonts import font_note
+from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.style import SEPARATOR
 from bunryu.evaluate.report.text import text_report
+from bunryu.settings.run import RunSettings
 
 
 def write_results(
-    folder: Path, results: list[Measured], run: str, title: str, facts: dict[str, str], steps: list[str], again: str
+    folder: Path,
+    results: list[Measured],
+    run: str,
+    title: str,
+    facts: dict[str, str],
+    steps: list[str],
+    again: str,
+    settings: RunSettings | None = None,
 ) -> None:
     """Write everything about `results` into `folder`; metrics.json comes last.
 
@@ -25,6 +34,7 @@ def write_results(
         facts: name -> sentence, at the head of the report.
         steps: commands to type next, at its end.
         again: the command that measures the same again, for who lacks a font for the pictures.
+        settings: of the run, for what to try; None where they are not known.
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     classes = results[0].predictions.classes if results else []
@@ -32,10 +42,12 @@ def write_results(
         facts = facts | {"plots": note}
     for result in results:
         write_atomic(folder / f"predictions_{result.name}.csv", result.predictions.lines())
+        write_atomic(folder / mistakes_file(result.name), mistakes_csv(result.predictions))
         _write_tables(folder, result)
         _write_plots(folder / "plots", result, SEPARATOR.join([run, result.name]))
     by_name = {result.name: result.metrics for result in results}
-    write_atomic(folder / "report.txt", text_report(title, facts, by_name, next_steps=steps))
+    report = text_report(title, facts, by_name, next_steps=steps, settings=settings, listed=True)
+    write_atomic(folder / "report.txt", report)
     write_json(folder / "metrics.json", {name: metrics.as_json() for name, metrics in by_name.items()})
 
 

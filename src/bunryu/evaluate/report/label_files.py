@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from bunryu.core.storage import write_atomic
 from bunryu.data.multi_label import joined_set
@@ -42,4 +42,5 @@ def _draw_examples(path: Path, result: MeasuredLabels, of: str) -> None:
         titles.append(told[0] if wrong_N[row] == 0 else f"{told[0]}\n(true: {told[1]})")
     note = f"{int((wrong_N > 0).sum()):,} of {len(wrong_N):,} images have a wrong label; those with most first"
     right = [bool(wrong_N[row] == 0) for row in rows]
-    plots.plot_examples([result.picture(row) for row in rows], titles, right, path, of=of, note=note)
+    files = [PurePath(result.predictions.paths[row]).name for row in rows]
+    plots.plot_examples([result.picture(row) for row in rows], titles, right, path, of=of, note=note, files=files)

@@ -95,6 +95,13 @@ def plot_precision_recall(predictions: LabelPredictions, path: Path, *, of: str)
         if said := int(said_NL[:, k].sum()):
             right = int((said_NL[:, k] & held_NL[:, k]).sum())
             axes.plot(right / support[k], right / said, "o", color=ORANGE, markersize=5)
-        style(axes, names[k], "recall" if k in chosen[-columns:] else "", "precision" if axes in grid[:, 0] else "")
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        style(
+            axes,
+            f"{names[k]} ({support[k]:,} of {len(held_NL):,})",
+            "recall" if k in chosen[-columns:] else "",
+            "precision" if axes in grid[:, 0] else "",
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        for line in axes.lines:
+            line.set_clip_on(False)  # a curve along 1, and a dot in the corner, are seen whole
     save(figure, path)

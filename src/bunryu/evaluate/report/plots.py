@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -27,6 +27,8 @@ _MOST_BARS = 100
 _MOST_EXAMPLES = 24
 _MOST_ZEROS = 10
 """Classes of the largest confusion matrix whose zeros are written; in a larger one they would hide the mistakes."""
+_FEW = 100
+"""Images of a panel of probabilities up to which each bar has its number."""
 _BINS = np.linspace(0, 1, 21)
 """Edges of the probabilities; one is exactly 0.5, where the answer of two classes changes."""
 
@@ -52,27 +54,29 @@ def plot_confusion(
     shown_KK = matrix_KK / np.maximum(rows, 1)[:, None] if normalize else matrix_KK.astype(np.float64)
     top = 1.0 if normalize else max(float(shown_KK.max()), 1.0)
     what = "share of each true class" if normalize else "images"
+    wider = max(inches(f" ({count:,})", size) for count in rows) if normalize else 0.0
     note = "grey: classes without a labelled image here" if (rows == 0).any() else ""
     slant = 0 if longest <= cell else 45 if cell >= 0.3 else 90
     below = {0: size / 72, 45: longest * 0.71, 90: longest}[slant]
-    figure = sheet(side + longest + 1.7, side + below + 0.8, of, f"confusion, {what}", note)
+    figure = sheet(side + longest + wider + 1.7, side + below + 0.8, of, f"confusion, {what}", note)
     axes = figure.subplots()
-    # The square root keeps single mistakes visible beside a full diagonal.
-    image = axes.imshow(shown_KK, cmap="Blues", norm=PowerNorm(0.5, 0, top))
+    # Of counts the square root keeps single mistakes visible beside a full diagonal; shares are as dark as they are.
+    image = axes.imshow(shown_KK, cmap="Blues", norm=Normalize(0, 1) if normalize else PowerNorm(0.5, 0, top))
     for i in np.flatnonzero(rows == 0):
         axes.axhspan(i - 0.5, i + 0.5, color=PALE, linewidth=0)
     style(axes, "", "predicted", "true")
     ticks = range(0, k, math.ceil(size * 1.15 / 72 / cell))
     labels = [names[i] for i in ticks]
+    counted = [f"{names[i]} ({rows[i]:,})" for i in ticks] if normalize else labels
     axes.set_xticks(ticks, labels, fontsize=size)
-    axes.set_yticks(ticks, labels, fontsize=size)
+    axes.set_yticks(ticks, counted, fontsize=size)
     if slant:
         axes.tick_params(axis="x", labelrotation=slant)
         for label in axes.get_xticklabels():
             label.set(ha="right", va="center" if slant == 90 else "top", rotation_mode="anchor")
     _cell_numbers(axes, shown_KK, rows, top, cell, normalize)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.02)
-    bar.set_label(f"{what} (square-root colour scale)", fontsize=8, color=INK)
+    bar.set_label(what if normalize else f"{what} (square-root colour scale)", fontsize=8, color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, labelcolor=INK, length=0)
     save(figure, path)
@@ -93,17 +97,21 @@ def plot_per_class(per_class: Mapping[str, ClassMetrics], path: Path, *, of: str
     rows = sorted(per_class, key=lambda name: (per_class[name].support == 0, per_class[name].f1))
     what = "F1 by class" if len(rows) <= _MOST_BARS else f"F1 of {_MOST_BARS} of {len(rows)} classes"
     rows = rows[:_MOST_BARS]
-    figure = sheet(8, 0.24 * len(rows) + 0.9, of, f"{what}, worst first")
+    note = "lines: 95 % intervals" if any(per_class[name].f1_ci for name in rows) else ""
+    figure = sheet(8, 0.24 * len(rows) + 0.9, of, f"{what}, worst first", note)
     axes = figure.subplots()
     f1s = [per_class[name].f1 if per_class[name].support else 0.0 for name in rows]
     axes.barh(range(len(rows)), f1s, color=BLUE, height=0.7)
     for y, name in enumerate(rows):
         row = per_class[name]
         images = f"{row.support:,}"
+        if row.support and row.f1_ci is not None:
+            axes.plot(row.f1_ci, [y, y], color=INK, linewidth=1)
         if not row.support:
             axes.text(0.01, y, "absent from the truth", va="center", fontsize=8, color=GREY)
         elif not row.recall:
-            axes.text(0.01, y, f"never right: 0 of {images}", va="center", fontsize=8, color=ORANGE)
+            right = 0.01 if row.f1_ci is None else row.f1_ci.high + 0.01
+            axes.text(right, y, f"never right: 0 of {images}", va="center", fontsize=8, color=ORANGE)
         else:
             axes.text(1.10, y, f"{row.f1:.3f}", va="center", ha="right", fontsize=8, color=INK)
         axes.text(1.22, y, images, va="center", ha="right", fontsize=8, color=GREY)
@@ -162,11 +170,13 @@ def plot_probabilities(
             counts = np.histogram(np.clip(shown[chosen], 0, 1), _BINS)[0]
             axes.stairs(counts, _BINS, fill=True, color=colour, alpha=0.4)
             axes.stairs(np.where(counts > 0, counts, np.nan), _BINS, color=colour, linewidth=1.3)
+            if rows.sum() <= _FEW:
+                _bar_numbers(axes, counts, colour)
         if two:
             axes.axvline(0.5, color=GREY, linewidth=0.9, linestyle=":")
         style(axes, title, x if axes is grid[-1] else "", "images")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-        axes.set(xlim=(-0.01, 1.01), ylim=(0, max(axes.get_ylim()[1], 1)))
+        axes.set(xlim=(0, 1), ylim=(0, max(1.15 * axes.dataLim.y1, 1.3)))
     grid[-1].set_xticks(np.linspace(0, 1, 11))
     save(figure, path)
 
@@ -180,6 +190,7 @@ def plot_examples(
     of: str,
     what: str = "examples",
     note: str = "",
+    files: Sequence[str] = (),
 ) -> None:
     """Draw up to 24 images in a grid, each under its title.
 
@@ -191,12 +202,13 @@ def plot_examples(
         of: the run and the split.
         what: what they are, in the title.
         note: how the images were chosen.
+        files: the name of each image's file, to stand under it.
     """
     shown = list(zip(images, titles, right, strict=True))[:_MOST_EXAMPLES]
     columns = min(max(len(shown), 1), 6)
     lines = max((title.count("\n") + 1 for _, title, _ in shown), default=1)
     rows = math.ceil(max(len(shown), 1) / columns)
-    figure = sheet(1.9 * columns, (1.75 + 0.17 * lines) * rows, of, what, note)
+    figure = sheet(1.9 * columns, (1.75 + 0.17 * (lines + bool(files))) * rows, of, what, note)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])  # not drawn, but the layout looks at each of them
@@ -210,7 +222,16 @@ def plot_examples(
         mark, colour = {True: ("✓ ", GREEN), False: ("✗ ", ORANGE), None: ("", INK)}[good]
         text = "\n".join(shorten(line, NAME_CELLS) for line in title.split("\n"))
         axes.set_title(mark + text, fontsize=8, color=colour)
+    for axes, file in zip(grid.flat, short_names(files[:_MOST_EXAMPLES]), strict=False):
+        axes.text(0.5, -0.03, file, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=GREY)
     save(figure, path)
+
+
+def _bar_numbers(axes: Axes, counts: NDArray[np.integer[Any]], colour: str) -> None:
+    """Write how many images each bar has above it."""
+    for low, high, count in zip(_BINS[:-1], _BINS[1:], counts.tolist(), strict=True):
+        if count:
+            axes.text((low + high) / 2, count, f"{count}", ha="center", va="bottom", fontsize=7, color=colour)
 
 
 def _cell_numbers(
@@ -224,7 +245,7 @@ def _cell_numbers(
     zeros = len(rows_K) <= _MOST_ZEROS
     for i, j in np.argwhere((shown_KK > 0) | (zeros & (rows_K > 0)[:, None])).tolist():
         value = shown_KK[i, j]
-        colour = "white" if value > 0.35 * top else INK if value else GREY
+        colour = "white" if value > (0.55 if normalize else 0.35) * top else INK if value else GREY
         text = _share(value) if normalize else f"{value:.0f}"
         axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
 
@@ -243,7 +264,8 @@ def plot_attributes(metrics: Metrics, path: Path, *, of: str) -> None:
         of: the run and the split.
     """
     rows: dict[str, Metrics] = {**metrics.attributes, "all together": metrics}
-    note = "lines: 95 % intervals; grey: macro recall by guessing, one over the number of classes"
+    names = [*short_names(list(metrics.attributes)), "all together"]
+    note = f"{metrics.n:,} images; lines: 95 % intervals; grey: macro recall by guessing, one over the classes"
     page = sheet(7, 0.62 * len(rows) + 1.1, of, "attributes", note)
     axes = page.subplots()
     for place, (name, colour) in enumerate((("accuracy", BLUE), ("macro-F1", ORANGE), ("macro recall", GREEN))):
@@ -258,7 +280,7 @@ def plot_attributes(metrics: Metrics, path: Path, *, of: str) -> None:
     for place, chance in enumerate([*(own.chance for own in metrics.attributes.values()), together]):
         axes.plot([chance, chance], [place - 0.38, place + 0.38], color=GREY, linewidth=1.5, linestyle=":")
     style(axes, "", "", "")
-    axes.set_yticks(range(len(rows)), [shorten(name, 30) for name in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.set(xlim=(0, 1.1), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.spines["bottom"].set_bounds(0, 1)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
+from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic
 from bunryu.core.text_width import shorten, width
 from bunryu.evaluate.report.fonts import characters_of, drawable, fonts_for
@@ -91,6 +92,8 @@ def save(figure: Figure, path: Path) -> None:
         TrainingError: the disk is full.
     """
     texts = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
+    for text in texts:
+        text.set_text(shown_lines(text.get_text().split("\n")))
     fonts = list(fonts_for(characters_of(text.get_text() for text in texts))[0])
     for text in texts:
         text.set_fontfamily(fonts)

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.csv_text import csv_lines
-from bunryu.core.errors import count, some
+from bunryu.core.shown import shown_lines
 from bunryu.core.text_width import clean, pad, shorten, width
-from bunryu.evaluate.figures import NAME_WIDTH, AttributeMetrics, ClassMetrics, Figure, Figures, Folds, GroupMetrics
-
-_FAR_BELOW = 0.2
-"""A class this much F1 under the median class is pointed out."""
-_LISTED = 10
+from bunryu.evaluate.figures import (
+    NAME_WIDTH,
+    ClassMetrics,
+    Figure,
+    Figures,
+    Folds,
+    GroupMetrics,
+    Interval,
+)
+from bunryu.evaluate.report.mistakes import mistakes_file
+from bunryu.evaluate.report.warnings import is_at_chance, named, warnings_of
+from bunryu.settings.run import RunSettings
 
 
 def text_report(
-    title: str, facts: dict[str, str], metrics_by_split: Mapping[str, Figures], *, next_steps: list[str]
+    title: str,
+    facts: Mapping[str, str | list[str]],
+    metrics_by_split: Mapping[str, Figures],
+    *,
+    next_steps: list[str],
+    settings: RunSettings | None = None,
+    listed: bool = False,
 ) -> str:
     """Write the plain-text report: what is wrong first, then the facts, the figures and the tables.
 
     Args:
         title: the first line.
-        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines.
+        facts: what was decided (model, data, settings), in order; shown as aligned `key  value` lines, a list as
+            several.
         metrics_by_split: split name -> what was measured, in order of interest.
         next_steps: commands or advice, one line each; the section is left out when empty.
+        settings: of the run, for what to try; None where they are not known.
+        listed: whether the mistakes of each split are in a file beside.
 
     Returns:
         Text that ends with a newline, no line with spaces at its end. Columns are aligned for terminals
@@ -38,7 +53,7 @@ def text_report(
     found = [
         (f"{split}: " if len(metrics_by_split) > 1 else "") + sentence
         for split, metrics in metrics_by_split.items()
-        for sentence in warnings_of(metrics)
+        for sentence in warnings_of(metrics, settings, mistakes_file(split) if listed else "")
     ]
     if found:
         lines += ["Look at this first", *(f"  ! {sentence}" for sentence in found), ""]
@@ -48,7 +63,7 @@ def text_report(
         lines += [*_split_section(split, metrics), ""]
     if next_steps:
         lines += ["Next", *(f"  {step}" for step in next_steps), ""]
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+    return shown_lines(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
 def headline(metrics: Figures) -> str:
@@ -66,7 +81,7 @@ def attributes_told(metrics: Figures) -> list[str]:
     lines = []
     for name, own in metrics.attributes.items():
         figures = own.figures()
-        chance = ", no better than chance" if _is_at_chance(own) else ""
+        chance = ", no better than chance" if is_at_chance(own) else ""
         told = f"accuracy {figures['accuracy']}, macro-F1 {figures['macro-F1']}{chance}"
         lines.append(f"{shorten(name, NAME_WIDTH)}: {told}")
     return lines
@@ -76,63 +91,6 @@ def confusion_csv(matrix_KK: NDArray[np.integer[Any]], classes: list[str]) -> st
     """Return the confusion counts as CSV: a row for each true class, a column for each answer."""
     rows = ([name, *counts] for name, counts in zip(classes, matrix_KK.tolist(), strict=True))
     return "".join(csv_lines(["true", *classes], rows))
-
-
-def warnings_of(metrics: Figures) -> list[str]:
-    """Say in sentences what the averages hide: attributes at chance, dead and weak classes, the caveats."""
-    noun, nouns = metrics.noun
-    present = {name: row for name, row in metrics.per_class.items() if row.support}
-    dead = [name for name, row in present.items() if row.recall == 0]
-    found = [_at_chance(name, own) for name, own in metrics.attributes.items() if _is_at_chance(own)]
-    guessed = {name: figure for name, figure in metrics.guessed().items() if name not in dead}
-    found += _listed(guessed, lambda name: _guessed(noun, name, guessed[name]), "are no better than chance")
-    found += _listed(dead, lambda name: _dead(noun, name, present[name]), "are never predicted right")
-    middle = statistics.median(row.f1 for row in present.values())
-    weak = [name for name, row in present.items() if name not in {*dead, *guessed} and row.f1 < middle - _FAR_BELOW]
-    weak.sort(key=lambda name: present[name].f1)
-    found += _listed(weak, lambda name: _weak(noun, name, present[name], middle), "are far below the median")
-    for name, row in metrics.by_group.items():
-        if row.accuracy_ci.high < metrics.accuracy:
-            told = f"accuracy {Figure(row.accuracy, row.accuracy_ci)}, all {metrics.accuracy:.3f}"
-            found.append(f"group '{shorten(name, NAME_WIDTH)}' fares worse: {told}.")
-    if metrics.absent:
-        many = count(len(metrics.absent), f"{noun} has", f"{nouns} have")
-        known = f"(the model knows {len(metrics.per_class)})"
-        found.append(f"{many} no image in the truth {known}: {_names(metrics.absent, 5)}.")
-    return [*found, *metrics.notes]
-
-
-def _listed(names: Iterable[str], told: Callable[[str], str], what: str) -> list[str]:
-    """Return a sentence for each of the first names, and one for the rest."""
-    first, rest = list(names)[:_LISTED], list(names)[_LISTED:]
-    return [told(name) for name in first] + ([f"{len(rest)} more {what}: {_names(rest, 5)}."] if rest else [])
-
-
-def _is_at_chance(metrics: AttributeMetrics) -> bool:
-    return metrics.better_than_chance is False
-
-
-def _at_chance(name: str, metrics: AttributeMetrics) -> str:
-    told = f"macro recall {metrics.figures()['macro recall']}; guessing gives {metrics.chance:.3f}"
-    return f"{shorten(name, NAME_WIDTH)}: no better than chance ({told})."
-
-
-def _guessed(noun: str, name: str, auc: Figure) -> str:
-    return f"{noun} '{shorten(name, NAME_WIDTH)}': no better than chance (ROC AUC {auc}; guessing gives 0.500)."
-
-
-def _dead(noun: str, name: str, row: ClassMetrics) -> str:
-    given = (
-        f"all {row.predicted} answers of this {noun} are wrong" if row.predicted else "it is the answer for no image"
-    )
-    return f"{noun} '{shorten(name, NAME_WIDTH)}' is never predicted right (0 of {row.support}): {given}."
-
-
-def _weak(noun: str, name: str, row: ClassMetrics, middle: float) -> str:
-    found = f"{round(row.recall * row.support)} of {row.support} found"
-    return (
-        f"{noun} '{shorten(name, NAME_WIDTH)}' is far below the others: F1 {row.f1:.3f}, median {middle:.3f} ({found})."
-    )
 
 
 def _images(n: int) -> str:
@@ -151,23 +109,52 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
     )
     if how := metrics.bootstrap:
         drawn = f"percentile bootstrap, {how.resamples:,} resamples of {how.units:,} {how.of}"
-        exact = f"Clopper and Pearson for {how.units:,} {how.of} without an error"
+        exact = f"exact (Clopper and Pearson) for {how.units:,} {how.of} without an error"
         yield f"  [low, high]: 95 % interval, {drawn if how.resamples else exact}"
     if metrics.folds:
         yield from _fold_table(metrics.folds)
     if metrics.by_group:
         yield from _group_table(metrics.by_group)
     if metrics.absent:
-        yield f"  absent from the truth, not in the macro averages: {_names(metrics.absent, 50)}"
+        yield f"  absent from the truth, not in the macro averages: {named(metrics.absent, 50)}"
     yield ""
     yield from _table(metrics.per_class, metrics.noun[0])
+    yield from _interval_table(metrics)
     for name, own in metrics.attributes.items():
         yield ""
-        yield f"  {shorten(name, NAME_WIDTH)}{': no better than chance' if _is_at_chance(own) else ''}"
+        yield f"  {shorten(name, NAME_WIDTH)}{': no better than chance' if is_at_chance(own) else ''}"
         figures = own.figures()
         told = {label: str(figures[label]) for label in ("accuracy", "macro-F1", "macro recall")}
         yield from _pairs(told | {"by guessing": f"macro recall {own.chance:.3f}"})
         yield from _table(own.per_class, own.noun[0])
+        yield from _interval_table(own)
+
+
+def _interval_table(metrics: Figures) -> Iterator[str]:
+    """Yield the 95 % intervals of each class that has some, in the model's order."""
+    found = {name: row.with_intervals() for name, row in metrics.per_class.items()}
+    found = {name: row for name, row in found.items() if any(figure.interval for figure in row.values())}
+    if not found:
+        return
+    noun, names = metrics.noun[0], [shorten(name, NAME_WIDTH) for name in found]
+    column = max(width(name) for name in [noun, *names])
+    heads = list(next(iter(found.values())))
+    yield ""
+    yield f"  95 % intervals of each {noun}: {_of_each(metrics)}"
+    yield f"  {pad(noun, column)}" + "".join(f"  {head:<14}" for head in heads)
+    for name, row in zip(names, found.values(), strict=True):
+        yield f"  {pad(name, column)}" + "".join(f"  {_ends(row[head].interval):<14}" for head in heads)
+
+
+def _of_each(metrics: Figures) -> str:
+    """Say how they were found."""
+    if metrics.bootstrap is not None and metrics.bootstrap.of == "groups":
+        return "whole groups resampled"
+    return "Wilson's; of the ROC AUC Newcombe's"
+
+
+def _ends(interval: Interval | None) -> str:
+    return "-" if interval is None else f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _fold_table(folds: Folds) -> Iterator[str]:
@@ -191,15 +178,11 @@ def _group_table(groups: Mapping[str, GroupMetrics]) -> Iterator[str]:
         yield f"  {pad(names[name], column)}  {row.n:>8,}  {Figure(row.accuracy, row.accuracy_ci)}"
 
 
-def _names(names: Sequence[str], limit: int) -> str:
-    return some([shorten(name, NAME_WIDTH) for name in names], limit)
-
-
-def _pairs(pairs: dict[str, str]) -> Iterator[str]:
+def _pairs(pairs: Mapping[str, str | list[str]]) -> Iterator[str]:
     """Yield aligned `key  value` lines; further lines of a value are indented under the first."""
     column = max(width(clean(key)) for key in pairs)
     for key, value in pairs.items():
-        first, *more = str(value).splitlines() or [""]
+        first, *more = [value] if isinstance(value, str) else value
         yield f"  {pad(clean(key), column)}  {first}"
         yield from (f"  {' ' * column}  {line}" for line in more)
 

@@ -46,6 +46,10 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, run: str, note: s
     _rates(rate, history)
     loss.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
+    lowest = score.dataLim.y0 if score.lines else 0.0
+    score.set_ylim(max(0.0, min(lowest - 0.05, 0.9)), 1)  # never beyond what can be
+    for line in score.lines:
+        line.set_clip_on(False)  # what lies along 1 is seen whole
     starts = [row for before, row in zip([{}, *history], history, strict=False) if row["stage"] != before.get("stage")]
     titles = ("Loss", "Accuracy and macro-F1", "Learning rate at the end of each epoch")
     for axes, title in zip((loss, score, rate), titles, strict=True):

@@ -36,11 +36,13 @@ from bunryu.train.stages import require_trainable_batch, stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
-from bunryu.workflows.plan.heads import Heads, choose_heads
+from bunryu.workflows.plan.few import few_told
+from bunryu.workflows.plan.heads import Heads, Positive, choose_heads, usual_decision
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.workflows.plan.time_budget import paced
+from bunryu.workflows.plan.values import choose_range
 
 
 def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Checked] | None = None) -> Plan:
@@ -64,7 +66,8 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
-    heads = choose_heads(table)
+    settings, values = choose_range(settings, checked, table)
+    heads = choose_heads(table, settings.evaluate.positive)
     classes = heads.answer.classes
     require_validation(settings, table)
     say_poor_splits(table)
@@ -84,23 +87,27 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
         decode=decode_spec(settings),
         input=spec,
         precision=precision,
+        decision=usual_decision(heads),
         provenance=_provenance(settings, loaded),
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
     settings = with_monitor(settings, heads)
-    plan = Plan(_settled(settings, architecture, spec, kept), checked, table, classes, net, sealed, device, Decisions())
+    plan = Plan(
+        _settled(settings, architecture, spec, kept, heads), checked, table, classes, net, sealed, device, Decisions()
+    )
     decisions = dataclasses.replace(
-        _decisions(plan, loaded, heads),
+        _decisions(plan, loaded, heads, settings.evaluate.positive),
         input=f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        values=values,
         device=f"{device}, {precision} ({why})",
         pixels=f"decoded once and kept (originals of {megapixels:.1f} MP on average)" if kept else None,
     )
     return dataclasses.replace(plan, decisions=decisions)
 
 
-def _decisions(plan: Plan, loaded: Loaded, heads: Heads) -> Decisions:
-    """Return what was decided, but for the input, the device and the pixels."""
+def _decisions(plan: Plan, loaded: Loaded, heads: Heads, asked: Positive) -> Decisions:
+    """Return what was decided, but for the input, the device and the pixels; `asked` is evaluate.positive."""
     settings, table, labels = plan.settings, plan.table, plan.sealed.multi_label
     to, train = settings.data.balance_to, table.split("train")
     groups = None if table.dro_groups is None else f"training rows of each group: {dro_groups_told(table)}"
@@ -110,10 +117,12 @@ def _decisions(plan: Plan, loaded: Loaded, heads: Heads) -> Decisions:
         classes=None if labels else heads.classes_told(),
         labels=heads.classes_told() if labels else None,
         heads=heads.told(),
+        positive=heads.positives_told(table, asked),
         images=Images.of(plan.checked),
         rows=Rows.of(table),
         recipe=settings.recipe,
         learning=learning_told(settings),
+        few=few_told(settings, table),
         not_clean=known_to_donor(settings.model.weights, table) or None,
         balance=None if to is None else balanced_told(to, table.target_labels[train].tolist()),
         group_dro=groups,
@@ -139,7 +148,9 @@ def with_monitor(settings: RunSettings, heads: Heads) -> RunSettings:
     return replaced(settings, {"train.monitor": "mean_macro_f1" if heads.attributes else "macro_f1"})
 
 
-def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool) -> RunSettings:
+def _settled(
+    settings: RunSettings, architecture: Architecture, spec: InputSpec, kept: bool, heads: Heads
+) -> RunSettings:
     """Return the settings with what was chosen for the user, so that the run's record of them is whole."""
     name = architecture.name
     return replaced(
@@ -153,6 +164,7 @@ def _settled(settings: RunSettings, architecture: Architecture, spec: InputSpec,
             "input.crop_pct": spec.crop_pct if spec.fit == "crop" else None,
             "input.interpolation": spec.interpolation,
             "train.threads": torch.get_num_threads(),
+            "evaluate.positive": heads.positives(),
         },
     )
 

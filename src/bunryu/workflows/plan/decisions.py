@@ -91,12 +91,15 @@ class Decisions:
         classes: that exclude each other; either these or `labels`, that can hold together.
         labels: likewise.
         heads: of several label columns.
+        positive: the positive one of two classes.
         images: what the check found.
         rows: of each split; with folds those "in folds", and test.
         input: what the network sees of a picture.
+        values: which values of deep pictures become black and white.
         device: where it trains, and in which arithmetic.
         recipe: by name.
         learning: the loss and the optimiser.
+        few: that there are few pictures for the way chosen.
         not_clean: what the weights' own run has seen of the rows to measure.
         balance: the copies that data.balance_to adds.
         group_dro: the groups that loss.group_dro makes.
@@ -117,12 +120,15 @@ class Decisions:
     classes: str | None = None
     labels: str | None = None
     heads: str | None = None
+    positive: str | None = field(default=None, metadata={"told": "positive class"})
     images: Images | None = None
     rows: Rows | None = None
     input: str | None = None
+    values: str | None = None
     device: str | None = None
     recipe: str | None = None
     learning: str | None = None
+    few: str | None = field(default=None, metadata={"told": "pictures"})
     not_clean: str | None = None
     balance: str | None = None
     group_dro: str | None = field(default=None, metadata={"told": "group DRO"})

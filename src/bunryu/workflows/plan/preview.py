@@ -119,5 +119,5 @@ def try_first_batch(plan: Plan) -> None:
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)
-    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
+    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} scores of classes (logits)")
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")

@@ -8,7 +8,6 @@ from bunryu.core.errors import ConfigError, count, some
 from bunryu.data.dro_groups import require_dro_groups
 from bunryu.data.multi_label import held_labels
 from bunryu.data.table import Table
-from bunryu.evaluate.metrics import positive_class
 from bunryu.models.record import Precision
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import with_given
@@ -23,7 +22,6 @@ def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> Non
         _require_label_rows(settings, table)
         return
     classes = heads.answer.classes
-    positive_class(settings.evaluate.positive, classes)
     counts = Counter(table.target_labels[table.split("train")])
     HeadLosses.prepare(settings.loss, [counts[name] for name in classes], heads.heads, heads.attributes)
     of_val = {head.column: Counter(table.labels[head.column][table.split("val")]) for head in heads.heads}

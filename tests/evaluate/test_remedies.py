@@ -1,0 +1,103 @@
+"""What a warning of a weak class advises: settings that are not set, that go with the others, and that train."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bunryu
+from bunryu.evaluate.agreement import agreement
+from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.remedies import remedy
+from bunryu.evaluate.report.warnings import warnings_of
+from bunryu.settings.load import load_settings
+
+MINE = (
+    (),
+    ("loss.class_weights=balanced",),
+    ("loss.class_weights=effective", "loss.name=focal"),
+    ("decision.tau=auto",),
+    ("decision.tau=1", "train.sampler=class_aware"),
+    ("train.sampler=class_aware",),
+    ("loss.name=logit_adjusted",),
+    ("loss.name=soft_f1", "train.stages=[{name: all}]", "loss.label_smoothing=0"),
+    ("data.balance_to=50",),
+    ("split.val=0", "train.monitor=train_loss", "data.train=x"),
+    ("folds.k=3",),
+)
+
+
+def weak_of(*counts: int) -> Any:
+    """Answers of which the last class, of the fewest rows, is mostly missed."""
+    true_N = np.repeat(np.arange(len(counts)), counts)
+    pred_N = np.where((true_N == len(counts) - 1) & (np.arange(len(true_N)) % 5 > 0), 0, true_N)
+    return measure(np.eye(len(counts), dtype=np.float32)[pred_N], true_N, [f"c{i}" for i in range(len(counts))])
+
+
+def advised(told: str) -> list[list[str]]:
+    """Return the settings of each way that a sentence names."""
+    return [re.findall(r"[a-z]+\.[a-z_]+=[\w.]+", part) for part in told.split("|") if "=" in part]
+
+
+@pytest.mark.parametrize("mine", MINE, ids=lambda mine: " ".join(mine) or "default")
+@pytest.mark.parametrize("model", ["model.name=scratch_cnn", "model.weights=imagenet"])
+def test_what_is_advised_is_not_set_and_goes_with_the_rest(mine: tuple[str, ...], model: str) -> None:
+    base = ["model.name=scratch_cnn"] if model.startswith("model.name") else []
+    settings = load_settings([*base, *mine])
+    told = remedy(["c1"], weak_of(80, 15), settings, "mistakes_val.csv")
+    ways = advised(told)
+    assert "more pictures of it" in told
+    assert "mistakes_val.csv" in told
+    for way in ways:
+        load_settings([*base, *mine, *way])  # refused where they do not go together
+        assert not set(way) & set(mine)
+        assert len(set(way) & {"loss.class_weights=balanced", "decision.tau=auto", "train.sampler=class_aware"}) == 1
+    if not mine:
+        assert len(ways) == 3
+
+
+def test_of_a_class_that_is_not_rare_no_weights_are_advised() -> None:
+    told = remedy(["c1"], weak_of(40, 40), load_settings(["model.name=scratch_cnn"]), "")
+    assert not advised(told)
+    assert "not rare" in told
+
+
+def test_one_of_two_classes_is_compared_with_the_other() -> None:
+    told = warnings_of(weak_of(80, 15))
+    assert any("class 'c1' is far below 'c0': F1 0.333 (3 of 15 found) against" in line for line in told)
+    assert not any("median" in line or "the others" in line for line in told)
+    assert any("median" in line for line in warnings_of(weak_of(40, 40, 15)))
+
+
+def test_blind_answers_are_called_so_and_seeing_ones_not() -> None:
+    """Of models that know nothing one in forty may pass: of every size, share and eagerness."""
+    rng, passed, times = np.random.default_rng(0), 0, 600
+    for _ in range(times):
+        n, k = int(rng.integers(12, 120)), int(rng.integers(2, 6))
+        share_K, said_K = rng.dirichlet(np.ones(k)), rng.dirichlet(np.ones(k))
+        true_N, pred_N = rng.choice(k, n, p=share_K), rng.choice(k, n, p=said_K)
+        probs_NK = np.eye(k, dtype=np.float32)[pred_N]
+        passed += agreement(measure(probs_NK, true_N, [f"c{i}" for i in range(k)], bootstrap=0)).better
+    assert passed <= times * 0.025 + 3 * (times * 0.025) ** 0.5
+    assert agreement(weak_of(80, 15)).better
+    assert not any("better than chance" in line for line in warnings_of(weak_of(80, 15)))
+
+
+def test_groups_that_agree_are_not_taken_for_many_rows() -> None:
+    true_N = np.repeat([0, 1, 0, 1], 20)
+    pred_N = np.repeat([0, 1, 1, 1], 20)
+    probs_NK, groups = np.eye(2, dtype=np.float32)[pred_N], [str(i // 20) for i in range(80)]
+    assert agreement(measure(probs_NK, true_N, ["a", "b"], bootstrap=0)).better
+    assert not agreement(measure(probs_NK, true_N, ["a", "b"], groups=groups, bootstrap=0)).better
+
+
+def test_what_is_advised_trains(tmp_path: Path, make_images: Any, tiny_settings: list[str]) -> None:
+    make_images(tmp_path / "data", {"many": 20, "few": 8})
+    told = remedy(["c1"], weak_of(80, 15), load_settings(tiny_settings), "")
+    for number, way in enumerate(advised(told)):
+        run = bunryu.train(tmp_path / "data", *tiny_settings, *way, out=tmp_path / f"run-{number}", quiet=True)
+        assert run.metrics["val"]["positive"] == "few"
