@@ -36,9 +36,9 @@ class ArrayFile:
 
 def open_npy(file: IO[bytes]) -> ArrayFile:
     """Open a .npy file: its head says the shape, and nothing in it is ever run. Raise ImageError or ValueError."""
-    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+    version = np.lib.format.read_magic(file)
     read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_head(file)  # type: ignore[arg-type]
+    shape, _, dtype = read_head(file)
     if dtype.kind not in "uif" or not is_shape(shape):
         raise ImageError(
             "a NumPy array that is no picture: expected numbers of H×W, H×W×1, H×W×3 or H×W×4, received "
@@ -47,7 +47,7 @@ def open_npy(file: IO[bytes]) -> ArrayFile:
 
     def read() -> Values:
         file.seek(0)
-        found: Values = np.lib.format.read_array(file, allow_pickle=False)  # type: ignore[arg-type]
+        found: Values = np.lib.format.read_array(file, allow_pickle=False)
         return found
 
     return ArrayFile("NPY", (shape[1], shape[0]), read)

@@ -150,7 +150,7 @@ def _identify(file: IO[bytes], ending: str) -> tuple[str, Reader]:
         if isinstance(verdict, str):
             raise ImageError(f"cannot be read: this Pillow was built without {name}")
         if verdict and (name != "PPM" or head[2:3].isspace()):  # Pillow takes "Python ..." for a PPM
-            return name, _READERS.get(name, reader)  # type: ignore[arg-type]
+            return name, _READERS.get(name, reader)
     if not any(head):
         content = "only zeros" if head else "empty file"
     elif head.startswith(b"version https://git-lfs"):
