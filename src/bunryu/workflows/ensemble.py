@@ -87,6 +87,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     keep_code(folder, [file for member in members for file in member.files])
     _copy_rows(folder, members)
     _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+    folder.note([*folder.splits, *folder.results])
     write_ensemble(folder, record)  # last: a folder that has it is whole
     return folder
 
@@ -176,7 +177,7 @@ def _validated(folder: RunFolder, classes: list[str]) -> Predictions:
     file = folder.path / "predictions_val.csv"
     if not file.exists():
         raise DataError(f"{folder.path} has no predictions_val.csv: it had no validation rows. Use --weights equal.")
-    predictions, sealed = read_predictions(file, classes), read_sealed(folder.model)
+    predictions, sealed = read_predictions(folder.intact(file), classes), read_sealed(folder.model)
     if LEARNED_FROM_VAL in sealed.provenance:
         raise DataError(f"{folder.path} learned from its validation rows in the end. Use --weights equal.")
     offsets_K = sealed.answer_offsets
@@ -207,13 +208,13 @@ def _copy_rows(folder: RunFolder, members: Sequence[Joining]) -> None:
     splits = [member.folder.split for member in members]
     if all(split.exists() for split in splits) and not any(m.folder.folds.exists() for m in members):
         roots = {read_json(member.folder.environment)["data_root"] for member in members}
-        if len({split.read_bytes() for split in splits}) == 1 and len(roots) == 1:
+        if len({m.folder.intact(m.folder.split).read_bytes() for m in members}) == 1 and len(roots) == 1:
             write_atomic(folder.split, splits[0].read_bytes())
             write_json(folder.environment, {"data_root": roots.pop()})
             return
     for i, member in enumerate(members, 1):
         for j, split in enumerate(member.folder.splits, 1):
-            write_atomic(folder.path / "members" / f"{i}-{j}.split.csv", split.read_bytes())
+            write_atomic(folder.path / "members" / f"{i}-{j}.split.csv", member.folder.intact(split).read_bytes())
 
 
 def _write_report(
