@@ -117,8 +117,9 @@ def test_the_record_has_every_field(sealed_file: Path) -> None:
     assert found["schema"] == str(SCHEMA) == "1"
     values = {key: json.loads(value) for key, value in found.items() if key != "format"}
     assert set(values["architecture"]) == {"name", "channels", "dropout", "arguments", "own"}
+    classes = ["class 0", "class 1", "class 2"]
     assert values["heads"] == [
-        {"column": "label", "kind": "softmax", "classes": ["class 0", "class 1", "class 2"], "published": None}
+        {"column": "label", "kind": "softmax", "classes": classes, "published": None, "positive": None}
     ]
     assert values["members"] == [{"prefix": "", "weight": 1.0}]
     assert set(values["decode"]) == {"exif", "background", "scaling", "max_pixels"}

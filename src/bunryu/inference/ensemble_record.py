@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bunryu.core.errors import RunError
-from bunryu.core.storage import read_json, write_json
-from bunryu.models.record import Decision, Sealed, read_sealed
+from bunryu.core.small_json import MOST_CHARACTERS, parsed
+from bunryu.core.storage import read_text, write_json
+from bunryu.models.record import Decision, Name, Sealed, read_sealed
 from bunryu.runs.folder import RunFolder, model_file
 from bunryu.settings.config import Settings
 
@@ -20,9 +21,9 @@ Mean = Literal["probabilities", "logits"]
 class EnsembleMember(Settings):
     """One model of an ensemble."""
 
-    file: str
+    file: Name
     """Its sealed model file, relative to the folder."""
-    weight: Annotated[float, Field(ge=0.0)]
+    weight: Annotated[float, Field(ge=0.0, le=1e6)]
     """Its share of the mean."""
     run: str = ""
     """The run it came from."""
@@ -31,7 +32,7 @@ class EnsembleMember(Settings):
 class EnsembleRecord(Settings):
     """What ensemble.json holds."""
 
-    schema_version: int = SCHEMA
+    schema_version: Annotated[int, Field(ge=1)] = SCHEMA
     """Of this record."""
     members: Annotated[list[EnsembleMember], Field(min_length=1)]
     """In the order they were given; the first decides the order of the classes."""
@@ -39,6 +40,12 @@ class EnsembleRecord(Settings):
     """What is averaged. logits: the logarithms of the probabilities, which are then made to sum to 1 again."""
     decision: Decision = Decision()
     """Applied once, to the mean; what the members have of their own is not."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> EnsembleRecord:
+        if not any(member.weight for member in self.members):
+            raise ValueError("members: all weights are 0")
+        return self
 
 
 def write_ensemble(folder: RunFolder, record: EnsembleRecord) -> None:
@@ -53,12 +60,16 @@ def read_ensemble(path: Path) -> EnsembleRecord:
         RunError: damaged, or of a later schema.
     """
     try:
-        record = EnsembleRecord.model_validate(read_json(path))
-    except (ValidationError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-    if record.schema_version > SCHEMA:
-        raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
-    return record
+        values = parsed(read_text(path, MOST_CHARACTERS))
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > SCHEMA:
+            raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
+        return EnsembleRecord.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+        raise RunError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
 
 
 def records_of(path: Path) -> list[Sealed]:

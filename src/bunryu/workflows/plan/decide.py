@@ -37,7 +37,7 @@ from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
 from bunryu.workflows.plan.few import few_told
-from bunryu.workflows.plan.heads import Heads, Positive, choose_heads
+from bunryu.workflows.plan.heads import Heads, Positive, choose_heads, usual_decision
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
@@ -85,6 +85,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
         decode=decode_spec(settings),
         input=spec,
         precision=precision,
+        decision=usual_decision(heads),
         provenance=_provenance(settings, loaded),
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
