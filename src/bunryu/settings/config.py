@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -87,8 +87,7 @@ def load_yaml(path: Path) -> Layer:
     except OSError as error:
         raise ConfigError(f"Cannot open the settings file {path}: {error.strerror}.") from None
     except _Refused as error:
-        line = error.problem_mark.line + 1
-        raise ConfigError(f"{path}, line {line}: {error.problem}.") from None
+        raise ConfigError(f"{path}, line {error.line}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter: an escape of no character
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     lines: dict[tuple[str, ...], int] = {}
@@ -127,8 +126,12 @@ def dump_yaml(settings: Settings) -> str:
     return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
 
 
-class _Refused(yaml.MarkedYAMLError):
-    """What YAML knows and settings do not need."""
+class _Refused(yaml.YAMLError):
+    """What YAML knows and settings do not need, and the line where it stands, counted from 1."""
+
+    def __init__(self, problem: str, event: yaml.Event) -> None:
+        super().__init__(problem)
+        self.problem, self.line = problem, (event.start_mark.line if event.start_mark else 0) + 1
 
 
 class _Loader(yaml.BaseLoader):
@@ -138,16 +141,16 @@ class _Loader(yaml.BaseLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose what comes next."""
-        event = self.peek_event()
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            what = f"*{event.anchor}, an alias, is not read in settings. Write its value out"
-            raise _Refused(None, None, what, event.start_mark)
+            raise _Refused(f"*{event.anchor}, an alias, is not read in settings. Write its value out", event)
         if self.depth == _MOST_DEPTH:
-            what = f"the values are more than {_MOST_DEPTH} lists and mappings deep, which no setting is"
-            raise _Refused(None, None, what, event.start_mark)
+            raise _Refused(
+                f"the values are more than {_MOST_DEPTH} lists and mappings deep, which no setting is", event
+            )
         self.depth += 1
         try:
-            return cast("yaml.Node | None", super().compose_node(parent, index))
+            return super().compose_node(parent, index)
         finally:
             self.depth -= 1
 
