@@ -178,11 +178,16 @@ def test_folds_and_their_predictions(tiny_run: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     package.train(tiny_run.data, *small, "folds.k=2", out=run, quiet=True)
     assert {"folds.csv", "split.csv", "config.yaml", "metrics.json"} <= digests.read(run).keys()
-    for name in ("folds.csv", "split.csv"):
+    readers: dict[str, Callable[[], Any]] = {
+        "folds.csv": lambda: package.open_run(run).evaluate(),
+        "split.csv": lambda: package.open_run(run).evaluate(),
+        "ensemble.json": lambda: package.open_run(run).model,
+    }
+    for name, read in readers.items():
         whole = (run / name).read_bytes()
         flipped(run / name, 0.5)
         with pytest.raises(RunError, match=f"{name} is not as the run wrote it"):
-            package.open_run(run).evaluate()
+            read()
         (run / name).write_bytes(whole)
     (run / "metrics.json").unlink()
     flipped(run / "fold-2/predictions_val.csv", 0.5)

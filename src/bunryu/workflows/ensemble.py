@@ -89,6 +89,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
     folder.note([*folder.splits, *folder.results])
     write_ensemble(folder, record)  # last: a folder that has it is whole
+    folder.note([folder.ensemble])
     return folder
 
 
