@@ -35,6 +35,7 @@ from bunryu.inference.ensemble_record import (
 from bunryu.inference.predictions import Predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, read_sealed
+from bunryu.runs import digests
 from bunryu.runs.claim import claimed, require_new
 from bunryu.runs.folder import RunFolder, model_file, open_folder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -81,7 +82,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         "ensemble.json",
         "digests.json",
     )
-    with claimed("", out, out.parent, "ensemble", written):
+    with claimed("", out, out.parent, "ensemble", (*written, digests.NAME)):
         folder = RunFolder(out)
         (out / "members").mkdir()
         for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
