@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,29 @@ def json_text(value: Any, **options: Any) -> str:
 def read_json(path: Path) -> Any:
     """Read UTF-8 JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is there but no file, such as a folder, or a pipe that one would wait on for ever.
+
+    Raises:
+        OSError: it is none, or not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_text(path: Path, most: int) -> str:
+    """Read a file of UTF-8 text of at most so many bytes.
+
+    Raises:
+        OSError: there is none, or it is no regular file.
+        ValueError: it is larger, or not UTF-8.
+    """
+    require_regular(path)
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"it has {size:,} bytes, more than {most:,}")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from bunryu.data.images.decode import Source
 from bunryu.data.images.deep import Seen
 from bunryu.data.images.load import load_ways
 from bunryu.inference.device import memory_advice
-from bunryu.inference.ensemble_record import Mean, read_ensemble
+from bunryu.inference.ensemble_record import Mean, member_files, read_ensemble
 from bunryu.inference.model import Model, Predictor, forward, probabilities
 from bunryu.inference.reading import PLAIN, Answers, Reading, in_chunks
 from bunryu.inference.tta import View, views
@@ -51,6 +51,11 @@ class Ensemble(Predictor):
         self.weights_M /= self.weights_M.sum()
         self.mean, self.tta = mean, tuple(tta)
         first = members[0]
+        offsets = None if decision is None else decision.logit_offsets
+        if offsets is not None and len(offsets) != len(first.classes):
+            raise ConfigError(
+                f"logit_offsets of several models: expected {len(first.classes)}, received {len(offsets)}."
+            )
         self.sealed = replaced(first.sealed, {"decision": decision or Decision()})
         self.device = first.device
         self._orders = [[model.classes.index(name) for name in self.classes] for model in members]
@@ -176,7 +181,7 @@ def open_predictor(path: Path, *, device: Device = "auto", tta: Sequence[str] = 
         model = Model.open(file, device=device)
         return with_tta(model, tta)
     record = read_ensemble(file)
-    members = [Model.open(file.parent / member.file, device=device) for member in record.members]
+    members = [Model.open(one, device=device) for one in member_files(file)]
     weights = [member.weight for member in record.members]
     return Ensemble(members, weights, mean=record.mean, decision=record.decision, tta=tta)
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from bunryu.core.errors import RunError, typed
+from bunryu.core.small_json import parsed
+from bunryu.core.storage import require_regular
 from bunryu.settings.config import Settings
-from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.data import DecodeSpec, InputSpec, Side
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: without the digest that 2 has."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LATER = ("joint", "attributes")
 """Fields that stand in the record only where they say something."""
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{name!r} stands twice")
+        seen.add(name)
+    return names
+
+
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Place = Annotated[int, Field(ge=0)]
 
 
 class Own(Settings):
@@ -23,9 +43,9 @@ class Own(Settings):
 
     file: str
     """Where the file was when it was trained; a copy is in the run folder."""
-    name: str
+    name: Name
     """Of the class or function."""
-    sha256: str
+    sha256: Digest
     """Of the file's bytes."""
     head: str | None = None
     """The linear layer whose output is the network's; null: there is none, and nothing can be frozen apart."""
@@ -34,16 +54,35 @@ class Own(Settings):
 class Architecture(Settings):
     """The sealed record of a network's shape; `build` makes it again."""
 
-    name: str
+    name: Name
     """With its library: scratch_cnn, timm/NAME or torchvision/NAME; own/NAME for code of the user's."""
-    channels: int = 3
+    channels: Literal[1, 3] = 3
     """Input channels: 3 or 1."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """In front of the last linear layer."""
     arguments: dict[str, Any] = {}
     """Further arguments of the constructor; of a library's no others than `size_arguments` and scratch_cnn know."""
     own: Own | None = None
     """Of own/NAME: which code."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Architecture:
+        if self.name.startswith("own/") != (self.own is not None):
+            raise ValueError("own/NAME and `own`, which says what code it is, go together")
+        if self.own is None:
+            Arguments.model_validate(self.arguments)
+        return self
+
+
+class Arguments(Settings):
+    """What a library's constructor may be given; see `size_arguments` of `bunryu.models.build`."""
+
+    batch_norm: bool = False
+    """Of scratch_cnn."""
+    img_size: tuple[Side, Side] | None = None
+    """Height and width, of timm's nets for one size."""
+    image_size: Side | None = None
+    """Of torchvision's ViTs."""
 
 
 class Head(Settings):
@@ -53,12 +92,18 @@ class Head(Settings):
     """The label column."""
     kind: Literal["softmax", "sigmoid"] = "softmax"
     """How logits become probabilities. sigmoid: each class is a label, which holds or not beside the others."""
-    classes: list[str]
+    classes: Names
     """Class (or label) names; output k is classes[k]."""
-    published: list[int] | None = None
+    published: list[Whole] | None = None
     """The source's own whole number of each class, where it had one."""
     positive: str | None = None
     """The positive one of two classes, whose precision, recall and F1 are told; null where there are not two."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Head:
+        _same_length("published", self.published, len(self.classes))
+        _is_class(self.positive, self.classes)
+        return self
 
 
 class Attribute(Settings):
@@ -66,12 +111,19 @@ class Attribute(Settings):
 
     column: str
     """The label column."""
-    classes: list[str]
+    classes: Names
     """Its class names."""
-    of: list[int]
+    of: list[Place]
     """Of each class that is answered, its place in `classes`."""
     positive: str | None = None
     """The positive one of two classes, as in `Head`."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Attribute:
+        if wrong := [place for place in self.of if place >= len(self.classes)]:
+            raise ValueError(f"of: there is no class {wrong[0]} among {len(self.classes)}")
+        _is_class(self.positive, self.classes)
+        return self
 
 
 class Member(Settings):
@@ -79,18 +131,18 @@ class Member(Settings):
 
     prefix: str = ""
     """How the keys of its tensors begin."""
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=0.0, le=1e6)] = 1.0
     """Its share of the mean."""
 
 
 class Decision(Settings):
     """What happens between logits and the answer."""
 
-    temperature: float | None = None
+    temperature: Annotated[float, Field(ge=1e-4, le=1e4)] | None = None
     """Logits are divided by it; not when null."""
-    logit_offsets: list[float] | None = None
+    logit_offsets: list[Annotated[float, Field(ge=-1e30, le=1e30)]] | None = None
     """Added to the logits, a number a class: -tau log(prior) of logit adjustment; nothing when null."""
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = {}
     """Class -> least probability to answer with it."""
 
 
@@ -104,12 +156,35 @@ class Sealed(Settings):
     """What several heads answer together: each combination of their classes, the last head's changing first."""
     attributes: list[Attribute] = []
     """The label columns that a joint class is made of; none where there is one label column."""
-    members: list[Member] = [Member()]
+    members: Annotated[list[Member], Field(min_length=1)] = [Member()]
     decode: DecodeSpec
     input: InputSpec
     precision: Precision = "fp32"
     decision: Decision = Decision()
     provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Sealed:
+        if self.architecture.channels != self.input.depth:
+            raise ValueError(f"architecture.channels={self.architecture.channels}, and input is {self.input.channels}")
+        for name in ("mean", "std"):
+            _same_length(f"input.{name}", getattr(self.input, name), self.input.depth)
+        if any(head.kind != self.heads[0].kind for head in self.heads) or (
+            self.multi_label and (self.heads[1:] or self.joint)
+        ):
+            raise ValueError("heads: labels that can hold together are one head, without others")
+        if self.joint is not None:
+            _same_length("joint.classes", self.joint.classes, math.prod(len(head.classes) for head in self.heads))
+            _same_length("attributes", self.attributes, len(self.heads))
+        for part in self.attributes:
+            _same_length(f"attributes: {part.column}", part.of, len(self.classes))
+        if unknown := set(self.decision.thresholds) - set(self.classes):
+            raise ValueError(f"decision.thresholds: there is no class {min(unknown)!r}")
+        if self.multi_label and self.decision.thresholds and len(self.decision.thresholds) < len(self.classes):
+            raise ValueError("decision.thresholds: some classes have one and others none")
+        if self.decision.logit_offsets is not None and len(self.decision.logit_offsets) != self.outputs:
+            _same_length("decision.logit_offsets", self.decision.logit_offsets, len(self.classes))
+        return self
 
     @property
     def multi_label(self) -> bool:
@@ -144,36 +219,91 @@ class Sealed(Settings):
         return sum(len(head.classes) for head in self.heads)
 
 
+def _same_length(name: str, values: Sized | None, length: int) -> None:
+    if values is not None and len(values) != length:
+        raise ValueError(f"{name}: expected {length}, received {len(values)}")
+
+
+def _is_class(name: str | None, classes: list[str]) -> None:
+    if name is not None and name not in classes:
+        raise ValueError(f"positive: there is no class {name!r}")
+
+
 def read_sealed(path: Path) -> Sealed:
     """Read the record of a model file, without its weights.
 
     Raises:
         RunError: missing, damaged, not a bunryu model, or of a later schema.
     """
+    metadata = read_metadata(path)
+    if "schema" not in metadata or "architecture" not in metadata:
+        raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={typed(path)}")
+    try:
+        _require_known(path, metadata["schema"])
+        sealed_digest(metadata)
+        names = [name for name in Sealed.model_fields if name in metadata or name not in LATER]
+        sealed = Sealed.model_validate({name: _value(name, metadata[name]) for name in names})
+        _require_whole(sealed)
+    except KeyError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise RunError(f"{path} has a damaged bunryu record: {error}") from None
+    return sealed
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read what a safetensors file says beside its tensors.
+
+    Raises:
+        RunError: missing, damaged, or no file of that kind.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         raise RunError(f"There is no model file {path}. A finished run has model.safetensors in its folder.")
     try:
+        require_regular(path)
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, UnicodeError) as error:
         raise RunError(f"{path} is not a model that bunryu sealed, or it is damaged ({error}).") from None
-    if "schema" not in metadata or "architecture" not in metadata:
-        raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={typed(path)}")
+
+
+def sealed_digest(metadata: dict[str, str]) -> str | None:
+    """Return the digest that was sealed; None in files of the first schema, which had none.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it is none.
+    """
+    if "digest" not in metadata and metadata["schema"] == "1":
+        return None
+    return TypeAdapter(Digest).validate_python(metadata["digest"])
+
+
+def _require_known(path: Path, schema: str) -> None:
+    if not (schema.isascii() and schema.isdigit() and int(schema[:9]) > 0):
+        raise ValueError(f"schema: expected 1 to {SCHEMA}, received {schema[:40]!r}")
+    if int(schema[:9]) > SCHEMA:
+        raise RunError(
+            f"{path} was sealed by a later bunryu (schema {schema[:9]}; this one knows {SCHEMA}). "
+            "Update: pip install --upgrade bunryu"
+        )
+
+
+def _value(name: str, text: str) -> Any:
     try:
-        if int(metadata["schema"]) > SCHEMA:
-            raise RunError(
-                f"{path} was sealed by a later bunryu (schema {metadata['schema']}; this one knows {SCHEMA}). "
-                "Update: pip install --upgrade bunryu"
-            )
-        names = [name for name in Sealed.model_fields if name in metadata or name not in LATER]
-        return Sealed.model_validate({name: json.loads(metadata[name]) for name in names})
-    except KeyError as error:
-        raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise RunError(f"{path} has a damaged bunryu record: {error}") from None
+        return parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _require_whole(sealed: Sealed) -> None:
+    """Refuse what a record in memory may be, but not one of a file."""
+    if sealed.multi_label and not sealed.decision.thresholds:
+        raise ValueError("decision.thresholds: labels that can hold together need one each, and there are none")
+    _same_length("decision.logit_offsets", sealed.decision.logit_offsets, sealed.outputs)

@@ -20,6 +20,13 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+MOST_SIDE = 4096
+"""Of a network's input in pixels; what is far above takes all memory before it is said to be too much."""
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+MOST_MIDDLE = 1_000_000
+Middle = Annotated[int, Field(ge=1, le=MOST_MIDDLE)]
+Mean = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+Std = Annotated[float, Field(ge=1e-6, le=1000.0)]
 
 
 def _as_list(value: Any) -> Any:
@@ -53,6 +60,9 @@ class DataSettings(Settings):
     (smiling|glasses; an empty cell: none)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
+    rename_labels: dict[str, str] | None = None
+    """Labels under another name, such as {cats: cat}: two spellings become one class. Labels that there are not are
+    refused. Labels that may be one are named before training; none are made one unless it is said here."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
@@ -196,10 +206,12 @@ class InputSettings(Settings):
                 )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"input.std must be above 0, received {self.std}")
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"input.size must be at least 1 pixel, received {self.size[0]}x{self.size[1]}")
-        if self.center_crop is not None and min(self.center_crop) < 1:
-            raise ValueError(f"input.center_crop must be at least 1 pixel, received {list(self.center_crop)}")
+        if max(map(abs, [*(self.mean or []), *(self.std or [])]), default=0.0) > 1000 or min(self.std or [1.0]) < 1e-6:
+            raise ValueError(f"input.mean and input.std are of values in 0 to 1, received {self.mean} and {self.std}")
+        for name, sides, most in (("size", self.size, MOST_SIDE), ("center_crop", self.center_crop, MOST_MIDDLE)):
+            if sides is not None and not 1 <= min(sides) <= max(sides) <= most:
+                told = f"{sides[0]}x{sides[1]}"
+                raise ValueError(f"input.{name} must be at least 1 pixel and at most {most:,}, received {told}")
         if self.fit != "crop" and self.crop_pct is not None:
             raise ValueError(f"input.crop_pct is used with input.fit=crop only, received fit={self.fit}")
         return self
@@ -318,7 +330,7 @@ class DecodeSpec(Settings):
     exif: bool = True
     background: Colour = (255, 255, 255)
     scaling: Literal["jpeg", "full"] = "full"
-    max_pixels: int = 50_000_000
+    max_pixels: Annotated[int, Field(ge=0, le=10**15)] = 50_000_000
     range: Range | None = None
     """Of deep pictures; None: each file by its own kind, as before there was one, or none was trained on."""
 
@@ -331,16 +343,16 @@ class DecodeSpec(Settings):
 class InputSpec(Settings):
     """The sealed, complete input record: every choice of `InputSettings` made."""
 
-    height: int
-    width: int
+    height: Side
+    width: Side
     channels: Literal["rgb", "grey"] = "rgb"
-    center_crop: tuple[int, int] | None = None
+    center_crop: tuple[Middle, Middle] | None = None
     fit: Literal["crop", "stretch", "pad"] = "crop"
-    crop_pct: float = 1.0
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     pad_colour: Colour = (0, 0, 0)
     interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bilinear"
-    mean: list[float]
-    std: list[float]
+    mean: list[Mean]
+    std: list[Std]
 
     @property
     def depth(self) -> int:

@@ -118,7 +118,7 @@ def _of_data(run: RunSettings) -> Iterator[str]:
     if run.split.val == 0 and not monitor.startswith("train_") and no_validation:
         yield (
             f"split.val=0 leaves nothing to compute train.monitor={monitor} on; "
-            "set train.monitor=train_loss, or split.val above 0"
+            "seal the last epoch (train.monitor=train_epochs), or set split.val above 0"
         )
 
 
@@ -162,6 +162,16 @@ def _of_stages(run: RunSettings) -> Iterator[str]:
 
 def _of_balance(run: RunSettings) -> Iterator[str]:
     to = run.data.balance_to
+    often = "train.sampler=class_aware" if run.train.sampler == "class_aware" else f"data.balance_to={to}"
+    if (
+        (to is not None or run.train.sampler == "class_aware")
+        and run.loss.name == "soft_f1"
+        and any(stage.solve for stage in run.train.stages)
+    ):
+        yield (
+            f"{often} weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
+            "out one of the two, or the stages with solve (train.stages=[{name: all}])"
+        )
     if to is None:
         return
     if run.train.sampler == "class_aware":
@@ -170,11 +180,6 @@ def _of_balance(run: RunSettings) -> Iterator[str]:
         yield (
             "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
             "of its own; leave out one of the two"
-        )
-    if run.loss.name == "soft_f1" and any(stage.solve for stage in run.train.stages):
-        yield (
-            "data.balance_to weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
-            "out one of the two, or the stages with solve (train.stages=[{name: all}])"
         )
 
 

@@ -134,7 +134,7 @@ def _complete(scans: list[bytes]) -> bool:
     for head in scans:
         components = head[1 : 1 + 2 * head[0] : 2]
         low, high, bits = head[1 + 2 * head[0] :][:3].ljust(3, b"\xff")
-        if first in components and bits & 0x0F == 0:
+        if first is not None and first in components and bits & 0x0F == 0:
             missing -= set(range(low, high + 1))
     return not missing
 

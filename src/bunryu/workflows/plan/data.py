@@ -9,7 +9,7 @@ from typing import Any
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, count, typed
 from bunryu.data.checks.check import Checked, check_images, find_copies, require_no_leaks, require_usable
-from bunryu.data.classes import check_classes, lacking
+from bunryu.data.classes import check_classes, lacking, twins
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.assign import assign, few_groups
@@ -63,6 +63,8 @@ def find_data(settings: RunSettings, frame: Any = None) -> Table:
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)
+    for note in twins(table):
+        console.say(f"data: {note}", style="yellow")
     return table
 
 

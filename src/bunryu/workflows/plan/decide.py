@@ -37,7 +37,7 @@ from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.data import find_data, known_to_donor, read_data, require_one_run, say_poor_splits
 from bunryu.workflows.plan.decisions import Decisions, Images, Network, Rows
 from bunryu.workflows.plan.few import few_told
-from bunryu.workflows.plan.heads import Heads, Positive, choose_heads
+from bunryu.workflows.plan.heads import Heads, Positive, choose_heads, usual_decision
 from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
@@ -87,10 +87,12 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
         decode=decode_spec(settings),
         input=spec,
         precision=precision,
+        decision=usual_decision(heads),
         provenance=_provenance(settings, loaded),
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    settings = with_monitor(settings, heads)
     plan = Plan(
         _settled(settings, architecture, spec, kept, heads), checked, table, classes, net, sealed, device, Decisions()
     )
@@ -137,6 +139,13 @@ def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
 def _looks(settings: RunSettings) -> int:
     """Return how often a run reads each training picture."""
     return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
+
+
+def with_monitor(settings: RunSettings, heads: Heads) -> RunSettings:
+    """Return the settings with what train.monitor=auto is for these heads."""
+    if settings.train.monitor != "auto":
+        return settings
+    return replaced(settings, {"train.monitor": "mean_macro_f1" if heads.attributes else "macro_f1"})
 
 
 def _settled(

@@ -11,7 +11,8 @@ from itertools import product
 from bunryu.core.errors import ConfigError, count, some
 from bunryu.data.table import Table, class_names, joined
 from bunryu.evaluate.positive import of_answer, of_column, positive_class, told
-from bunryu.models.record import Attribute, Head
+from bunryu.inference.multilabel_predictions import USUAL
+from bunryu.models.record import Attribute, Decision, Head
 from bunryu.settings.validate import replaced
 
 Positive = str | Mapping[str, str] | None
@@ -99,6 +100,12 @@ def _heads(table: Table) -> Heads:
     labels = (table.labels[column][rows].tolist() for column in table.attributes)
     means = dict(zip(table.target_labels[rows].tolist(), zip(*labels, strict=True), strict=True)) if names else {}
     return Heads([head], None, _attributes(names, [means[name] for name in head.classes] if names else []))
+
+
+def usual_decision(heads: Heads) -> Decision:
+    """Return the decision until one is chosen: labels that can hold together need thresholds from the start."""
+    first = heads.heads[0]
+    return Decision(thresholds=dict.fromkeys(first.classes, USUAL) if first.kind == "sigmoid" else {})
 
 
 def _with_positives(heads: Heads, table: Table, asked: Positive) -> Heads:

@@ -56,6 +56,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         facts=plan.decisions.told(),
     )
     write_config(folder, settings)
+    folder.set_up()
 
 
 def write_config(folder: RunFolder, settings: RunSettings) -> None:
