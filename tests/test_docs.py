@@ -217,13 +217,14 @@ def test_nothing_committed_names_a_machine():
         assert not suspicious.search(text_of(page)), page
 
 
-def test_train_help_explains_every_setting(capsys):
+def test_settings_explains_every_setting(capsys):
     from bunryu.cli.app import app
 
     with pytest.raises(SystemExit):
-        app(["train", "--help"])
+        app(["settings"])
     said = capsys.readouterr().out
-    assert not [key.name for key in keys(RunSettings) if key.name not in said]
+    assert not [key.name for key in keys(RunSettings) if f"\n{key.name}  (" not in said]
+    assert {"[data]", "[train]"} <= set(said.splitlines())
 
 
 def test_the_page_of_the_five_systems_names_what_is_there():

@@ -144,7 +144,7 @@ ERRORS = [
     (["train", "vague.csv", "model.name=scratch_cnn"], ["Name it: data.label_column=kind"]),
     (["train", "pathless.csv", "model.name=scratch_cnn"], ["Name it: data.path_column=COLUMN"]),
     (["train", "unlabelled.csv", "model.name=scratch_cnn"], ["empty in 1 of 2 rows, at line 3"]),
-    (["train", "odd.csv", "model.name=scratch_cnn"], ["line 3", "'evaluation'"]),
+    (["train", "odd.csv", "model.name=scratch_cnn"], ["line 3", "'elsewhere'"]),
     (["train", "photos", "model.name=scratch_cnn", "split.file=gone.csv"], ["gone.csv"]),
     (["train", "fine.csv", "data.image_root=~no-one-here/x"], ["data.image_root: there is no", "~no-one-here/x."]),
     (["train", "photos", "data.label_column=x"], ["data.label_column belongs to a CSV; photos is a folder"]),
@@ -173,7 +173,7 @@ def workplace(here: Path, make_images: Any) -> Path:
         "vague": "path,kind,size\nphotos/a/000.png,x,1\nphotos/b/000.png,y,2\nphotos/b/001.png,y,2\n",
         "pathless": "kind,size\nx,1\n",
         "unlabelled": "path,label\nphotos/a/000.png,x\nphotos/b/000.png,\n",
-        "odd": "path,label,split\nphotos/a/000.png,x,train\nphotos/b/000.png,y,evaluation\n",
+        "odd": "path,label,split\nphotos/a/000.png,x,train\nphotos/b/000.png,y,elsewhere\n",
     }
     for name, text in tables.items():
         (here / f"{name}.csv").write_text(text, encoding="utf-8")

@@ -94,7 +94,7 @@ def test_bad_files_are_skipped_with_their_reasons_and_the_order_is_kept(tmp_path
     assert reasons["gone.jpg"] == "no such file"
     assert reasons["folder.png"] == "a folder, not a file"
     assert checked.skipped[0] == checks.Skipped("empty.jpg", "a", "train", reasons["empty.jpg"])
-    assert checked.animated == 1
+    assert (checked.frames > 1).sum() == 1
     assert checked.widths.tolist() == [12, 30]
     assert checked.heights.tolist() == [8, 20]
     assert checked.table.digests is not None
@@ -139,7 +139,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch, *, hashing: bool = False) ->
         raise AssertionError("read again")
 
     monkeypatch.setattr(verdict, "read_header", no)
-    monkeypatch.setattr(verdict, "decode", no)
+    monkeypatch.setattr(verdict, "examine", no)
     if hashing:
         monkeypatch.setattr(checks, "look", no)
 
@@ -149,7 +149,8 @@ def same(one: Checked, other: Checked) -> bool:
         one.skipped == other.skipped
         and (one.table.digests == other.table.digests).all()
         and (one.widths == other.widths).all()
-        and one.animated == other.animated
+        and np.array_equal(one.frames, other.frames)
+        and one.facts == other.facts
     )
 
 
@@ -208,14 +209,14 @@ def test_a_new_version_of_the_check_forgets(tmp_path: Path, monkeypatch: pytest.
 def test_a_disk_error_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 3)
     monkeypatch.setattr(verdict, "MAX_BYTES_HELD", 0)  # smaller files are decoded from memory at once
-    decode = verdict.decode
+    examine = verdict.examine
 
     def flaky(source: Any, spec: DecodeSpec) -> Any:
         if not isinstance(source, bytes):
             raise ImageError("cannot be read: Input/output error")
-        return decode(source, spec)
+        return examine(source, spec)
 
-    monkeypatch.setattr(verdict, "decode", flaky)
+    monkeypatch.setattr(verdict, "examine", flaky)
     assert len(check(table).table) == 3
 
 
@@ -237,7 +238,7 @@ def test_a_file_that_changes_meanwhile_is_skipped_and_not_remembered(
 
     with monkeypatch.context() as patch:
         patch.setattr(verdict, "MAX_BYTES_HELD", held)
-        patch.setattr(verdict, "decode", meanwhile)
+        patch.setattr(verdict, "examine", meanwhile)
         assert check(table).skipped[0].reason in ("no such file", "changed while it was being checked")
     (tmp_path / "one.png").write_bytes(picture(1))
     assert len(check(table).table) == 1
@@ -250,7 +251,7 @@ def test_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.Mo
         raise ImageError("needs more memory than there is") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(verdict, "decode", tight)
+        patch.setattr(verdict, "examine", tight)
         assert len(check(table).skipped) == 2
     assert len(check(table).table) == 2
 
@@ -258,15 +259,15 @@ def test_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_was_learned_before_ctrl_c_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = photos(tmp_path, 20)
     monkeypatch.setattr(checks, "_ROWS_AT_ONCE", 8)
-    decode, last = verdict.decode, (tmp_path / "사진 17.png").read_bytes()
+    examine, last = verdict.examine, (tmp_path / "사진 17.png").read_bytes()
 
     def interrupted(source: Any, spec: DecodeSpec) -> Any:
         if source == last:
             raise KeyboardInterrupt
-        return decode(source, spec)
+        return examine(source, spec)
 
     with monkeypatch.context() as patch:
-        patch.setattr(verdict, "decode", interrupted)
+        patch.setattr(verdict, "examine", interrupted)
         with pytest.raises(KeyboardInterrupt):
             check(table)
     assert check(table).remembered >= 16

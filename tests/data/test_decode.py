@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin, features
 
 from bunryu.core.errors import ImageError
 from bunryu.data.images.decode import Header, decode, read_header
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 from bunryu.settings.data import DecodeSpec
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -376,7 +376,8 @@ def test_suffixes():
         ".tiff",
     } <= IMAGE_SUFFIXES
     assert {".ppm", ".pgm", ".pbm", ".pnm"} <= IMAGE_SUFFIXES
-    assert not {".eps", ".pdf", ".txt", ".psd", ".ico"} & IMAGE_SUFFIXES
+    assert {".heic", ".jxl", ".dcm", ".npy", ".svg", ".pdf", ".nef"} <= IMAGE_SUFFIXES  # read, or listed
+    assert not {".txt", ".csv", ".json", ".zip", ".mp4", ".py", ""} & IMAGE_SUFFIXES
     assert (".avif" in IMAGE_SUFFIXES) == features.check("avif")
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
 
@@ -395,10 +396,9 @@ def test_suffixes():
             b"version https://git-lfs.github.com/spec/v1\n",
             "not an image (a Git LFS pointer: fetch the file itself)",
         ),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image (text)"),
         (
-            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
-            "not an image (HEIC, which is not supported: convert it to JPEG)",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "PostScript, which is not read: convert it to PNG, as with: magick IN OUT.png",
         ),
         (encode(NOISE, "PNG")[:200], "truncated: the PNG data end early"),
         (encode(NOISE, "JPEG")[:-200], "truncated: the JPEG data end early"),

@@ -167,7 +167,7 @@ def test_split_csv_reads_back(tmp_path: Path) -> None:
         ("path,label\na.jpg,x\nb.jpg\n", {}, ["line 3", "expected 2 columns (path, label)", "received 1"]),
         ("path,label\na.jpg,x,z\n", {}, ["line 2", "received 3", "quotes"]),
         ("path,path,label\na.jpg,b.jpg,x\n", {}, ["line 1", "'path' stands twice"]),
-        ("a.jpg,x\nb.jpg,y\n", {}, ["line 1", "'a.jpg' is an image", "header line", "path,label"]),
+        ("a.jpg,x,1\nb.jpg,y,2\n", {}, ["line 1", "'a.jpg' is an image", "header line", "path,label"]),
         ("path,label\na.jpg,x\nb.jpg,\n,y\na.jpg, \n", {}, ["label", "empty in 2 of 4 rows", "line 3, 5"]),
         ("path,breed,age\na.jpg,x,1\nb.jpg,y,1\n", {},
          ["labels", "breed (2 different values), age (1", "data.label_column=breed"]),
@@ -211,7 +211,7 @@ def test_text_of_no_known_encoding(tmp_path: Path) -> None:
         ("images/a.jpg", "a.jpg", "Did you mean data.image_root={root}/tables/images?"),
         ("../images/a.jpg", "a.jpg", "Did you mean data.image_root={root}/images?"),
         ("../images/a.jpg", "images/a.jpg", "Did you mean data.image_root={root}?"),
-        ("../images/a.png", "a", "There is {root}/images/a.png: write the ending .png into the paths."),
+        ("../images/a.png", "a", "There is {root}/images/a.png. Did you mean data.image_root={root}/images?"),
     ],
 )
 def test_images_that_lie_elsewhere_are_found(tmp_path: Path, where: str, cell: str, hint: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from bunryu.evaluate.compare import macro_f1_difference
-from bunryu.evaluate.figures import Difference
+from bunryu.evaluate.difference import Difference
 
 Ints = NDArray[np.int64]
 RNG = np.random.default_rng(5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,12 +17,13 @@ from bunryu.evaluate.decision.logit_adjustment import (
     adjusted,
     adjusted_out_of_fold,
     choose_tau,
-    head_counts,
     independent,
     offsets,
+    uninformed,
 )
 from bunryu.inference.model import probabilities
-from bunryu.models.record import Attribute, Decision
+from bunryu.models.record import Attribute, Decision, Head
+from bunryu.settings.load import load_settings
 
 COUNTS = np.array([900, 90, 10])
 
@@ -73,10 +77,13 @@ def test_separate_heads_are_adjusted_each_by_its_own_prior() -> None:
     of = [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
     parts = [Attribute(column=str(k), classes=["x"] * (k + 2), of=own) for k, own in enumerate(of)]
     counts_J = np.array([5, 1, 0, 2, 8, 4])
-    first, second = head_counts(counts_J, parts)
-    assert (first.tolist(), second.tolist()) == ([6, 14], [7, 9, 4])
+    heads = [Head(column=part.column, classes=[f"{k}" for k in range(len(part.classes))]) for part in parts]
+    sealed: Any = SimpleNamespace(heads=heads, attributes=parts)
+    first, second = uninformed(load_settings(["loss.label_smoothing=0"]), counts_J, sealed)
+    np.testing.assert_allclose(first, [6 / 20, 14 / 20], rtol=1e-6)
+    np.testing.assert_allclose(second, [7 / 20, 9 / 20, 4 / 20], rtol=1e-6)
     prior_J = independent([first, second])
-    np.testing.assert_allclose(prior_J, np.multiply.outer(first, second).reshape(-1) / 400)
+    np.testing.assert_allclose(prior_J, np.multiply.outer(first, second).reshape(-1))
     logits = np.random.default_rng(0).normal(size=(9, 5))
     moved = logits + np.array([*offsets(first, 0.7), *offsets(second, 0.7)])
 

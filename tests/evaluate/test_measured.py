@@ -65,7 +65,7 @@ def test_caveats_of_the_rows_are_notes_of_the_figures(kind: Kind) -> None:
 def test_what_views_change_is_told(kind: Kind) -> None:
     plain = of(kind())
     other = dataclasses.replace(plain, name="val_tta")
-    after, told = other.changed_by(["hflip"], plain)
+    after, told = other.changed_by(["hflip"], plain, bootstrap=200)
     assert told.startswith("macro-F1 ")
     assert isinstance(after.metrics, Figures)
     assert after.name == "val_tta"

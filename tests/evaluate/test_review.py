@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bunryu.evaluate import review as reviewing
-from bunryu.evaluate.review import label_errors, nearest, outliers, review, review_lines, review_told, unit_features
+from bunryu.evaluate.review import (
+    confirmed,
+    label_errors,
+    nearest,
+    outliers,
+    review,
+    review_lines,
+    review_told,
+    unit_features,
+)
 from bunryu.inference.predictions import Predictions
 
 
@@ -105,14 +114,16 @@ def test_the_table_and_the_sentences() -> None:
     probs_NK[np.arange(50), true_N] = 0.97
     probs_NK[9] = probs_NK[9][::-1]
     predictions = Predictions([f"=사진/{i}.png" for i in range(50)], ["가", "b"], probs_NK, true_N)
-    found = review(x_NF, probs_NK, true_N)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    found = confirmed(review(x_NF, probs_NK, true_N), lambda _: pixels)
     rows = list(csv.DictReader("".join(review_lines(found, predictions)).splitlines()))
     assert [row["kind"] for row in rows] == ["label", *["near-duplicate"] * 3]
     assert (rows[0]["path"], rows[0]["label"], rows[0]["rather"]) == ("'=사진/9.png", "b", "가")
     assert {(row["path"], row["other"]) for row in rows[1:]} >= {("'=사진/2.png", "'=사진/3.png")}
     told = review_told(found, true_N, np.arange(50) % 5)
     assert told[0] == "The frozen weights disagree with 1 label, and are sure of it."
-    assert told[1].startswith("3 pairs of images look like copies of each other, 2 of them under two labels; 3 stood")
+    assert told[1].startswith("3 pairs of images are copies of each other by their pixels, 2 of them")
+    assert "3 stood in two folds" in told[1]
     shown, titles = reviewing.review_examples(found, predictions)
     assert shown[0] == 9
     assert len(shown) == len(titles) == 7

@@ -17,10 +17,11 @@ import bunryu as product
 from bunryu.core.errors import ConfigError, DataError, RunError
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
 from bunryu.inference.ensemble import Ensemble, combined, open_predictor, with_tta
+from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions, read_predictions
 from bunryu.inference.tta import parse_tta, views
-from bunryu.models.record import Decision
+from bunryu.models.record import Decision, read_metadata
 from bunryu.settings.data import InputSpec
 from conftest import TINY, Tiny, refused
 from killing import draw_nothing
@@ -150,6 +151,8 @@ def test_an_ensemble_is_the_mean_of_its_members_and_needs_none_of_them(
     alone = [Model.open(path).probabilities(pictures).astype(np.float64) for path in (tiny_run.run, other_run)]
     np.testing.assert_allclose(run.model.probabilities(pictures), np.mean(alone, axis=0), atol=1e-7)
     record = json.loads((tmp_path / "both" / "ensemble.json").read_text(encoding="utf-8"))
+    for member in record["members"]:
+        assert member["digest"] == read_metadata(tmp_path / "both" / member["file"])["digest"]
     assert [member["weight"] for member in record["members"]] == [0.5, 0.5]
     for member, path in zip(record["members"], (tiny_run.run, other_run), strict=True):
         assert (tmp_path / "both" / member["file"]).read_bytes() == (path / "model.safetensors").read_bytes()
@@ -162,6 +165,25 @@ def test_an_ensemble_is_the_mean_of_its_members_and_needs_none_of_them(
     assert "best epochs" in found.metrics["val"]["notes"][-1]  # as in the ensemble's own report
     assert found.metrics["val"]["notes"][-1] == run.metrics["val"]["notes"][-1]
     assert "best epochs" not in str(found.metrics["test"]["notes"])
+
+
+def test_an_ensemble_keeps_the_groups_and_the_resamples_of_its_members(
+    make_images: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_images(tmp_path / "photos", {"cat": 12, "dog": 12})
+    rows = [(path.relative_to(photos).as_posix(), path.parent.name) for path in sorted(photos.glob("*/*.png"))]
+    cells = "".join(f"{path},{label},p{i // 2}\n" for i, (path, label) in enumerate(rows))
+    (photos / "t.csv").write_text("path,label,person\n" + cells, encoding="utf-8")
+    pairs = ("data.group_column=person", "evaluate.bootstrap=123", "train.epochs=1", "split.val=0.4")
+    product.train(photos / "t.csv", *TINY, *pairs, out=tmp_path / "run", quiet=True)
+    one = product.open_run(tmp_path / "run").metrics["val"]
+    both = product.ensemble([tmp_path / "run", tmp_path / "run"], out=tmp_path / "both", quiet=True).metrics["val"]
+    assert one["groups"] < one["n"]
+    assert {key: both[key] for key in ("n", "groups", "bootstrap")} == {
+        key: one[key] for key in ("n", "groups", "bootstrap")
+    }
+    if one["bootstrap"]["resamples"]:  # not every answer is right
+        assert both["bootstrap"]["resamples"] == 123
 
 
 def test_logits_are_averaged_as_a_geometric_mean(tiny_run: Tiny, other_run: Path, tmp_path: Path) -> None:
@@ -294,3 +316,12 @@ def test_predictions_of_odd_class_names_read_back(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("path,true,p_a\n1.png\n", encoding="utf-8")
     with pytest.raises(DataError, match="is damaged"):
         read_predictions(tmp_path / "p.csv", ["a"])
+
+
+def test_another_model_in_the_place_of_a_member_is_told(tiny_run: Tiny, other_run: Path, tmp_path: Path) -> None:
+    product.ensemble([tiny_run.run, other_run], out=tmp_path / "both", quiet=True)
+    first, second = sorted((tmp_path / "both" / "members").glob("*.safetensors"))
+    second.write_bytes(first.read_bytes())
+    for reading in (open_predictor, records_of):
+        with pytest.raises(RunError, match=r"2-1\.safetensors is not the model that .*ensemble\.json was made of"):
+            reading(tmp_path / "both")

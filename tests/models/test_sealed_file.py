@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import pytest
 import torch
 from families import SMALL, architecture, record, small
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from bunryu.core.errors import RunError
+from bunryu.models import digest
 from bunryu.models.build import build
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import LATER, SCHEMA, Architecture, Decision, Member, Sealed, read_sealed
@@ -32,9 +34,10 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def rewrite(path: Path, changes: dict[str, str | None], tensors: dict[str, torch.Tensor] | None = None) -> None:
-    """Write the file again with other metadata (None: without that field) or other tensors."""
-    kept = {key: value for key, value in (metadata(path) | changes).items() if value is not None}
-    save_file(load_file(path) if tensors is None else tensors, path, kept)
+    """Seal the file again with other metadata (None: without that field) or other tensors."""
+    blank = {"digest": digest.BLANK}
+    kept = {key: value for key, value in (metadata(path) | blank | changes).items() if value is not None}
+    path.write_bytes(digest.with_digest(save(load_file(path) if tensors is None else tensors, kept)))
 
 
 @pytest.fixture
@@ -112,10 +115,10 @@ def test_the_record_has_every_field(sealed_file: Path) -> None:
     found = metadata(sealed_file)
     assert set(found) == {
         *("format", "schema", "architecture", "heads", "members", "decode", "input", "precision"),
-        *("decision", "provenance"),
+        *("decision", "provenance", "digest"),
     }
-    assert found["schema"] == str(SCHEMA) == "1"
-    values = {key: json.loads(value) for key, value in found.items() if key != "format"}
+    assert found["schema"] == str(SCHEMA) == "2"
+    values = {key: json.loads(value) for key, value in found.items() if key not in ("format", "digest")}
     assert set(values["architecture"]) == {"name", "channels", "dropout", "arguments", "own"}
     classes = ["class 0", "class 1", "class 2"]
     assert values["heads"] == [
@@ -179,11 +182,11 @@ def test_a_folder(tmp_path: Path) -> None:
     assert "not a model that bunryu sealed, or it is damaged" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("schema", ["2", "10"])
+@pytest.mark.parametrize("schema", ["3", "10"])
 def test_a_file_of_a_later_schema(schema: str, sealed_file: Path) -> None:
     rewrite(sealed_file, {"schema": schema, "architecture": "something new"})
     message = refused(sealed_file)
-    assert f"sealed by a later bunryu (schema {schema}; this one knows 1)" in message
+    assert f"sealed by a later bunryu (schema {schema}; this one knows 2)" in message
     assert "pip install --upgrade" in message
 
 
@@ -248,6 +251,67 @@ def test_weights_that_do_not_fit_the_record(change: str, sealed_file: Path) -> N
     rewrite(sealed_file, changes, tensors)
     read_sealed(sealed_file)
     with pytest.raises(RunError, match=r"its weights do not fit its own record: .*(head.1|unheard)"):
+        open_sealed(sealed_file)
+
+
+# Damage
+
+
+def test_any_flipped_bit_is_refused_by_the_name_of_the_file(sealed_file: Path) -> None:
+    whole = sealed_file.read_bytes()
+    header = 8 + struct.unpack("<Q", whole[:8])[0]
+    draw = random.Random(0)
+    places = [*range(0, header, 97), *(draw.randrange(header, len(whole)) for _ in range(12)), len(whole) - 1]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << draw.randrange(8)
+        sealed_file.write_bytes(flipped)
+        with pytest.raises(RunError) as error:
+            open_sealed(sealed_file)
+        assert str(sealed_file) in str(error.value), place
+    sealed_file.write_bytes(whole)
+    open_sealed(sealed_file)
+
+
+def test_a_damaged_tensor_or_a_digit_of_the_record_is_told_as_damage(sealed_file: Path) -> None:
+    whole = sealed_file.read_bytes()
+    for changed in (whole[:-1] + bytes([whole[-1] ^ 0x80]), whole.replace(b'"crop_pct\\": 1.0', b'"crop_pct\\": 0.9')):
+        assert changed != whole
+        sealed_file.write_bytes(changed)
+        with pytest.raises(RunError, match=r"is damaged: its content is not what was sealed.* Copy it again"):
+            open_sealed(sealed_file)
+
+
+def test_files_of_the_first_schema_open_without_a_digest_and_later_ones_need_it(sealed_file: Path) -> None:
+    rewrite(sealed_file, {"schema": "1", "digest": None})
+    open_sealed(sealed_file)
+    rewrite(sealed_file, {"schema": "2", "digest": None})
+    assert "digest is missing" in refused(sealed_file)
+    rewrite(sealed_file, {"digest": "0"})
+    assert "damaged bunryu record" in refused(sealed_file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_finite_numbers(value: float, sealed_file: Path) -> None:
+    tensors = load_file(sealed_file)
+    tensors["head.1.bias"][1] = value
+    rewrite(sealed_file, {"schema": "1", "digest": None}, tensors)
+    with pytest.raises(RunError, match=r"head\.1\.bias has 1 values that are no finite"):
+        open_sealed(sealed_file)
+
+
+def test_whole_numbers_where_the_network_has_fractions(sealed_file: Path) -> None:
+    tensors = load_file(sealed_file)
+    tensors["head.1.bias"] = tensors["head.1.bias"].to(torch.int8)
+    rewrite(sealed_file, {}, tensors)
+    with pytest.raises(RunError, match=r"head\.1\.bias is torch\.int8; expected torch\.float32"):
+        open_sealed(sealed_file)
+
+
+def test_a_giant_in_a_small_file_is_not_built(sealed_file: Path) -> None:
+    made = json.loads(metadata(sealed_file)["architecture"]) | {"name": "timm/vit_giant_patch14_224", "arguments": {}}
+    rewrite(sealed_file, {"architecture": json.dumps(made)})
+    with pytest.raises(RunError, match=r"far larger than the .* MB that the file has"):
         open_sealed(sealed_file)
 
 

@@ -79,6 +79,10 @@ def test_presets_are_what_they_say() -> None:
         (("augment.ops=[{hflip: {}, vflip: {}}]",), "operation 1: expected NAME or {NAME: {PARAMETER: VALUE}}"),
         (("augment.preset=hard",), "augment.preset: expected none, light, medium, heavy, trivial_augment"),
         (("data.balance_to=9", "train.sampler=class_aware"), "data.balance_to=9 and train.sampler=class_aware both"),
+        (
+            ("train.sampler=class_aware", "loss.name=soft_f1", "loss.label_smoothing=0"),
+            "class_aware weights the rows of",
+        ),
         (("data.balance_to=9", "folds.k=3", "decision.tau=1"), "data.balance_to gives each fold counts of its own"),
         (("data.balance_to=9", "loss.name=soft_f1", "loss.label_smoothing=0"), "data.balance_to weights the rows of a"),
     ],

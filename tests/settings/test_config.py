@@ -223,7 +223,7 @@ def test_wrong_keys_types_and_values(pairs: str, expected: list[str]) -> None:
             ["train.compile=true", "train.stages=[{name: a, freeze: backbone, views: 0}]"],
             "train.compile is of pictures, and every stage learns from features",
         ),
-        (["data.train=a", "split.val=0"], "split.val=0 leaves nothing to compute train.monitor=macro_f1 on"),
+        (["data.train=a", "split.val=0"], "split.val=0 leaves nothing to compute train.monitor=auto on"),
     ],
 )
 def test_wrong_combinations(pairs: list[str], expected: str) -> None:

@@ -359,7 +359,9 @@ def test_ctrl_c_of_train(
         patch.setattr(train, "write_setup", _interrupt)
         ended = bunryu("train", "photos", *tiny_settings, "--out", "unset")
     assert ended.code == 130
-    assert ended.err.endswith("Stopped at once. unset was not set up yet: remove it.\n")
+    assert ended.err.endswith(
+        "Stopped at once. unset was not set up yet: the same command with --out unset begins again.\n"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(train, "fit", _interrupt)
         told = "Stopped at once. Go on from its last checkpoint with: bunryu train --resume run\n"

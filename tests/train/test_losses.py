@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
 from bunryu.core.errors import ConfigError
-from bunryu.settings.train import LossSettings
+from bunryu.evaluate.decision.logit_adjustment import adjusted
+from bunryu.settings.train import LossSettings, TrainSettings
 from bunryu.train.losses import Loss, class_weights, cross_entropy, focal, smoothed, soft_f1
+from bunryu.train.sampling import epoch_counts
 
 quick = settings(max_examples=40, deadline=None)
 SMOOTHING = [0.0, 0.1, 0.9]
@@ -341,3 +344,83 @@ def test_soft_f1_is_its_definition_over_the_classes_of_the_batch(rows: list[int]
     y = np.eye(3)[target]
     f1 = [2 * (p[:, k] * y[:, k]).sum() / (p[:, k].sum() + y[:, k].sum()) for k in sorted(set(rows))]
     np.testing.assert_allclose(soft_f1(logits, torch.from_numpy(target)).numpy(), 1 - np.mean(f1), rtol=1e-5)
+
+
+# A picture that says nothing
+
+CORRECTED: list[dict[str, Any]] = [
+    {"name": "logit_adjusted"},
+    {"class_weights": "balanced"},
+    {"name": "focal", "class_weights": "balanced"},
+    {"name": "logit_adjusted", "class_weights": "balanced"},
+    {"name": "logit_adjusted", "class_weights": "effective"},
+]
+"""Losses that promise a rare class the same as a frequent one."""
+COUNTS = st.lists(st.integers(5, 1000), min_size=2, max_size=5)
+
+
+def case_of(
+    counts: list[int], chosen: dict[str, Any], sampling: dict[str, Any] | None = None
+) -> tuple[Loss, NDArray[np.float64]]:
+    """Return the loss, and the probabilities of the one answer to all rows of an epoch that has the least of it."""
+    sampling = dict(sampling or {})
+    to = sampling.pop("to", None)
+    shown = list(epoch_counts(counts, TrainSettings.model_validate(sampling), to))
+    loss = Loss.of(LossSettings.model_validate(chosen), shown, [f"c{k}" for k in range(len(counts))])
+    share_K = torch.tensor(shown) / sum(shown)
+    logits_K = torch.zeros(len(shown), requires_grad=True)
+    solver = torch.optim.LBFGS([logits_K], max_iter=300, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+
+    def objective() -> torch.Tensor:
+        solver.zero_grad()
+        rows_K = loss.rows(logits_K.expand(len(shown), -1), torch.arange(len(shown)))
+        value = (rows_K * share_K).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(objective)  # type: ignore[no-untyped-call]
+    if loss.weights_K is not None:
+        assert float((loss.weights_K * share_K).sum()) == pytest.approx(1, rel=1e-4), "the mean weight of a row"
+    return loss, logits_K.detach().double().softmax(0).numpy()
+
+
+@quick
+@given(
+    COUNTS,
+    st.sampled_from([0.0, 0.1, 0.4]),
+    st.sampled_from(CORRECTED),
+    st.sampled_from([{}, {"sampler": "class_aware"}, {"sampler": "class_aware", "sampler_power": 0.5}, {"to": 60}]),
+)
+def test_a_picture_that_says_nothing_is_answered_evenly(
+    counts: list[int], smoothing: float, chosen: dict[str, Any], sampling: dict[str, Any]
+) -> None:
+    """Whatever loss, smoothing, weights, sampler and copies are: rare classes are lifted once, not twice."""
+    _, found = case_of(counts, {**chosen, "label_smoothing": smoothing}, sampling)
+    np.testing.assert_allclose(found, 1 / len(counts), atol=0.01)
+
+
+@quick
+@given(
+    COUNTS,
+    st.sampled_from([0.0, 0.1, 0.4]),
+    st.sampled_from(["cross_entropy", "focal", "logit_adjusted"]),
+    st.sampled_from([None, "balanced", "effective"]),
+    st.sampled_from([0.5, 1.0]),
+    st.sampled_from(["shuffle", "class_aware"]),
+)
+def test_what_such_a_picture_is_answered_is_known(
+    counts: list[int], smoothing: float, name: str, weights: str | None, tau: float, sampler: str
+) -> None:
+    """By it the logits are adjusted after training, and with decision.tau=1 the answer is then even, for each loss."""
+    chosen = {"name": name, "class_weights": weights, "label_smoothing": smoothing, "tau": tau}
+    loss, found = case_of(counts, chosen, {"sampler": sampler, "sampler_power": 0.5})
+    known = loss.uninformed().numpy()
+    np.testing.assert_allclose(known, found, atol=0.01)
+    np.testing.assert_allclose(adjusted(known[None], known, 1.0)[0], 1 / len(counts), rtol=1e-5)
+
+
+@pytest.mark.parametrize("chosen", CORRECTED)
+def test_the_counts_that_were_answered_unevenly(chosen: dict[str, Any]) -> None:
+    for smoothing, sampler in ((0.1, "shuffle"), (0.0, "class_aware"), (0.1, "class_aware")):
+        _, found = case_of([1000, 100, 10], {**chosen, "label_smoothing": smoothing}, {"sampler": sampler})
+        np.testing.assert_allclose(found, 1 / 3, atol=0.01)

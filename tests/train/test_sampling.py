@@ -93,7 +93,11 @@ def test_balanced_keeps_every_row_and_adds_copies_to_the_number(counts: list[int
     assert found[: len(rows)].tolist() == rows.tolist(), "the originals"
     assert len(set(found.tolist())) == len(found), "each copy has a number of its own"
     times = np.bincount((plain(found) - 7) // 3, minlength=len(rows))
-    assert np.bincount(target, weights=times).tolist() == epoch_counts(counts, to) == [max(n, to) for n in counts]
+    assert (
+        np.bincount(target, weights=times).tolist()
+        == epoch_counts(counts, TrainSettings(), to)
+        == [max(n, to) for n in counts]
+    )
     for k in range(len(counts)):
         assert np.ptp(times[target == k]) <= 1, "all rows of a class are copied before any again"
     assert set(comings(found[len(rows) :]).tolist()) <= set(range(1, to + 1))
@@ -137,5 +141,26 @@ def test_copies_of_a_row_are_numbered_one_after_the_other() -> None:
 
 
 def test_the_counts_of_an_epoch() -> None:
-    assert epoch_counts([0, 3, 9], None) == [0, 3, 9]
-    assert epoch_counts([0, 3, 9], 5) == [0, 5, 9], "a class without rows has nothing to copy"
+    assert epoch_counts([0, 3, 9], TrainSettings()) == [0, 3, 9]
+    assert epoch_counts([0, 3, 9], TrainSettings(), 5) == [0, 5, 9], "a class without rows has nothing to copy"
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    st.sampled_from(["shuffle", "class_aware"]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([None, 20]),
+    st.integers(0, 9),
+)
+def test_the_counts_of_an_epoch_are_those_it_shows(
+    counts: list[int], sampler: Any, power: float, to: int | None, epoch: int
+) -> None:
+    """Whatever decides how often a class comes; a fraction of a row is settled by a draw."""
+    settings = TrainSettings(sampler=sampler, sampler_power=power)
+    to = to if sampler == "shuffle" else None
+    target = np.repeat(np.arange(len(counts)), counts)
+    shown = plain(epoch_rows(np.arange(len(target)), target, settings, epoch, to))
+    told = np.array(epoch_counts(counts, settings, to))
+    assert np.abs(np.bincount(target[shown], minlength=len(counts)) - told).max() < 1 + 1e-6
+    assert told.sum() == pytest.approx(len(shown))
+    assert epoch_counts([*counts, 0], settings, to)[-1] == 0, "a class without rows is not shown"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import killing
@@ -17,8 +20,8 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
-from bunryu.settings.stages import Stage
-from bunryu.train import loop
+from bunryu.settings.stages import Stage, size_at
+from bunryu.train import best_epoch, loop
 from bunryu.train.best_epoch import remember
 from bunryu.train.checkpoint import Progress
 from bunryu.workflows import train as experiment
@@ -245,10 +248,6 @@ class TestKeptWeights:
         assert {path.stem for path in probed.best.parent.iterdir()} == {"best", "last"}
 
     def test_the_best_of_a_stage_may_be_worse_than_the_best_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from types import SimpleNamespace
-
-        from bunryu.train import best_epoch
-
         monkeypatch.setattr(best_epoch, "weights", lambda *_: {})
         stages = [Stage(name="one", epochs=2), Stage(name="two", epochs=2)]
         job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)
@@ -263,11 +262,39 @@ class TestKeptWeights:
         assert kept == [["best", "stage-1-one"], [], ["stage-2-two"], ["stage-2-two"]]
         assert at.unsaved.keys() == {"final"}
 
+    @given(st.data())
+    def test_a_figure_of_learning_chooses_among_the_last_epochs_that_learn_alike(self, data: st.DataObject) -> None:
+        """Whatever the stages, sizes and mixing are, an epoch before them never wins, however good it looks."""
+        monitor = data.draw(st.sampled_from(["train_loss", "train_accuracy"]))
+        kinds: list[dict[str, Any]] = [
+            {},
+            {"sizes": [16, 24]},
+            {"freeze": "backbone", "views": 0, "solve": True, "epochs": 1},
+        ]
+        stages = []
+        for number in range(data.draw(st.integers(1, 3))):
+            given_kind = {"epochs": data.draw(st.integers(1, 4)), **data.draw(st.sampled_from(kinds))}
+            stages.append(Stage(name=f"stage{number}", **given_kind))
+        mixing = data.draw(st.sampled_from([[], ["mix.name=mixup"], ["mix.name=mixup", "mix.end_epoch=3"]]))
+        job: Any = SimpleNamespace(settings=load_settings([f"train.monitor={monitor}", *mixing]), stages=stages)
+        at: Any = SimpleNamespace(progress=Progress(), history=[], unsaved={})
+        alike, values = [], []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(best_epoch, "weights", lambda *_: {})
+            for number, stage in enumerate(stages):
+                for epoch in range(int(stage.epochs or 0)):
+                    size = size_at(stage.sizes, epoch, int(stage.epochs or 0)) if stage.sizes else None
+                    mixed = bool(mixing) and (len(mixing) == 1 or len(values) < 3) and not stage.solve
+                    alike.append((number, size, mixed))
+                    values.append(data.draw(st.sampled_from([0.1, 0.2, 0.3, 0.4])))
+                    remember(job, at, {"train_loss": values[-1], "train_accuracy": values[-1], "epoch": len(values)})
+                best_epoch.next_stage(job, at, why="")
+        last = [i for i, key in enumerate(alike) if key == alike[-1]]
+        wanted = (min if monitor == "train_loss" else max)(values[i] for i in last)
+        assert at.progress.best_epoch - 1 in last
+        assert values[at.progress.best_epoch - 1] == wanted
+
     def test_of_equal_figures_the_lower_loss_is_the_best_of_a_stage_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from types import SimpleNamespace
-
-        from bunryu.train import best_epoch
-
         monkeypatch.setattr(best_epoch, "weights", lambda *_: {})
         stages = [Stage(name="one", epochs=3), Stage(name="two", epochs=1)]
         job: Any = SimpleNamespace(settings=load_settings(["train.monitor=accuracy"]), stages=stages)

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import bunryu
 from bunryu.core.errors import ConfigError, DataError
-from bunryu.evaluate.attributes import measure_attributes
+from bunryu.evaluate.attributes import mean_macro_f1, measure_attributes
 from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Attribute, read_sealed
+from bunryu.runs.folder import RunFolder
 from conftest import TINY, refused
 
 SHAPES, COLOURS, DAYS = ("가로", "세로"), ("빨강", "초록", "파랑"), ("낮", "밤")
@@ -91,6 +94,43 @@ def test_both_ways_are_measured_and_reported_in_the_same_form(run: Any) -> None:
     for name in ("attributes_val.png", "confusion_val_attribute3_normalized.png"):
         assert (run.path / "plots" / name).stat().st_size > 5000
     assert ", 모양 " in repr(run)
+
+
+def test_the_mean_of_the_columns_chooses_the_epoch(run: Any) -> None:
+    folder = RunFolder(run.path)
+    assert folder.settings().train.monitor == "mean_macro_f1"
+    history = folder.read_history()
+    best = max(row["val_mean_macro_f1"] for row in history)
+    sealed = read_sealed(run.path / "model.safetensors").provenance["best"]
+    assert sealed["val_mean_macro_f1"] == best
+    metrics = run.metrics["val"]["attributes"]
+    assert best == pytest.approx(np.mean([part["macro_f1"] for part in metrics.values()]), abs=1e-6)
+    assert f"the best by mean_macro_f1 is epoch {sealed['epoch']}" in (run.path / "report.txt").read_text("utf-8")
+
+
+def test_one_column_is_chosen_by_its_macro_f1(photos: Path, tmp_path: Path) -> None:
+    assert RunFolder(bunryu.train(photos, *TINY, out=tmp_path / "run", quiet=True).path).settings().train.monitor == (
+        "macro_f1"
+    )
+    with pytest.raises(ConfigError, match="is the mean over several label columns, and there is one"):
+        bunryu.train(photos, *TINY, "train.monitor=mean_macro_f1", out=tmp_path / "no", quiet=True)
+
+
+@given(st.lists(st.integers(2, 4), min_size=2, max_size=3), st.integers(0, 2**31 - 1))
+def test_the_mean_is_that_of_what_is_reported_of_each(sizes: list[int], seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    combined = list(product(*(range(size) for size in sizes)))
+    attributes = [
+        Attribute(column=f"c{i}", classes=[f"{k}" for k in range(size)], of=[one[i] for one in combined])
+        for i, size in enumerate(sizes)
+    ]
+    probs = draw.dirichlet(np.ones(len(combined)), 30).astype(np.float32)
+    true = draw.integers(len(combined), size=30)
+    names = ["+".join(map(str, one)) for one in combined]
+    answers = Predictions([f"{i}" for i in range(30)], names, probs, true, attributes=attributes)
+    each = measure_attributes(answers, bootstrap=0)
+    expected = np.mean([own.macro_f1 for own in each.values()])
+    assert mean_macro_f1(probs, true, attributes) == pytest.approx(expected)
 
 
 def test_the_predictions_hold_every_attribute(run: Any) -> None:

@@ -153,7 +153,7 @@ def test_published_numbers_and_damaged_pictures(photos: Path, here: Path, bunryu
         (("--flip", "vertical", "train.epochs=2"), "augment takes data.*, decode.* and augment.* (and train.seed)"),
         (("--ops", "no.yaml"), "There is no settings file no.yaml."),
         (("--ops", "empty.yaml"), "--ops empty.yaml: expected settings with augment in them"),
-        (("--flip", "vertical", "--out", "photos"), "--out: photos is there already, and nothing is written into it"),
+        (("--flip", "vertical", "--out", "photos"), "--out: photos is not empty, and results are never overwritten"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told(photos: Path, bunryu: Command, here: Path, options: tuple[str, ...], told: str) -> None:

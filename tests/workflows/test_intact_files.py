@@ -181,7 +181,6 @@ def test_folds_and_their_predictions(tiny_run: Tiny, tmp_path: Path) -> None:
     readers: dict[str, Callable[[], Any]] = {
         "folds.csv": lambda: package.open_run(run).evaluate(),
         "split.csv": lambda: package.open_run(run).evaluate(),
-        "ensemble.json": lambda: package.open_run(run).model,
     }
     for name, read in readers.items():
         whole = (run / name).read_bytes()

@@ -216,7 +216,7 @@ def test_what_else_is_refused(
     assert "no ensemble unites yet" in refused(bunryu("ensemble", run.path, run.path, "--out", tmp_path / "e"))
     sample = write_table(tmp_path / "sample.csv", ["path", "ans"], [["000.png", 0]])
     told = refused(bunryu("predict", run.path, listed.parent, "--submission", sample, "--out", tmp_path / "o.csv"))
-    assert "takes one class an image" in told
+    assert "the model answers labels that can hold together" in told
     photos = make_images(tmp_path / "photos", {"a": 4, "b": 4})
     assert "data.multi_label belongs to a CSV" in refused(bunryu("train", photos, labels, *TINY))
     told = refused(bunryu("train", photos, "train.monitor=mean_average_precision", *TINY))

@@ -136,9 +136,9 @@ def test_the_heads_draw_depends_on_the_seed_alone(photos: Path, tmp_path: Path) 
 
 
 def test_no_validation_rows_are_refused_with_the_mend(photos: Path) -> None:
-    with pytest.raises(BunryuError, match=r"train\.monitor=train_loss"):
+    with pytest.raises(BunryuError, match=r"train\.monitor=train_epochs"):
         plan_of(photos, *SCRATCH, "split.val=0")
-    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_loss").table.split("val")) == 0
+    assert len(plan_of(photos, *SCRATCH, "split.val=0", "train.monitor=train_epochs").table.split("val")) == 0
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_dry_run_takes_the_first_batch_and_makes_no_run(
     monkeypatch.setattr(console, "say", lambda text, **_: said.append(text))
     monkeypatch.chdir(tmp_path)
     train.dry_run(settings_of(photos, *SCRATCH, "train.batch_size=5", "input.size=20x28"))
-    assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) logits" in said
+    assert "first batch: (5, 20, 28, 3) uint8 -> (5, 3) scores of classes (logits)" in said
     assert list(tmp_path.iterdir()) == []
 
 

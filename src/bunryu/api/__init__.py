@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bunryu.api.data import augment, bench, probe, split
 from bunryu.api.new_run import demo, dry_run, resume, train
 from bunryu.api.run import Run, ensemble, evaluate, open_run, predict, predicted
-from bunryu.runs.folder import is_run
+from bunryu.runs.claim import is_run
 from bunryu.ship.predict import Predicted
 from bunryu.workflows.score import Scored, score
 

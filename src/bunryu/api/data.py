@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bunryu.api.asked import as_typed, root_of, settings_of
 from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, typed
-from bunryu.runs.folder import require_new
+from bunryu.runs.claim import require_new
 from bunryu.settings.load import augment_settings, require_of_splits
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def probe(
     """
     with console.quietly(quiet):
         _, frame, values = settings_of(data, overrides)
-        require_new(Path(out) if out else None)
+        require_new(Path(out) if out else None, "probe")
         root = root_of(out)
         from bunryu.workflows import probe as probing
         from bunryu.workflows.probe_report import advice

@@ -12,7 +12,8 @@ from bunryu.api.run import Run
 from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, nearest
 from bunryu.inference.trust import Trust
-from bunryu.runs.folder import RunFolder, require_new
+from bunryu.runs.claim import require_new
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.fields import keys
 from bunryu.settings.run import RunSettings
 

@@ -14,11 +14,13 @@ from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
 from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.report.text import headline
+from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.predictions import Format
 from bunryu.inference.reading import BATCH
 from bunryu.inference.trust import Trust, trust_model
 from bunryu.inference.tta import parse_tta
-from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
+from bunryu.runs.claim import require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder
 from bunryu.settings.load import evaluation_settings
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
@@ -133,6 +135,7 @@ def predict(
     out: str | os.PathLike[str] | None = None,
     format: Format | None = None,
     submission: str | os.PathLike[str] | None = None,
+    submission_as: str | None = None,
     batch_size: int = BATCH,
     image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
@@ -144,29 +147,28 @@ def predict(
 
     Args:
         run: a run, its folder, or a model file.
-        images: paths of images, folders, globs or tables; or bytes or uint8 arrays (called ``image 0`` ...).
+        images: paths, folders, globs or tables; or bytes or arrays (called ``image 0`` ...): uint8 (or what the model
+            learned from), (H, W) or (H, W, 3 or 4), red first: of OpenCV ``cv2.imread(path)[:, :, ::-1]``.
         out: also write the table there, and the names of what cannot be read beside it, as FILE.skipped.csv.
         format: csv, csv-excel (in which Excel shows Hangul), tsv or jsonl; by the ending of `out` when None.
-        submission: a competition's sample file; `out` gets its rows and columns, the answers filled in.
+        submission: a competition's sample file; `out` gets its rows and columns, filled in as its header and cells say.
+        submission_as: what it wants, where it does not say: probability, yes-no, name, number, index or p_CLASS.
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
         device: where to compute.
-        tta: test-time augmentation: ``"hflip,crops,scales"`` or some of them. The probabilities are then the mean over
-            the views, and a column tta says so.
+        tta: test-time augmentation, ``"hflip,crops,scales"`` or some: the mean over the views, told in a column tta.
         trust_code: as in `open_run`.
         quiet: print nothing.
 
     Returns:
-        path, pred, conf and p_CLASS, a row each picture that can be read, in the order of the input; the others
-        are in ``frame.attrs["skipped"]``, a list of (name, reason). Of labels that can hold together
-        (``data.multi_label``) path, pred (those that hold, joined by ``|``) and p_LABEL.
+        path, pred, conf and p_CLASS, a row each picture that can be read, in their order; ``attrs["skipped"]`` has
+        (name, reason) of the others. With ``data.multi_label`` path, pred (labels joined by ``|``) and p_LABEL.
 
     Raises:
         DataError: an input that is not there, or that is no picture.
         ImageError: not one of the pictures can be read.
         ConfigError: an `out` that cannot be written.
-        RunError: there is no run, or its training was stopped.
-        DeviceError: the device is not there, or memory ran out.
+        RunError, DeviceError: no run, or one that was stopped; no such device, or memory ran out.
     """
     with console.quietly(quiet):
         found = predicted(
@@ -175,6 +177,7 @@ def predict(
             out=out,
             format=format,
             submission=submission,
+            submission_as=submission_as,
             batch_size=batch_size,
             image_root=image_root,
             device=device,
@@ -195,6 +198,7 @@ def predicted(
     out: str | os.PathLike[str] | None = None,
     format: Format | None = None,
     submission: str | os.PathLike[str] | None = None,
+    submission_as: str | None = None,
     batch_size: int = BATCH,
     image_root: str | os.PathLike[str] | None = None,
     device: Device = "auto",
@@ -210,15 +214,23 @@ def predicted(
     opened = Path(run) if not isinstance(run, Run) else run.model if device == "auto" else run.path
     return ship.predict(
         opened,
-        as_sources(images),
+        as_sources(images, deep=lambda: _takes_deep(opened)),
         batch_size=batch_size,
         image_root=None if image_root is None else os.fspath(image_root),
         out=None if out is None else Path(out),
         format=format,
         submission=None if submission is None else Path(submission),
+        submission_as=submission_as,
         device=device,
         tta=views,
     )
+
+
+def _takes_deep(model: Predictor | Path) -> bool:
+    """Return whether a model takes arrays of other numbers than uint8: all that predict together have a range."""
+    if isinstance(model, Path):
+        return all(sealed.decode.range is not None for sealed in records_of(model))
+    return model.takes_deep()
 
 
 def ensemble(
@@ -247,7 +259,7 @@ def ensemble(
         RunError: no run, or `out` is not empty.
     """
     paths = [run.path if isinstance(run, Run) else Path(run) for run in runs]
-    require_new(Path(out))
+    require_new(Path(out), "ensemble")
     for path in paths:
         model_file(path)
     from bunryu.workflows.ensemble import unite

@@ -117,18 +117,31 @@ def nothing_written() -> Iterator[None]:
         raise Interrupted("Stopped; nothing was written.") from None
 
 
+MOST_USED = (
+    *("model.name", "input.size", "train.epochs", "train.batch_size", "optim.lr"),
+    *("augment.hflip", "loss.class_weights", "split.val", "data.label_column", "train.seed"),
+)
+"""The settings that people change most often."""
+
+
 class TrainCommand(TyperCommand):
-    """The train command, whose --help explains every setting too."""
+    """The train command, whose --help explains the settings that people use most, and says where the others are."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
-        """Write the settings below the options."""
+        """Write settings below the options."""
         from bunryu.settings.fields import keys
         from bunryu.settings.recipes import defaults
         from bunryu.settings.run import RunSettings
 
-        told = [(key.name, f"{' '.join(key.help.split())} [{key.type}; {defaults(key)}]") for key in keys(RunSettings)]
-        with formatter.section("Settings, as KEY=VALUE (one of them: bunryu settings WORD)"):
+        every = {key.name: key for key in keys(RunSettings)}
+        told = []
+        for name in MOST_USED:
+            first, *_ = re.split(r"(?<=\.) (?=[A-Z])", " ".join(every[name].help.split()))
+            told.append((name, f"{first} [{defaults(every[name])}]"))
+        with formatter.section("Settings used most, as KEY=VALUE"):
             formatter.write_dl(told)
+        formatter.write_paragraph()
+        formatter.write_text(f"All {len(every)}: bunryu settings. Those about something: bunryu settings WORD")
 
 
 def data_and_pairs(args: list[str] | None) -> tuple[str | None, list[str]]:

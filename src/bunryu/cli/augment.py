@@ -35,9 +35,10 @@ def augment(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write copies of training images to disk, with a table that train takes: OUT/labels.csv.
+    """Write copies of training images to disk.
 
-    The data stay as they are. A copy has the group of its original, so that no split can tear them apart.
+    OUT/labels.csv is a table of them that train takes. The data stay as they are. A copy has the group of its
+    original, so that no split can tear them apart.
     """
     console.set_quiet(quiet)
     data, pairs = data_and_pairs(args)

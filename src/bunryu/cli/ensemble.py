@@ -17,7 +17,9 @@ def ensemble(
     weights: Annotated[
         WeightsName, typer.Option(help="Equal, or fitted on the rows that all were validated on.")
     ] = WeightsName.equal,
-    mean: Annotated[MeanName, typer.Option(help="What is averaged.")] = MeanName.probabilities,
+    mean: Annotated[
+        MeanName, typer.Option(help="What is averaged: probabilities, or the scores before (logits).")
+    ] = MeanName.probabilities,
     quiet: Quiet = False,
 ) -> None:
     """Let several runs predict together.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +23,10 @@ def settings(
         list[str] | None, typer.Argument(metavar="[WORD]", help="Show settings with this word, or all of these, only.")
     ] = None,
 ) -> None:
-    """Explain every setting of a run: key, type, default, meaning."""
+    """Explain every setting of a run, or those with a word.
+
+    Key, type, default and meaning, section by section.
+    """
     from bunryu.core.errors import nearest
     from bunryu.settings.fields import keys
     from bunryu.settings.recipes import defaults
@@ -33,8 +39,24 @@ def settings(
     found = found or [key for key in every if _has_all(key, asked)]
     if not found:
         raise ConfigError(f"No setting has {asked!r} in its name or help.{nearest(asked, [k.name for k in every])}")
-    for key in found:
-        print(f"{key.name}  ({key.type}; {defaults(key)})\n    {' '.join(key.help.split())}")
+    columns = min(shutil.get_terminal_size().columns, 100)
+    for section, some in itertools.groupby(found, key=_section):
+        print(f"[{section}]")
+        for key in some:
+            meaning = textwrap.fill(
+                " ".join(key.help.split()),
+                columns,
+                initial_indent="    ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            print(f"{key.name}  ({key.type}; {defaults(key)})\n{meaning}")
+        print()
+
+
+def _section(key: Key) -> str:
+    return key.name.split(".")[0] if "." in key.name else "run"
 
 
 def _has_all(key: Key, asked: str) -> bool:

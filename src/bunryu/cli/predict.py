@@ -45,6 +45,13 @@ FormatName = Annotated[
 Submission = Annotated[
     Path | None, typer.Option(help="A competition's sample file: --out gets its rows and columns, filled in.")
 ]
+SubmissionAs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="What the sample wants, where it does not say: probability, yes-no, name, number, index or p_CLASS.",
+    ),
+]
 
 
 def predict(
@@ -54,6 +61,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
     image_root: Annotated[str | None, typer.Option(help="What a CSV's paths are relative to. [its folder]")] = None,
     submission: Submission = None,
+    submission_as: SubmissionAs = None,
     device: Device = DeviceName.auto,
     tta: Tta = None,
     trust_code: TrustCode = False,
@@ -77,6 +85,7 @@ def predict(
             out=file,
             format=format,
             submission=submission,
+            submission_as=submission_as,
             batch_size=batch_size,
             image_root=image_root,
             device=device.value,

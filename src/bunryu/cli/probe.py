@@ -24,7 +24,7 @@ def probe(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Tell in a minute what frozen weights reach.
+    """Tell in a minute what pretrained weights reach.
 
     Cross-validates linear heads on the features of one or several backbones, and writes the recipe to train next.
     """

@@ -28,14 +28,25 @@ def score(
         str | None,
         typer.Option(help="The positive one of two classes; the rarer in the truth unless given.", show_default=False),
     ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the truth that tells persons, patients, videos ...: intervals resample these. [group, if "
+            "there is one]",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a table of answers against the truth; rows are joined by file name."""
+    """Score a table of answers against the truth.
+
+    Rows are joined by file name.
+    """
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")
     true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import api
 
-    found = api.score(answers, true, out=out, positive=positive)
+    found = api.score(answers, true, out=out, positive=positive, group_column=group_column)
     console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -33,6 +33,8 @@ _PLAIN_SECONDS = 10.0
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = False
+_noted: set[tuple[str, ...]] | None = None
+"""The notes that were said, where each is said once; None where it is not asked."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -53,9 +55,25 @@ def quietly(quiet: bool) -> Iterator[None]:
 
 
 def say(*lines: str, style: str | None = None) -> None:
-    """Print a message for the person at the terminal, each argument a line."""
-    if not _quiet:
-        _print(lines or ("",), style)
+    """Print a message for the person at the terminal, each argument a line; a note is one in yellow."""
+    if _quiet:
+        return
+    if _noted is not None and style == "yellow":
+        if lines in _noted:
+            return
+        _noted.add(lines)
+    _print(lines or ("",), style)
+
+
+@contextmanager
+def each_note_once() -> Iterator[None]:
+    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation."""
+    global _noted
+    before, _noted = _noted, set()
+    try:
+        yield
+    finally:
+        _noted = before
 
 
 def result(*lines: str) -> None:

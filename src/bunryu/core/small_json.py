@@ -20,21 +20,19 @@ def parsed(text: str) -> Any:
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"it has {len(text):,} characters, more than {MOST_CHARACTERS:,}")
-    if (found := depth(text)) > MOST_DEPTH:
-        raise ValueError(f"it is {found} levels deep, more than {MOST_DEPTH}")
+    if _too_deep(text):
+        raise ValueError(f"it is more than {MOST_DEPTH} levels deep")
     return json.loads(text, parse_constant=_refused)
 
 
-def depth(text: str) -> int:
-    """Return how many lists and mappings stand in each other, without recursion."""
-    now = most = 0
+def _too_deep(text: str) -> bool:
+    """Return whether more than `MOST_DEPTH` lists and mappings stand in each other, without recursion."""
+    depth = 0
     for mark in _MARKS.finditer(text):
-        if mark[0] in ("[", "{"):
-            now += 1
-            most = max(most, now)
-        elif mark[0] in ("]", "}"):
-            now -= 1
-    return most
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
+        if depth > MOST_DEPTH:
+            return True
+    return False
 
 
 def _refused(name: str) -> NoReturn:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.data.multi_label import check_labels, lacking_labels
+from bunryu.core.errors import DataError, count, nearest, some, typed
+from bunryu.data.multi_label import check_labels, lacking_labels, names_in_rows
 from bunryu.data.sources import class_folders
-from bunryu.data.table import SPLITS, Table
+from bunryu.data.sources.label_twins import likely_twins, yaml_text
+from bunryu.data.table import SPLITS, Table, Texts
 
 
 def check_classes(table: Table) -> None:
@@ -35,6 +36,18 @@ def lacking(table: Table, split: str) -> list[str]:
     return [f"{split} has no image of class {some(names, 8)}" for names in absent if names]
 
 
+def twins(table: Table) -> list[str]:
+    """Name the labels that may be one and stay classes of their own; see `likely_twins`."""
+    if table.label_names:
+        held = Counter(name for row in names_in_rows(table) for name in row)
+        return likely_twins(table.target, held)
+    return [
+        note
+        for column in table.attributes or [table.target]
+        for note in likely_twins(column, Counter(table.labels[column].tolist()))
+    ]
+
+
 def _require_training_rows(table: Table) -> None:
     counts = Counter(table.splits)
     if not counts[""] + counts["train"]:
@@ -49,15 +62,7 @@ def _check_column(table: Table, column: str) -> None:
     labels = table.labels[column]
     training = {label for label, split in zip(labels, table.splits, strict=True) if split in ("", "train")}
     everything = set(labels)
-    folded: dict[str, str] = {}
-    for name in sorted(everything):
-        other = folded.setdefault(name.strip().casefold(), name)
-        if other != name:
-            counts = Counter(labels)
-            raise DataError(
-                f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
-                f"({count(counts[name], 'image')}). Rename one of them, so that both mean one class or clearly two."
-            )
+    _require_one_spelling(labels, everything)
     unknown = sorted(everything - training)
     if unknown:
         joint = table.attributes and column == table.target
@@ -77,6 +82,21 @@ def _check_column(table: Table, column: str) -> None:
             f"There is only one class, {next(iter(training))!r}, in {table.root}. A classifier needs at least two; "
             f"expected one folder (or one label) a class.{inside}"
         )
+
+
+def _require_one_spelling(labels: Texts, names: set[str]) -> None:
+    """Refuse a class in two cases. Single letters are classes of their own: letter sets have a beside A."""
+    folded: dict[str, str] = {}
+    for name in sorted(names):
+        other = folded.setdefault(name.strip().casefold(), name)
+        if other != name and len(name.strip()) > 1:
+            counts = Counter(labels)
+            mend = typed(f"data.rename_labels={{{yaml_text(name)}: {yaml_text(other)}}}")
+            raise DataError(
+                f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
+                f"({count(counts[name], 'image')}). To make them one: {mend} (or rename one so that both are clearly "
+                "two)."
+            )
 
 
 def _nested_hint(table: Table) -> str:

@@ -6,16 +6,19 @@ heads that is what its head says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bunryu.evaluate.chance import recall_by_chance
 from bunryu.evaluate.figures import AttributeMetrics
-from bunryu.evaluate.metrics import INTERVALS, measure
+from bunryu.evaluate.metrics import INTERVALS, averages, counts_of, measure
 from bunryu.evaluate.positive import of_column
 from bunryu.evaluate.significance import BETTER
 from bunryu.inference.predictions import Predictions
+from bunryu.models.record import Attribute
 
 
 def measure_attributes(
@@ -53,3 +56,20 @@ def measure_attributes(
             better = metrics.macro_recall > chance and p * many < BETTER  # Holm's first step: for each at once
         found[attribute.column] = AttributeMetrics(**metrics.as_fields(), chance=chance, better_than_chance=better)
     return found
+
+
+def mean_macro_f1(
+    probs_NK: NDArray[np.float32], true_N: NDArray[np.integer[Any]], attributes: Sequence[Attribute]
+) -> float:
+    """Return the mean over the attributes of the macro-F1 of each, as `measure_attributes` has it.
+
+    The joint macro-F1 of many combinations lets one attribute that nothing tells apart drown the others.
+    """
+    whole = Predictions([""] * len(true_N), [""] * probs_NK.shape[1], probs_NK, true_N.astype(np.int64))
+    found = []
+    for attribute in attributes:
+        own = whole.of(attribute)
+        assert own.true_N is not None
+        counts = counts_of(own.pred_N, own.true_N, len(own.classes))
+        found.append(float(averages(*counts)["macro_f1"]))
+    return float(np.mean(found))

@@ -21,6 +21,8 @@ from bunryu.evaluate.figures import Bootstrap, Interval
 _Counts = NDArray[np.float64]
 _FREQUENT = 8
 """Units seen at least this often are drawn as counts, rarer ones one by one: about equal cost here."""
+_LEAST, _RANKED = 200, 100_000_000
+"""Resamples of scores, at least; and of their rows times classes, at most: a few seconds."""
 _CHUNK = 1_500_000
 """Counts held at once while resampling: a few tens of MB, which still fit a processor's cache."""
 
@@ -52,10 +54,25 @@ def units_of(cells_N: NDArray[np.int64], groups: Sequence[str] | None, seed: int
     return Units(times, unit_G[group_N][mine], cells_N[mine])
 
 
-def drawn_from(units: Units, grouped: bool, resamples: int, *, perfect: bool) -> Bootstrap:
-    """Say what is resampled. Where every answer is right that would find no spread: see `exact_interval`."""
+def drawn_from(units: Units, grouped: bool, resamples: int, *, perfect: bool, scores: int = 0) -> Bootstrap:
+    """Say what is resampled. Where every answer is right that would find no spread: see `exact_interval`.
+
+    Args:
+        units: what is drawn.
+        grouped: they are groups of rows.
+        resamples: how often.
+        perfect: every answer is right.
+        scores: rows times classes whose order is resampled too; see `rank_resamples`.
+    """
     of: Literal["rows", "groups"] = "groups" if grouped else "rows"
-    return Bootstrap(resamples=0 if perfect else resamples, of=of, units=int(units.times.sum()))
+    fewer = rank_resamples(resamples, scores)
+    more = {"rank_resamples": fewer} if fewer < resamples and not perfect else {}
+    return Bootstrap(resamples=0 if perfect else resamples, of=of, units=int(units.times.sum()), **more)
+
+
+def rank_resamples(resamples: int, scores: int) -> int:
+    """Return how often the order of so many scores is resampled: fewer times than asked for where it takes long."""
+    return min(resamples, max(_LEAST, _RANKED // max(scores, 1)))
 
 
 def exact_interval(units: int) -> Interval:

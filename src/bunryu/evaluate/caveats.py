@@ -130,8 +130,8 @@ def _of_measuring(n: int, bootstrap: Bootstrap | None, *, one_of_two: bool, prob
         yield f"The intervals come from {bootstrap.units} groups only, and are rather too narrow."
     if bootstrap.resamples == 0:
         yield (
-            f"Every answer is right, so resampling finds no spread. The intervals are those of Clopper and Pearson for "
-            f"the accuracy of {bootstrap.units} independent {bootstrap.of} without an error."
+            "Every answer is right, so resampling finds no spread. The intervals are exact ones, of Clopper "
+            f"and Pearson for the accuracy of {bootstrap.units} independent {bootstrap.of} without an error."
         )
 
 

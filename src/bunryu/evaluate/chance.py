@@ -82,14 +82,12 @@ def slices_by_chance(
     """
     unit_N, wrong_N = numbered(groups), ~right_N
     slices, n = int(slice_N.max()) + 1, len(right_N)
-    found: _Floats
     if unit_N is None:
         sizes_S, wrong_S = np.bincount(slice_N), np.bincount(slice_N[wrong_N], minlength=slices)
-        found = hypergeom.sf(wrong_S - 1, n, int(wrong_N.sum()), sizes_S)
-        return found.tolist()
+        return [float(p) for p in hypergeom.sf(wrong_S - 1, n, int(wrong_N.sum()), sizes_S)]
     of_slice_NS = slice_N[:, None] == np.arange(slices)
     found = sign_flips(_centred(of_slice_NS) * _centred(wrong_N[:, None]), unit_N, slices, seed)
-    return found.tolist()
+    return [float(p) for p in found]
 
 
 def _centred(values_NL: NDArray[Any]) -> _Floats:

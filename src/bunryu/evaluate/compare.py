@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import Units, percentile_interval, resampled, units_of
-from bunryu.evaluate.figures import Difference
+from bunryu.evaluate.difference import LEVEL, Difference
 from bunryu.evaluate.metrics import averages, counts_of
-from bunryu.evaluate.significance import LEVEL, draws_for, holm, share_reaching, swaps
+from bunryu.evaluate.significance import draws_for, holm, share_reaching, swaps
+from bunryu.settings.evaluate import BOOTSTRAP
 
 _Ints = NDArray[np.integer[Any]]
 _Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ def macro_f1_difference(
     k: int,
     *,
     groups: Sequence[str] | None = None,
-    resamples: int = 2000,
+    resamples: int = BOOTSTRAP,
     of: int = 1,
     seed: int = 0,
 ) -> Difference:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from bunryu.core.errors import RunError
 from bunryu.core.text_width import shorten
-from bunryu.evaluate.significance import LEVEL
+from bunryu.evaluate.difference import Difference
 from bunryu.runs.folder import RunFolder
 
 NAME_WIDTH = 40
@@ -38,34 +37,6 @@ class Figure(NamedTuple):
         """Return it with three decimals, the interval only where it was measured."""
         value = "-" if self.value is None else f"{self.value:.3f}"
         return value if self.interval is None else f"{value} [{self.interval.low:.3f}, {self.interval.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better one is than the other: `value`, and the ends of its 95 % interval, where that was measured."""
-
-    value: float
-    low: float | None
-    high: float | None
-    p: float | None = field(default=None, compare=False)
-    """How often noise alone gives as much: of the paired test, adjusted (Holm) where it is one of several."""
-
-    @property
-    def clear(self) -> bool:
-        """Return whether noise alone does not explain it: p is below 0.05, and the interval leaves zero out."""
-        within = self.low is not None and self.high is not None and self.low <= 0 <= self.high
-        return not within and (self.p is None or self.p < LEVEL)
-
-    @property
-    def noise(self) -> str:
-        """Return that in words, with p."""
-        words = "beyond noise" if self.clear else "within noise"
-        return words if self.p is None else f"{words} (p {self.p:.2g})"
-
-    def __str__(self) -> str:
-        """Return ``+0.012 [-0.003, +0.027], within noise (p 0.12)``."""
-        ends = "" if self.low is None or self.high is None else f" [{self.low:+.3f}, {self.high:+.3f}]"
-        return f"{self.value:+.3f}{ends}, {self.noise}"
 
 
 class Record(BaseModel):
@@ -101,6 +72,8 @@ class Bootstrap(Record):
     of: Literal["rows", "groups"]
     units: int
     """How many of them there are."""
+    rank_resamples: int | None = None
+    """Resamples for mAP and ROC AUC, where rows times classes are so many that they are fewer."""
 
 
 class ClassMetrics(Record):
@@ -159,7 +132,9 @@ class GroupMetrics(Record):
 
     n: int
     accuracy: float
-    accuracy_ci: Interval
+    accuracy_ci: Interval | None = None
+    worse: bool | None = None
+    """Whether so many rows taken at random are hardly ever answered as badly (adjusted for all groups, Holm)."""
 
 
 class FoldMetrics(Record):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from bunryu.core.errors import DataError, some
 from bunryu.data.images.decode import Source, load
 from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
+from bunryu.evaluate.attributes import mean_macro_f1
 from bunryu.evaluate.caveats import UNSEEN, Exposure
-from bunryu.evaluate.decision.logit_adjustment import choose_tau, head_counts, offsets, prior
+from bunryu.evaluate.decision.logit_adjustment import choose_tau, independent, offsets, uninformed
 from bunryu.evaluate.decision.thresholds import best_thresholds
 from bunryu.evaluate.figures import Figures
 from bunryu.evaluate.measured import Measured, measured
@@ -26,13 +27,12 @@ from bunryu.inference.examples import Examples
 from bunryu.inference.model import Predictor
 from bunryu.inference.multilabel_predictions import USUAL, LabelPredictions, answers_of
 from bunryu.inference.predictions import PredictionTable
-from bunryu.inference.reading import PLAIN, Answers, Reading
-from bunryu.models.record import Decision, Sealed
-from bunryu.settings.data import DataSettings
+from bunryu.inference.reading import PLAIN, Answers, Reading, say_strange
+from bunryu.models.record import Attribute, Decision, Sealed
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
+from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import replaced
-from bunryu.train.sampling import epoch_counts
 from bunryu.train.targets import Targets, class_indices
 
 LEARNED_FROM_VAL = "learned_from_val"
@@ -89,6 +89,7 @@ def answer_rows(
     if not len(answers.rows):
         told = some((f"{table.paths[row]}: {reason}" for row, reason in answers.failed.items()), 1)
         raise DataError(f"None of the {len(rows)} images to measure could be read, e.g. {told}.")
+    say_strange(answers, model.sealed)
     return answers
 
 
@@ -140,20 +141,13 @@ def measure_rows(
     return measured(name, found.predictions, settings, picture, found.skipped, exposure)
 
 
-def decide(
-    tau: float | Literal["auto"] | None,
-    model: Predictor,
-    table: Table,
-    data: DataSettings,
-    val: Answers | None,
-) -> tuple[Decision, str]:
+def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
     Args:
-        tau: of logit adjustment; auto for the best on the validation rows.
+        settings: of its training; decision.tau of logit adjustment, auto for the best on the validation rows.
         model: trained, its decision still plain.
         table: with the splits.
-        data: to what the training rows were balanced.
         val: what it answers to the validation rows; None where there are none.
 
     Raises:
@@ -161,22 +155,22 @@ def decide(
     """
     if model.sealed.multi_label:
         return _thresholds(model, table, val)
+    tau = settings.decision.tau
     if tau is None:
         return model.sealed.decision, ""
     target = class_indices(table, model.classes)
-    own_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
-    counts_K = np.array(epoch_counts(own_K, data.balance_to))
+    counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
     sealed = model.sealed
-    counts = [counts_K] if sealed.joint is None else head_counts(counts_K, sealed.attributes)
+    of_heads = uninformed(settings, counts_K, sealed)
     told = "as set"
     if tau == "auto":
         if val is None:
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        tau = choose_tau(val.probs_NK, target[val.rows], prior(counts_K, sealed))
+        tau = choose_tau(val.probs_NK, target[val.rows], independent(of_heads))
         told = "the best for macro-F1 on the validation rows"
-    added = [value for own in counts for value in offsets(own, tau)]
+    added = [value for own in of_heads for value in offsets(own, tau)]
     decision = replaced(sealed.decision, {"logit_offsets": added})
-    return decision, f"logits adjusted to the class counts by tau {tau:g} ({told})"
+    return decision, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {told})"
 
 
 def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
@@ -198,24 +192,32 @@ def learned_from_val(history: list[dict[str, Any]]) -> int | None:
 
 
 def scorer(
-    targets: Targets, classes: list[str], positive: str | None, dro_groups: Texts | None = None
+    targets: Targets,
+    classes: list[str],
+    positive: str | None,
+    dro_groups: Texts | None = None,
+    attributes: Sequence[Attribute] = (),
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]:
-    """Return what measures validation rows and their class probabilities after each epoch; labels at 0.5."""
+    """Return what measures validation rows and their class probabilities after each epoch; labels at 0.5.
+
+    Of several label columns (`attributes`) also the mean of the macro-F1 of each.
+    """
 
     def score(rows: NDArray[np.int64], probs_NK: NDArray[np.float32]) -> dict[str, float]:
         if not np.isfinite(probs_NK).all():  # the loop says what that means
-            return dict.fromkeys(EACH_EPOCH, float("nan"))
+            return dict.fromkeys((*EACH_EPOCH, *(["mean_macro_f1"] if attributes else [])), float("nan"))
         true_N = targets.index_N[rows]
         if targets.held_JL is None:
             metrics: Figures = measure(probs_NK, true_N, classes, positive=positive, bootstrap=0)
             if dro_groups is not None:
-                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist())
+                by_group = measure_groups(probs_NK, true_N, dro_groups[rows].tolist(), bootstrap=0)
                 metrics = metrics.plus(worst_group_accuracy=worst_accuracy(by_group))
         else:
             paths, usual = [""] * len(rows), [USUAL] * len(classes)
             answers = LabelPredictions(paths, classes, probs_NK, thresholds=usual, held_NL=targets.held_JL[true_N])
             metrics = measure_labels(answers, bootstrap=0)
         names = (*EACH_EPOCH, *TWO_CLASS, *OF_LABELS, "worst_group_accuracy")
-        return {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
+        found = {name: value for name in names if (value := getattr(metrics, name, None)) is not None}
+        return found | ({"mean_macro_f1": mean_macro_f1(probs_NK, true_N, attributes)} if attributes else {})
 
     return score

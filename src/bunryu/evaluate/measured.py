@@ -54,12 +54,13 @@ class Measured(ABC):
         """What the columns of `counts` are."""
 
     @abstractmethod
-    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:
+    def changed_by(self, views: Sequence[str], plain: Measured, *, bootstrap: int) -> tuple[Measured, str]:
         """Return these results of test-time augmentation with what it changes, and that in words ("" if not known).
 
         Args:
             views: the views of each picture.
             plain: the results without.
+            bootstrap: resamples of the interval of the change; none when 0.
         """
 
 
@@ -86,20 +87,16 @@ class MeasuredClasses(Measured):
         """See `Measured.columns`: the classes."""
         return self.predictions.classes
 
-    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:
+    def changed_by(self, views: Sequence[str], plain: Measured, *, bootstrap: int) -> tuple[Measured, str]:
         """See `Measured.changed_by`: the change of macro-F1 on the same rows, and whether noise explains it."""
         assert isinstance(plain, MeasuredClasses)
         new, old = self.predictions, plain.predictions
         if old.paths != new.paths:
             return self, ""
         k, groups = len(old.classes), old.groups
-        change = macro_f1_difference(new.pred_N, old.pred_N, self.true_N, k, groups=groups)
-        told = (
-            f"macro-F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], "
-            f"{'beyond' if change.clear else 'within'} noise"
-        )
+        change = macro_f1_difference(new.pred_N, old.pred_N, self.true_N, k, groups=groups, resamples=bootstrap)
         tta = Tta(views=tuple(views), macro_f1_change=change)
-        return dataclasses.replace(self, metrics=self.metrics.plus(tta=tta)), told
+        return dataclasses.replace(self, metrics=self.metrics.plus(tta=tta)), f"macro-F1 {change}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ class MeasuredLabels(Measured):
         """See `Measured.columns`: the four cases."""
         return list(COUNTS)
 
-    def changed_by(self, views: Sequence[str], plain: Measured) -> tuple[Measured, str]:  # noqa: ARG002
+    def changed_by(self, views: Sequence[str], plain: Measured, *, bootstrap: int) -> tuple[Measured, str]:  # noqa: ARG002
         """See `Measured.changed_by`: the figures side by side."""
         figures = [result.metrics.headline()["macro-F1"] for result in (self, plain)]
         return self, f"macro-F1 {figures[0]}, without {figures[1]}"
@@ -153,12 +150,24 @@ def measured(
         of_labels = measure_labels(predictions, bootstrap=settings.bootstrap, exposure=exposure)
         return MeasuredLabels(name, predictions, of_labels.plus(skipped=len(skipped)), picture, skipped)
     predictions = one_answer(predictions)
-    metrics = _of_classes(predictions, settings, exposure)
+    metrics = measure_classes(predictions, settings, exposure)
     return MeasuredClasses(name, predictions, metrics.plus(skipped=len(skipped)), picture, skipped)
 
 
-def _of_classes(predictions: Predictions, settings: EvaluateSettings, exposure: Exposure) -> Metrics:
-    """Measure classes together, each attribute, and each group of group DRO."""
+def measure_classes(
+    predictions: Predictions, settings: EvaluateSettings, exposure: Exposure = UNSEEN, *, ranked: bool = True
+) -> Metrics:
+    """Measure classes together, each attribute, and each group of group DRO: the one way to an interval of classes.
+
+    Rows of one group (`data.group_column`) are not independent: whole groups are resampled wherever a figure has an
+    interval or a test. The resamples are those of the settings.
+
+    Args:
+        predictions: with a known truth, and with the group of each row where there are groups.
+        settings: how results are measured.
+        exposure: how far the model knew the rows.
+        ranked: see `metrics.measure`.
+    """
     assert predictions.true_N is not None
     columns = [attribute.column for attribute in predictions.attributes]
     metrics = measure(
@@ -169,12 +178,15 @@ def _of_classes(predictions: Predictions, settings: EvaluateSettings, exposure: 
         positive=of_answer(settings.positive, columns) or predictions.positive,
         bootstrap=settings.bootstrap,
         exposure=exposure,
+        ranked=ranked,
     )
     more: dict[str, Any] = {}
     if predictions.attributes:
         more["attributes"] = measure_attributes(predictions, bootstrap=settings.bootstrap, asked=settings.positive)
     if DRO_GROUP in predictions.more:
         groups = [str(group) for group in predictions.more[DRO_GROUP]]
-        by_group = measure_groups(predictions.probs_NK, predictions.true_N, groups)
+        by_group = measure_groups(
+            predictions.probs_NK, predictions.true_N, groups, units=predictions.groups, bootstrap=settings.bootstrap
+        )
         more |= {"by_group": by_group, "worst_group_accuracy": worst_accuracy(by_group)}
     return metrics.plus(**more)

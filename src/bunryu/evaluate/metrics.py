@@ -20,7 +20,8 @@ from bunryu.evaluate.bootstrap import drawn_from, exact_interval, percentile_int
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
 from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics
 from bunryu.evaluate.positive import positive_class
-from bunryu.evaluate.ranks import class_aucs
+from bunryu.evaluate.ranks import class_aucs, resampled_scores
+from bunryu.settings.evaluate import BOOTSTRAP
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
@@ -38,7 +39,7 @@ def measure(
     *,
     groups: list[str] | None = None,
     positive: str | None = None,
-    bootstrap: int = 2000,
+    bootstrap: int = BOOTSTRAP,
     seed: int = 0,
     intervals: Sequence[str] = INTERVALS,
     exposure: Exposure = UNSEEN,
@@ -72,7 +73,10 @@ def measure(
     tp, support, predicted = counts_of(pred_N, true_N, k)
     positive = positive_class(positive, classes, support.tolist())
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
-    drawn, ends, more = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals) if bootstrap else _NONE
+    scores = resampled_scores(support.astype(np.int64), n, groups) if ranked else 0
+    drawn, ends, more = (
+        _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals, scores) if bootstrap else _NONE
+    )
     aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, bootstrap, seed) if ranked else []
     per_class = _per_class(classes, (tp, support, predicted), more, aucs)
     two = {} if positive is None else _two_class(positive, per_class[positive])
@@ -162,6 +166,7 @@ def _intervals(
     resamples: int,
     seed: int,
     names: Sequence[str],
+    scores: int,
 ) -> tuple[Bootstrap, dict[str, Any], _Fields]:
     """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure.
 
@@ -169,7 +174,7 @@ def _intervals(
     """
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     perfect = bool((pred_N == true_N).all())
-    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect)
+    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect, scores=scores)
     if drawn.units < 2:
         return drawn, {}, []
     counts = counts_of(pred_N, true_N, k)

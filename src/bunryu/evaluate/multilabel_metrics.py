@@ -23,6 +23,7 @@ from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, Multilabe
 from bunryu.evaluate.ranks import resampled_ranks, roc_auc
 from bunryu.evaluate.significance import BETTER, holm
 from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.settings.evaluate import BOOTSTRAP
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
@@ -35,7 +36,7 @@ _CHUNK = 4_000_000
 
 
 def measure_labels(
-    predictions: LabelPredictions, *, bootstrap: int = 2000, seed: int = 0, exposure: Exposure = UNSEEN
+    predictions: LabelPredictions, *, bootstrap: int = BOOTSTRAP, seed: int = 0, exposure: Exposure = UNSEEN
 ) -> MultilabelMetrics:
     """Measure predictions with a known truth.
 
@@ -192,7 +193,8 @@ def _intervals(
     kinds, cells_N = np.unique(np.hstack([held_NL, said_NL]), axis=0, return_inverse=True)
     units = units_of(cells_N.reshape(-1).astype(np.int64), groups, seed)  # rows with the same truth and answers are one
     perfect = bool((said_NL == held_NL).all())
-    drawn, labels = drawn_from(units, groups is not None, resamples, perfect=perfect), predictions.classes
+    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect, scores=held_NL.size)
+    labels = predictions.classes
     if drawn.units < 2:
         return drawn, {}, {}
     if perfect:

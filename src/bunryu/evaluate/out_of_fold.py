@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from bunryu.inference.reading import Reading
 from bunryu.models.record import Decision, Sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
+from bunryu.settings.run import RunSettings
 
 NAME = "oof"
 """What the out-of-fold rows are called in the results."""
@@ -101,7 +101,7 @@ def measure_pooled(
 
 
 def decided(
-    found: Predicted, fold_N: NDArray[np.int64], tau: float | Literal["auto"] | None, sealed: Sealed
+    found: Predicted, fold_N: NDArray[np.int64], settings: RunSettings, sealed: Sealed
 ) -> tuple[Predicted, float | None, str]:
     """Return the pooled predictions after logit adjustment, the tau of the final model, and that in words.
 
@@ -110,24 +110,25 @@ def decided(
     """
     predictions = one_answer(found.predictions)
     assert predictions.true_N is not None
+    tau = settings.decision.tau
     if tau is None:
         return found, None, ""
-    prior_K = _prior(predictions.true_N, sealed)
+    prior_K = _prior(settings, predictions.true_N, sealed)
     why = "as set"
     if tau == "auto":
         probs_NK, true_N = predictions.probs_NK, predictions.true_N
         tau, why = choose_tau(probs_NK, true_N, prior_K), "the best for macro-F1 out of fold"
         fair_NK = adjusted_out_of_fold(probs_NK, true_N, fold_N[found.kept], prior_K)
         found = dataclasses.replace(found, predictions=dataclasses.replace(predictions, probs_NK=fair_NK))
-    return found, tau, f"logits adjusted to the class counts by tau {tau:g} ({why})"
+    return found, tau, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {why})"
 
 
-def decision_of(found: Predicted, tau: float | None, sealed: Sealed) -> Decision:
+def decision_of(found: Predicted, tau: float | None, settings: RunSettings, sealed: Sealed) -> Decision:
     """Return what a model of all folds shall do with its logits: the adjustment to the counts of their rows."""
     true_N = one_answer(found.predictions).true_N
     assert true_N is not None
-    return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(true_N, sealed), tau))
+    return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(settings, true_N, sealed), tau))
 
 
-def _prior(true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.floating[Any]]:
-    return np.asarray(prior(np.bincount(true_N, minlength=len(sealed.classes)), sealed), np.float64)
+def _prior(settings: RunSettings, true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.float64]:
+    return prior(settings, np.bincount(true_N, minlength=len(sealed.classes)), sealed)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.randomness import generator
-from bunryu.evaluate.bootstrap import draw, percentile_interval
+from bunryu.evaluate.bootstrap import draw, percentile_interval, rank_resamples
 from bunryu.evaluate.class_intervals import Z, groups_with
 from bunryu.evaluate.figures import Interval
 
@@ -20,8 +20,6 @@ Floats = NDArray[np.floating[Any]]
 Counts = NDArray[np.float64]
 _CHUNK = 4_000_000
 """Numbers held at once while resampling."""
-_LEAST, _ROW_LABELS = 200, 100_000_000
-"""Average precision and ROC AUC are resampled so often at least, and as often as so many rows times labels allow."""
 _MOST = 2_000_000
 """Rows times classes beyond which the ROC AUCs of classes are not resampled: it would take a minute."""
 
@@ -44,10 +42,10 @@ def resampled_ranks(
     """Return the mean average precision (R,) and each label's ROC AUC (L, R) of resamples of rows or groups.
 
     Scores are sorted once; a row that is drawn w times counts w times in the steps of the curves. What is not defined
-    for a resample is nan. The resamples are fewer than asked for where that would take long.
+    for a resample is nan. The resamples are fewer where that would take long: see `bootstrap.rank_resamples`.
     """
     n, labels = held_NL.shape
-    resamples = min(resamples, max(_LEAST, _ROW_LABELS // (n * labels)))
+    resamples = rank_resamples(resamples, n * labels)
     if groups is None:  # numbered by what they are, so that the rows' order does not matter
         unit_N = np.empty(n, np.int64)
         unit_N[np.lexsort([*probs_NL.T, *held_NL.T])] = np.arange(n)
@@ -131,13 +129,25 @@ def class_aucs(
     auc_K = np.array([roc_auc(held_NK[:, c], probs_NK[:, c]) for c in known])
     if resamples and groups is None:
         ends: list[Interval | None] = list(auc_intervals(auc_K, *_counts(yes_K[known], n)))
-    elif resamples and groups is not None and 0 < n * len(known) <= _MOST:
+    elif resamples and groups is not None and resampled_scores(yes_K, n, groups):
         ends = _by_groups(probs_NK[:, known], held_NK[:, known], auc_K, groups, resamples, seed)
     else:
         ends = [None] * len(known)
     for c, auc, interval in zip(known.tolist(), auc_K.tolist(), ends, strict=True):
         found[c] = {"roc_auc": auc} | ({} if interval is None else {"roc_auc_ci": interval})
     return found
+
+
+def resampled_scores(yes_K: NDArray[np.integer[Any]], n: int, groups: list[str] | None) -> int:
+    """Return how many scores `class_aucs` resamples: rows times the classes that have an ROC AUC; 0 for none.
+
+    Args:
+        yes_K: rows of each class.
+        n: rows.
+        groups: the group of each row, or None: no resampling is needed then.
+    """
+    scores = n * int(((yes_K > 0) & (yes_K < n)).sum())
+    return scores if groups is not None and scores <= _MOST else 0
 
 
 def _counts(yes_K: NDArray[np.int64], n: int) -> tuple[Counts, Counts]:

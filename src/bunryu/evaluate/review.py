@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import count
 from bunryu.evaluate.report.fonts import short_names
+from bunryu.evaluate.same_picture import Thumbnails, same_picture, thumbnails
 from bunryu.inference.predictions import Predictions
 
 _Rows = NDArray[np.int64]
 _Floats = NDArray[np.float32]
 
 SIMILAR = 0.9
-"""Least cosine similarity of near-duplicates, features centred. On ants and bees, sketches, faces and masks, with
-EfficientNetV2-B0, the median of recompressed, halved, flipped or slightly cropped copies lies between 0.81 and 0.97;
-different pictures reach 0.88 among sketches, 0.81 elsewhere."""
+"""Least cosine similarity of pictures that are alike, features centred. On ants and bees, sketches, faces and masks,
+with EfficientNetV2-B0, the median of recompressed, halved, flipped or slightly cropped copies lies between 0.81 and
+0.97; different pictures reach 0.88 among sketches, 0.81 elsewhere."""
 MOST = 100_000
 """Images above which they are not compared all with all: it would take minutes."""
 _SURE = 0.9
@@ -35,6 +36,8 @@ class Pair(NamedTuple):
     row: int
     other: int
     similarity: float
+    copy: bool = False
+    """Their pixels say that one is a copy of the other: see `confirmed`."""
 
 
 class Nearest(NamedTuple):
@@ -143,6 +146,23 @@ def review(x_NF: NDArray[np.floating[Any]], probs_NK: _Floats, true_N: _Rows) ->
     return Found(label_errors(probs_NK, true_N), near.pairs, outliers(near.distance_N), near.distance_N)
 
 
+def confirmed(found: Found, picture: Callable[[int], NDArray[np.uint8]], most: int = 1_000) -> Found:
+    """Return the same with the pairs told apart that are copies by their pixels: what is similar need not be the same.
+
+    Args:
+        found: what `review` found.
+        picture: gives the pixels of a row, uint8 (H, W, C).
+        most: pairs to look at, the most similar first; the others are called alike.
+    """
+    seen: dict[int, Thumbnails] = {}
+
+    def of(row: int) -> Thumbnails:
+        return seen[row] if row in seen else seen.setdefault(row, thumbnails(picture(row)))
+
+    first = [pair._replace(copy=same_picture(of(pair.row), of(pair.other))) for pair in found.pairs[:most]]
+    return found._replace(pairs=sorted([*first, *found.pairs[most:]], key=lambda pair: not pair.copy))
+
+
 def review_lines(found: Found, predictions: Predictions) -> Iterator[str]:
     """Yield review.csv: kind, path, label, and what speaks for a look (another label, another image, a distance)."""
     return csv_lines(
@@ -157,8 +177,16 @@ def _review_rows(found: Found, predictions: Predictions) -> Iterator[list[str]]:
     for row in found.labels:
         rather = classes[predictions.pred_N[row]]
         yield ["label", paths[row], labels[row], rather, f"{predictions.probs_NK[row].max():.4f}", "", ""]
-    for row, other, similarity in found.pairs:
-        yield ["near-duplicate", paths[row], labels[row], "", f"{similarity:.4f}", paths[other], labels[other]]
+    for row, other, similarity, copy in found.pairs:
+        yield [
+            "near-duplicate" if copy else "alike",
+            paths[row],
+            labels[row],
+            "",
+            f"{similarity:.4f}",
+            paths[other],
+            labels[other],
+        ]
     for row in found.outliers:
         yield ["outlier", paths[row], labels[row], "", f"{found.distance_N[row]:.4f}", "", ""]
 
@@ -170,8 +198,11 @@ def review_examples(found: Found, predictions: Predictions, each: int = 8) -> tu
     shown = [
         (int(row), f"{names[true_N[row]]}?\nrather {names[predictions.pred_N[row]]}") for row in found.labels[:each]
     ]
-    for number, (row, other, similarity) in enumerate(found.pairs[: each // 2], 1):
-        shown += [(at, f"pair {number}: {similarity:.2f}\n{names[true_N[at]]}") for at in (row, other)]
+    for number, (row, other, similarity, copy) in enumerate(found.pairs[: each // 2], 1):
+        shown += [
+            (at, f"{'copies' if copy else 'alike'} {number}: {similarity:.2f}\n{names[true_N[at]]}")
+            for at in (row, other)
+        ]
     shown += [(int(row), f"unlike others\n{names[true_N[row]]}") for row in found.outliers[:each]]
     return [row for row, _ in shown], [title for _, title in shown]
 
@@ -181,13 +212,17 @@ def review_told(found: Found, true_N: _Rows, fold_N: _Rows) -> list[str]:
     lines = []
     if len(found.labels):
         lines.append(f"The frozen weights disagree with {count(len(found.labels), 'label')}, and are sure of it.")
-    if found.pairs:
-        two = sum(int(true_N[row] != true_N[other]) for row, other, _ in found.pairs)
-        apart = sum(int(fold_N[row] != fold_N[other]) for row, other, _ in found.pairs)
-        told = f"{count(len(found.pairs), 'pair of images looks', 'pairs of images look')} like copies of each other"
+    copies = [pair for pair in found.pairs if pair.copy]
+    if copies:
+        two = sum(int(true_N[pair.row] != true_N[pair.other]) for pair in copies)
+        apart = sum(int(fold_N[pair.row] != fold_N[pair.other]) for pair in copies)
+        told = f"{count(len(copies), 'pair of images is', 'pairs of images are')} copies of each other by their pixels"
         told += f", {two:,} of them under two labels" if two else ""
         leak = f"; {apart:,} stood in two folds, so the figures promise too much (data.group_column)" if apart else ""
         lines.append(told + leak + ".")
+    if len(found.pairs) > len(copies):
+        many = count(len(found.pairs) - len(copies), "pair of images is", "pairs of images are")
+        lines.append(f"{many} alike, but not seen to be copies by their pixels.")
     if len(found.outliers):
         lines.append(f"{count(len(found.outliers), 'image is', 'images are')} unlike all others.")
     return lines

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
+from bunryu.core.same_text import Words, changes_told, replaced_words
 from bunryu.core.storage import read_json
 from bunryu.data.dro_groups import with_dro_groups
-from bunryu.data.multi_label import names_in_rows
+from bunryu.data.multi_label import JOIN, names_in_rows
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
-from bunryu.data.table import Table
+from bunryu.data.table import Table, texts
 from bunryu.inference.model import Predictor
 from bunryu.models.record import Sealed
 from bunryu.runs.folder import RunFolder
@@ -38,6 +40,7 @@ def labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
             console.say(f"data: has splits; measured on its {count(len(rows), f'{split} row')}")
             table = table.take(rows)
             break
+    table = _as_the_model_spells(table, model)
     given = names_in_rows(table)
     unknown = sorted({name for names in given for name in names if name} - set(model.classes))
     if unknown:
@@ -49,6 +52,22 @@ def labelled(data: Any, model: Sealed, settings: RunSettings) -> Table:
             "Rename the folder or the label, or leave those images out."
         )
     return table
+
+
+def _as_the_model_spells(table: Table, model: Sealed) -> Table:
+    """Return the labels as the model spells them, where each that it does not know may be one of its classes alone."""
+    columns = {table.target: model.classes, **{part.column: part.classes for part in model.attributes}}
+    labels = dict(table.labels)
+    for column in labels.keys() & columns.keys():
+        words = Words(columns[column])
+        cells = [cell.split(JOIN) if table.label_names else [cell] for cell in labels[column]]
+        given = {name for names in cells for name in names} - {"", *columns[column]}
+        own = {name: found for name in sorted(given) if (found := words.find(name)) is not None}
+        _, changed = replaced_words([name for names in cells for name in names], own)
+        if changed:
+            console.say(f"data: column {column!r}: taken as the model spells them: {changes_told(changed)}")
+            labels[column] = texts([JOIN.join(dict.fromkeys(own.get(name, name) for name in names)) for names in cells])
+    return dataclasses.replace(table, labels=labels)
 
 
 def by_group(folder: RunFolder, table: Table) -> Table:

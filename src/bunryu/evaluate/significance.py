@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import comb, ndtr
 
 from bunryu.core.randomness import generator
+from bunryu.evaluate.difference import LEVEL
 
 _Floats = NDArray[np.float64]
 
-LEVEL = 0.05
-"""Two-sided: a difference with a p below it is beyond noise."""
 BETTER = LEVEL / 2
 """One-sided: what is better than chance, or worse than the rest, has a p below it."""
 _LISTED = 12
@@ -143,7 +142,7 @@ def rank_sum(
         return float(ndtr(-(found - 1 - few * rank_N.mean()) / deviation))
     rng, draws, rank_N = generator(seed, "rank-sums"), draws_for(tests), np.sort(rank_N)
     drawn = (rank_N[rng.choice(n, few, replace=False, shuffle=False)].sum() for _ in range(draws))
-    return (1 + sum(value >= found for value in drawn)) / (1 + draws)
+    return (1 + sum(int(value) >= found for value in drawn)) / (1 + draws)
 
 
 def _listed(rank_N: NDArray[np.int64], few: int, found: int) -> float:

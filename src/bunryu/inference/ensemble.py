@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, ModelError, some
 from bunryu.data.images.decode import Source
+from bunryu.data.images.deep import Seen
 from bunryu.data.images.load import load_ways
 from bunryu.inference.device import memory_advice
-from bunryu.inference.ensemble_record import Mean, read_ensemble
+from bunryu.inference.ensemble_record import Mean, member_files, read_ensemble
 from bunryu.inference.model import Model, Predictor, forward, probabilities
 from bunryu.inference.reading import PLAIN, Answers, Reading, in_chunks
 from bunryu.inference.tta import View, views
@@ -50,6 +51,11 @@ class Ensemble(Predictor):
         self.weights_M /= self.weights_M.sum()
         self.mean, self.tta = mean, tuple(tta)
         first = members[0]
+        offsets = None if decision is None else decision.logit_offsets
+        if offsets is not None and len(offsets) != len(first.classes):
+            raise ConfigError(
+                f"logit_offsets of several models: expected {len(first.classes)}, received {len(offsets)}."
+            )
         self.sealed = replaced(first.sealed, {"decision": decision or Decision()})
         self.device = first.device
         self._orders = [[model.classes.index(name) for name in self.classes] for model in members]
@@ -68,11 +74,16 @@ class Ensemble(Predictor):
                         f"scales out; hflip and crops keep the size. ({error})"
                     ) from None
 
+    def takes_deep(self) -> bool:
+        """See `Predictor.takes_deep`; all members have to."""
+        return all(model.takes_deep() for model in self.members)
+
     def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
         """See `Predictor.infer`."""
         place = {int(row): i for i, row in enumerate(rows)}
         probs_MNK = np.zeros((len(self.members), len(rows), len(self.classes)), np.float64)
         failed: dict[int, str] = {}
+        seen: dict[int, Seen] = {}
         looks, chunks = self._looks(), in_chunks(rows, reading.batch_size)
         ways = [(decode, spec) for decode, spec, _ in looks]
         read_ways = load_ways(source, chunks, ways, workers=reading.workers, cache=reading.cache)
@@ -80,6 +91,7 @@ class Ensemble(Predictor):
             for batches in console.tracked_rows(read_ways, reading.told, len(rows), lambda found: len(found[0])):
                 for batch, (_, _, lookers) in zip(batches, looks, strict=True):
                     failed |= batch.failed
+                    seen |= batch.seen
                     at = [place[int(row)] for row in batch.rows]
                     for m, view in lookers if at else ():
                         pixels = torch.from_numpy(batch.pixels_BHWC).to(self.device)
@@ -91,7 +103,7 @@ class Ensemble(Predictor):
                     reading.examples.see(first.rows[good], first.pixels_BHWC[good], self._together(probs_MNK[:, at]))
         read = np.array([int(row) not in failed for row in rows], bool)
         pictures = {} if reading.examples is None else reading.examples.pictures
-        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures)
+        return Answers(rows[read], self._together(probs_MNK[:, read]), failed, pictures=pictures, seen=seen)
 
     def _looks(self) -> list[tuple[DecodeSpec, InputSpec, list[tuple[int, View]]]]:
         """Return each way of reading pictures, and who looks at them so: all who can share a reading do."""
@@ -169,7 +181,7 @@ def open_predictor(path: Path, *, device: Device = "auto", tta: Sequence[str] = 
         model = Model.open(file, device=device)
         return with_tta(model, tta)
     record = read_ensemble(file)
-    members = [Model.open(file.parent / member.file, device=device) for member in record.members]
+    members = [Model.open(one, device=device) for one in member_files(file)]
     weights = [member.weight for member in record.members]
     return Ensemble(members, weights, mean=record.mean, decision=record.decision, tta=tta)
 

@@ -10,11 +10,14 @@ from pydantic import Field, ValidationError, model_validator
 from bunryu.core.errors import RunError
 from bunryu.core.small_json import MOST_CHARACTERS, parsed
 from bunryu.core.storage import read_text, write_json
-from bunryu.models.record import Decision, Name, Sealed, read_sealed
+from bunryu.models.digest import KEY, require_intact
+from bunryu.models.record import Decision, Digest, Name, Sealed, read_metadata, read_sealed, sealed_digest
 from bunryu.runs.folder import RunFolder, model_file
 from bunryu.settings.config import Settings
+from bunryu.settings.validate import replaced
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: without the digests of its members."""
 Mean = Literal["probabilities", "logits"]
 
 
@@ -27,6 +30,8 @@ class EnsembleMember(Settings):
     """Its share of the mean."""
     run: str = ""
     """The run it came from."""
+    digest: Digest | None = None
+    """The digest that is sealed in the file: another model in its place is told. null: it was sealed without one."""
 
 
 class EnsembleRecord(Settings):
@@ -49,8 +54,19 @@ class EnsembleRecord(Settings):
 
 
 def write_ensemble(folder: RunFolder, record: EnsembleRecord) -> None:
-    """Write ensemble.json."""
-    write_json(folder.ensemble, record.model_dump(mode="json"))
+    """Write ensemble.json, with the digests of the members, which are in the folder.
+
+    Raises:
+        RunError: one of them is damaged.
+    """
+    members = []
+    for member in record.members:
+        path = folder.path / member.file
+        found = sealed_digest(read_metadata(path))
+        if found is not None:
+            require_intact(path, found)
+        members.append(replaced(member, {"digest": found}))
+    write_json(folder.ensemble, replaced(record, {"members": members}).model_dump(mode="json"))
 
 
 def read_ensemble(path: Path) -> EnsembleRecord:
@@ -72,6 +88,24 @@ def read_ensemble(path: Path) -> EnsembleRecord:
         raise RunError(f"{path} is damaged: {error}") from None
 
 
+def member_files(path: Path) -> list[Path]:
+    """Return the model files that the ensemble.json at `path` names.
+
+    Raises:
+        RunError: it is damaged, or one of them is missing or another model than it was.
+    """
+    files = []
+    for member in read_ensemble(path).members:
+        file = path.parent / member.file
+        if member.digest is not None and read_metadata(file).get(KEY) != member.digest:
+            raise RunError(
+                f"{file} is not the model that {path} was made of (its SHA-256 differs). Put that one back, or unite "
+                "the runs again: bunryu ensemble RUN RUN --out FOLDER"
+            )
+        files.append(file)
+    return files
+
+
 def records_of(path: Path) -> list[Sealed]:
     """Return what each model of a run (or of several together) says of itself; the first decides the classes' order.
 
@@ -81,4 +115,4 @@ def records_of(path: Path) -> list[Sealed]:
     file = model_file(path)
     if file.suffix != ".json":
         return [read_sealed(file)]
-    return [read_sealed(file.parent / member.file) for member in read_ensemble(file).members]
+    return [read_sealed(one) for one in member_files(file)]

@@ -20,11 +20,12 @@ from bunryu.core import console
 from bunryu.core.errors import ImageError, RunError, some
 from bunryu.core.shown import shown
 from bunryu.data.images.decode import Source
+from bunryu.data.images.deep import Seen
 from bunryu.data.images.load import Batch, load_batches
 from bunryu.data.images.sources import as_sources, source_name
 from bunryu.inference.device import autocast, choose_device, memory_advice, to_device
 from bunryu.inference.multilabel_predictions import answers_of
-from bunryu.inference.reading import BATCH, PLAIN, Answers, Reading, in_chunks
+from bunryu.inference.reading import BATCH, PLAIN, Answers, Reading, in_chunks, say_strange
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Decision, Head, Precision, Sealed
 from bunryu.models.sealed_file import open_sealed
@@ -86,6 +87,10 @@ class Predictor(ABC):
         """Class names, in the order of the outputs."""
         return self.sealed.classes
 
+    def takes_deep(self) -> bool:
+        """Return whether it has sealed a range of values, so that arrays of other numbers than uint8 are pictures."""
+        return self.sealed.decode.range is not None
+
     @abstractmethod
     def infer(self, source: Callable[[int], Source], rows: NDArray[np.int64], reading: Reading = PLAIN) -> Answers:
         """Return what the model answers to pictures.
@@ -103,22 +108,25 @@ class Predictor(ABC):
         """Return class probabilities, float32, shape (N, K).
 
         Args:
-            images: a path, encoded bytes, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a list of these.
+            images: a path, encoded bytes, a uint8 array (H, W), (H, W, 3) or (H, W, 4) in the order red, green, blue,
+                or a list of these. OpenCV reads blue, green, red: give ``image[:, :, ::-1]``. A model that learned
+                from pictures of more than 8 bits takes arrays of other numbers too, on the scale of those.
             batch_size: pictures in one forward pass.
 
         Raises:
             DataError: something that is no picture.
             ImageError: a picture cannot be read.
         """
-        sources = as_sources(images)
+        sources = as_sources(images, deep=self.takes_deep)
         found = self.infer(sources.__getitem__, np.arange(len(sources)), Reading(batch_size=batch_size))
         if found.failed:
             raise ImageError(some(f"{source_name(sources[row], row)}: {why}" for row, why in found.failed.items()))
+        say_strange(found, self.sealed)
         return found.probs_NK
 
     def predict(self, images: Source | Sequence[Source], *, batch_size: int = BATCH) -> pd.DataFrame:
         """Return a DataFrame with path, pred, conf and p_CLASS for each picture; see `probabilities`."""
-        sources = as_sources(images)
+        sources = as_sources(images, deep=self.takes_deep)
         probs = self.probabilities(sources, batch_size=batch_size)
         names = [source_name(source, i) for i, source in enumerate(sources)]
         return answers_of(self.sealed, names, probs).frame()
@@ -167,9 +175,11 @@ class Model(Predictor):
         found = [np.zeros((0, len(self.classes)), np.float32)]
         said = [np.zeros((0, sealed.outputs), np.float32)]
         failed: dict[int, str] = {}
+        seen: dict[int, Seen] = {}
         with memory_advice(reading.batch_size, self.device):
             for batch in console.tracked_rows(batches, reading.told, total):
                 failed |= batch.failed
+                seen |= batch.seen
                 if len(batch.rows):
                     pixels = to_device(batch.pixels_BHWC, self.device)
                     logits = forward(self.net, pixels, sealed.input, sealed.precision)
@@ -182,7 +192,7 @@ class Model(Predictor):
                         reading.examples.see(batch.rows, batch.pixels_BHWC, probs)
         logits_NC = np.concatenate(said) if reading.logits else None
         pictures = {} if reading.examples is None else reading.examples.pictures
-        return Answers(np.concatenate(kept), np.concatenate(found), failed, logits_NC, pictures)
+        return Answers(np.concatenate(kept), np.concatenate(found), failed, logits_NC, pictures, seen)
 
     def decided(self, answers: Answers) -> Answers:
         """Return answers with their logits as the present decision answers: to the bits of `infer`, without a pass.

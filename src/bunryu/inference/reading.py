@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.core import console
+from bunryu.data.images.value_range import why_strange
+
 if TYPE_CHECKING:
+    from bunryu.data.images.deep import Seen
     from bunryu.data.images.pixel_cache import PixelCache
     from bunryu.inference.examples import Examples
+    from bunryu.models.record import Sealed
 
 BATCH = 32
 """Pictures in one forward pass, everywhere, so that the same files give the same bits."""
@@ -53,6 +58,7 @@ class Answers:
         logits_NC: what the network said, float32 (N, C), C over all its heads; None where `Reading.logits` did not
             ask, or several predict together.
         pictures: row -> pixels, uint8 (H, W, C), of those that `Reading.examples` kept.
+        seen: row -> what values it held, of pictures of more than 8 bits.
     """
 
     rows: NDArray[np.int64]
@@ -60,6 +66,13 @@ class Answers:
     failed: dict[int, str] = field(default_factory=dict)
     logits_NC: NDArray[np.float32] | None = None
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    seen: dict[int, Seen] = field(default_factory=dict)
+
+
+def say_strange(answers: Answers, sealed: Sealed) -> None:
+    """Warn where the values of deep pictures differ strongly from what the model learned from."""
+    if why := why_strange(list(answers.seen.values()), sealed.decode.range):
+        console.say(f"warning: {why}.", style="yellow")
 
 
 def in_chunks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -7,7 +7,7 @@ from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from bunryu.core.errors import RunError, typed
 from bunryu.core.small_json import parsed
@@ -15,7 +15,9 @@ from bunryu.core.storage import require_regular
 from bunryu.settings.config import Settings
 from bunryu.settings.data import DecodeSpec, InputSpec, Side
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: without the digest that 2 has."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LATER = ("joint", "attributes")
 """Fields that stand in the record only where they say something."""
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -43,7 +45,7 @@ class Own(Settings):
     """Where the file was when it was trained; a copy is in the run folder."""
     name: Name
     """Of the class or function."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Digest
     """Of the file's bytes."""
     head: str | None = None
     """The linear layer whose output is the network's; null: there is none, and nothing can be frozen apart."""
@@ -238,6 +240,7 @@ def read_sealed(path: Path) -> Sealed:
         raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={typed(path)}")
     try:
         _require_known(path, metadata["schema"])
+        sealed_digest(metadata)
         names = [name for name in Sealed.model_fields if name in metadata or name not in LATER]
         sealed = Sealed.model_validate({name: _value(name, metadata[name]) for name in names})
         _require_whole(sealed)
@@ -268,6 +271,18 @@ def read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError, UnicodeError) as error:
         raise RunError(f"{path} is not a model that bunryu sealed, or it is damaged ({error}).") from None
+
+
+def sealed_digest(metadata: dict[str, str]) -> str | None:
+    """Return the digest that was sealed; None in files of the first schema, which had none.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it is none.
+    """
+    if "digest" not in metadata and metadata["schema"] == "1":
+        return None
+    return TypeAdapter(Digest).validate_python(metadata["digest"])
 
 
 def _require_known(path: Path, schema: str) -> None:

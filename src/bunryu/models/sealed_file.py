@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from bunryu.core.errors import RunError
+from bunryu.core.errors import ModelError, RunError
 from bunryu.core.storage import write_atomic
-from bunryu.models.build import build
+from bunryu.models import digest
+from bunryu.models.budget import Budget
+from bunryu.models.build import build, find
 from bunryu.models.classifier import Classifier
-from bunryu.models.record import LATER, SCHEMA, Member, Sealed, read_sealed
+from bunryu.models.record import LATER, SCHEMA, Member, Sealed, read_metadata, read_sealed, sealed_digest
 
 
 def seal(path: Path, net: Classifier, sealed: Sealed) -> None:
@@ -26,7 +28,8 @@ def seal_state(path: Path, state: Mapping[str, torch.Tensor], sealed: Sealed) ->
 
     values = {name: value for name, value in sealed.model_dump(mode="json").items() if value or name not in LATER}
     record = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
-    write_atomic(path, save(separate(state), {"format": "pt", "schema": str(SCHEMA), **record}))
+    head = {"format": "pt", "schema": str(SCHEMA), digest.KEY: digest.BLANK}
+    write_atomic(path, digest.with_digest(save(separate(state), {**head, **record})))
 
 
 def separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -45,10 +48,8 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
     """Read a model file: the network in eval mode on the CPU, and its record.
 
     Raises:
-        RunError: as `read_sealed`, or weights that do not fit the record.
+        RunError: as `read_sealed`, weights that do not fit the record, or a file that is not what was sealed.
     """
-    from safetensors.torch import load_file
-
     sealed = read_sealed(path)
     unanswered = len(sealed.heads) > 1 and sealed.joint is None
     if sealed.members != [Member()] or unanswered or (sealed.decision.thresholds and not sealed.multi_label):
@@ -56,11 +57,48 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
             f"{path} has several members, heads without a joint answer, or thresholds of classes, which this bunryu "
             "does not know how to use. Update: pip install --upgrade bunryu"
         )
+    if expected := sealed_digest(read_metadata(path)):
+        digest.require_intact(path, expected)
+    net = _empty(path, sealed)
+    _fill(net, path)
+    return net.eval(), sealed
+
+
+def _empty(path: Path, sealed: Sealed) -> Classifier:
+    """Return the network of a record with other weights; no code of a library's makes it larger than its file."""
+    made, outputs = sealed.architecture, sealed.outputs
     with torch.random.fork_rng(devices=[]):
-        net = build(sealed.architecture, sealed.outputs)
+        if made.own is not None:
+            return build(made, outputs)
+        find(made.name)  # imports its library, whose own tables are not counted
+        try:
+            with Budget(path.stat().st_size):
+                return build(made, outputs)
+        except ModelError as error:
+            raise RunError(f"{path}: its weights do not fit its own record: {error}") from None
+
+
+def _fill(net: Classifier, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    own, found = net.state_dict(), load_file(path)
+    for name, tensor in found.items():
+        if name in own and (wrong := _wrong(tensor, own[name])):
+            raise RunError(f"{path}: its weights do not fit its own record: {name} {wrong}")
     try:
-        net.load_state_dict(load_file(path))
+        net.load_state_dict(found)
     except RuntimeError as error:
         told = " ".join(str(error).split())[:300]
         raise RunError(f"{path}: its weights do not fit its own record: {told}") from None
-    return net.eval(), sealed
+
+
+def _wrong(tensor: torch.Tensor, own: torch.Tensor) -> str | None:
+    """Say what is wrong with a tensor in the place of the network's own; infinities it has itself (masks) are right."""
+    if tensor.is_floating_point() != own.is_floating_point() or tensor.is_complex():
+        return f"is {tensor.dtype}; expected {own.dtype}"
+    if tensor.shape != own.shape or not tensor.is_floating_point():
+        return None
+    odd = ~torch.isfinite(tensor)
+    if odd.any() and not torch.equal(tensor[odd], own[odd].to(tensor.dtype)):
+        return f"has {int(odd.sum()):,} values that are no finite numbers"
+    return None

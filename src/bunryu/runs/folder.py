@@ -10,12 +10,17 @@ from typing import Any
 from bunryu.core.errors import RunError, nearest, typed
 from bunryu.core.storage import read_json, read_jsonl
 from bunryu.runs import digests
+from bunryu.runs.claim import OF_THE_WHOLE, claim, hold, is_run, stopped_before_whole, whole
 from bunryu.settings.config import load_yaml
 from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import build
 
-_OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
-"""Files of which a run has one at least, and which stand for it."""
+_OF_SETTING_UP = (
+    *("checkpoints/", "plots/", "code/"),
+    *("data.csv", "split.csv", "folds.csv", "skipped.csv", "duplicates.csv", "environment.json"),
+    *(digests.NAME, "config.yaml"),
+)
+"""What a training writes up to its settings, which come last."""
 
 
 class RunFolder:
@@ -168,6 +173,11 @@ class RunFolder:
         Raises:
             RunError: the run is not finished, or the file was damaged or edited since.
         """
+        if not self.metrics.exists() and self.ensemble.exists() and not self.folds.exists():
+            raise RunError(
+                f"{self.path} has no metrics.json: its members were validated on different rows, so none measure all. "
+                f"Measure it on images of your own: bunryu evaluate {typed(self.path)} DATA"
+            )
         if not self.metrics.exists():
             raise RunError(f"{self.path} has no metrics.json: its training has not finished. {self._resume()}")
         metrics: dict[str, dict[str, Any]] = read_json(self.intact(self.metrics))
@@ -180,7 +190,7 @@ class RunFolder:
             RunError: the run is not finished, or ended without a final model.
         """
         if self.ensemble.exists():
-            return self.intact(self.ensemble)
+            return self.ensemble
         if not self.model.exists():
             if self.folds.exists() and self.metrics.exists():
                 raise RunError(
@@ -202,62 +212,24 @@ class RunFolder:
         Raises:
             RunError: another training holds it.
         """
-        from filelock import FileLock, Timeout
-
-        held = FileLock(self.path / ".lock", timeout=0)
-        try:
-            held.acquire()
-        except Timeout:
-            raise RunError(
-                f"Another training is running in {self.path}. Wait for it, or stop it first; "
-                "or train into another folder with --out."
-            ) from None
-        try:
+        with hold(self.path):
             yield
-        finally:
-            held.release()
+
+    def set_up(self) -> None:
+        """Say that all is written that a resume needs: from now on the folder is gone on with, not taken over."""
+        whole(self.path)
 
     def _resume(self) -> str:
         return f"Go on with: bunryu train --resume {typed(self.path)}"
 
 
 def create_run(name: str, out: Path | None, root: Path = Path("runs")) -> RunFolder:
-    """Create the folder of a new run: `out`, or the next free ``root/NAME-N``.
+    """Claim the folder of a new run: `out`, or the next free ``root/NAME-N``; `RunFolder.set_up` ends the claim.
 
     Raises:
-        RunError: `out` is there already and not empty.
+        RunError: `out` is there already and not empty, nor left by a training that was killed.
     """
-    folder = RunFolder(new_folder(name, out, root))
-    for path in (folder.best.parent, folder.plots):
-        path.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def new_folder(name: str, out: Path | None, root: Path = Path("runs")) -> Path:
-    """Make `out`, or the next free ``root/NAME-N``, and return it.
-
-    Raises:
-        RunError: `out` is there already and not empty.
-    """
-    require_new(out)
-    if out is None:
-        return _next_free(root, name)
-    out.mkdir(parents=True, exist_ok=True)
-    return out
-
-
-def require_new(out: Path | None) -> None:
-    """Refuse a run folder that is taken: called again before anything slow happens.
-
-    Raises:
-        RunError: `out` is there already and not empty.
-    """
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        told = "is a file" if out.is_file() else "is not empty"
-        raise RunError(
-            f"--out: {out} {told}, and a run is never overwritten. Name a new folder, or go on with "
-            f"that run: bunryu train --resume {typed(out)}"
-        )
+    return RunFolder(claim(name, out, root, "train", _OF_SETTING_UP))
 
 
 def model_file(path: Path) -> Path:
@@ -267,7 +239,7 @@ def model_file(path: Path) -> Path:
         RunError: there is none, or not yet.
     """
     if path.is_file():
-        return RunFolder(path.parent).intact(path)
+        return path
     if path.suffix == ".safetensors":
         there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise RunError(f"There is no model file {path}.{nearest(path.name, there, folder=str(path.parent))}")
@@ -286,16 +258,23 @@ def open_folder(path: str | Path) -> RunFolder:
     if not folder.is_dir():
         siblings = [str(p) for p in folder.parent.iterdir() if is_run(p)] if folder.parent.is_dir() else []
         raise RunError(f"There is no run folder {folder}.{nearest(str(folder), siblings)}")
+    if unfinished := stopped_before_whole(folder):
+        raise RunError(unfinished)
     if not is_run(folder):
         if (folder / "probe.json").exists():
             raise RunError(
                 f"{folder} is a probe, not a run: it has no model. Train one with: "
                 f"bunryu train DATA --recipe {typed(folder / 'recipe.yaml')}"
             )
+        if (folder.parent / "folds.csv").exists() and is_run(folder.parent):
+            raise RunError(
+                f"{folder} was stopped before it was set up. Go on with the whole cross-validation: "
+                f"bunryu train --resume {typed(folder.parent)}"
+            )
         if (folder / "checkpoints").is_dir() or (folder / "folds.csv").exists():
             raise RunError(
-                f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Remove it, and "
-                "start the training anew."
+                f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Start the "
+                "training anew, in another folder."
             )
         inside = sorted(str(p.parent) for p in folder.glob("*/config.yaml"))
         hint = f" Did you mean {inside[-1]}?" if inside else ""
@@ -303,14 +282,9 @@ def open_folder(path: str | Path) -> RunFolder:
     return RunFolder(folder)
 
 
-def is_run(folder: Path) -> bool:
-    """Return whether this is a run folder."""
-    return any((folder / name).exists() for name in _OF_THE_WHOLE)
-
-
 def _require_final(path: Path) -> None:
     """Refuse a checkpoint, or another file, in place of the run."""
-    if not path.is_file() or path.name in _OF_THE_WHOLE:
+    if not path.is_file() or path.name in OF_THE_WHOLE:
         return
     run = next((folder for folder in path.parents[:2] if is_run(folder)), None)
     hint = f" Did you mean {typed(run)}?" if run else ""
@@ -328,20 +302,3 @@ def _meant(folder: RunFolder, file: Path) -> str:
     if file.name.endswith(folder.split.name):
         return f"Another split is that of a new run: split.file={typed(file)} (Excel may have changed it when saving.) "
     return ""
-
-
-def _next_free(root: Path, name: str) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    taken = [path.name[len(name) + 1 :] for path in root.glob(f"{_escaped(name)}-*")]  # photos-probe-1 is no photos
-    number = 1 + max((int(text) for text in taken if text.isascii() and text.isdigit()), default=0)
-    while True:
-        try:
-            (root / f"{name}-{number}").mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return root / f"{name}-{number}"
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

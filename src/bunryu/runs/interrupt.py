@@ -21,7 +21,7 @@ def resumable(folder: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt:
         mend = f"Go on from its last checkpoint with: bunryu train --resume {typed(folder.path)}"
         if not folder.config.exists():
-            mend = f"{folder.path} was not set up yet: remove it."
+            mend = f"{folder.path} was not set up yet: the same command with --out {typed(folder.path)} begins again."
         raise Interrupted(f"Stopped at once. {mend}") from None
 
 

@@ -10,10 +10,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bunryu.core.errors import ConfigError, nearest
 
@@ -48,6 +48,19 @@ def parse_size(value: Any) -> Any:
             return (numbers[0], numbers[-1])
         raise ValueError(f"expected one number or HEIGHTxWIDTH, such as 224 or 256x192; received {value!r}")
     return value
+
+
+Bound = Annotated[float, Field(allow_inf_nan=False, ge=-1e30, le=1e30)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[1] - pair[0] >= 1e-30:
+        raise ValueError(f"expected [low, high], the lower first, received {list(pair)}")
+    return pair
+
+
+Range = Annotated[tuple[Bound, Bound], AfterValidator(_rising)]
+"""The values that become black and white."""
 
 
 @dataclass(frozen=True)

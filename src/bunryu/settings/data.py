@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
-from bunryu.settings.config import Settings, Size, parse_size
+from bunryu.settings.config import Range, Settings, Size, parse_size
 from bunryu.settings.label_pattern import label_pattern
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -54,6 +60,9 @@ class DataSettings(Settings):
     (smiling|glasses; an empty cell: none)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
+    rename_labels: dict[str, str] | None = None
+    """Labels under another name, such as {cats: cat}: two spellings become one class. Labels that there are not are
+    refused. Labels that may be one are named before training; none are made one unless it is said here."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
@@ -142,17 +151,6 @@ class SplitSettings(Settings):
         return self
 
 
-class FoldSettings(Settings):
-    """Cross-validation: one run a fold, and a final model of all of them."""
-
-    k: Annotated[int, Field(ge=2)] | None = None
-    """Folds (--folds): the rows that are no test rows are divided into so many parts, and each is the validation of one
-    run; one run with split.val when null."""
-    final: Literal["ensemble", "refit", "none"] = "ensemble"
-    """The final model of the folds (--final). ensemble: their models predicting together; refit: one more run on all
-    rows that are no test rows, for as many epochs as the folds' best epochs say (the median); none."""
-
-
 class DecodeSettings(Settings):
     """How a file becomes pixels. Sealed in the model; the same in training and in use."""
 
@@ -162,6 +160,9 @@ class DecodeSettings(Settings):
     """The colour (R, G, B) that shows through transparent pixels."""
     scaling: Literal["jpeg", "full"] = "jpeg"
     """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is still no smaller than the input, or in full."""
+    range: Literal["auto"] | Range = Field("auto", json_schema_extra={"type": "auto | [low, high]"})
+    """The values that become black and white, of pictures with more than 8 bits (16-bit, float, DICOM, arrays): one
+    range for all of them; values beyond are cut. auto: from the training rows. 8-bit pictures stay as they are."""
 
 
 class InputSettings(Settings):
@@ -330,6 +331,13 @@ class DecodeSpec(Settings):
     background: Colour = (255, 255, 255)
     scaling: Literal["jpeg", "full"] = "full"
     max_pixels: Annotated[int, Field(ge=0, le=10**15)] = 50_000_000
+    range: Range | None = None
+    """Of deep pictures; None: each file by its own kind, as before there was one, or none was trained on."""
+
+    @model_serializer(mode="wrap")
+    def _only_if_any(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the range out where there is none: such records stay what they were."""
+        return {name: value for name, value in serialize(self).items() if name != "range" or value is not None}
 
 
 class InputSpec(Settings):

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from bunryu.settings.config import Settings
 
+BOOTSTRAP = 2000
+"""Resamples unless the settings say otherwise."""
+
 
 class EvaluateSettings(Settings):
     """How results are measured."""
@@ -15,7 +18,7 @@ class EvaluateSettings(Settings):
     positive: str | dict[str, str] | None = None
     """The positive one of two classes (its precision, recall and F1 are reported, with ROC AUC); {column: class} where
     several label columns are learned. When null: the rarer one in the training rows, of equals the last in order."""
-    bootstrap: Annotated[int, Field(ge=0)] = 2000
+    bootstrap: Annotated[int, Field(ge=0)] = BOOTSTRAP
     """Bootstrap resamples of the 95 % intervals; no intervals when 0."""
 
 

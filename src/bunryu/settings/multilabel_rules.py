@@ -16,6 +16,7 @@ _INSTEAD = {
     "folds.k": " (cross-validation does not know them yet; split.test measures on unseen rows)",
 }
 """What there is for labels that can hold together, instead of what has no meaning for them."""
+_OF_CLASSES = ("mean_macro_f1", "roc_auc", "worst_group_accuracy")
 OF_LABELS = ("micro_f1", "mean_average_precision")
 """What train.monitor can be for them alone."""
 
@@ -41,7 +42,8 @@ def why_not_labels(settings: dict[str, Any]) -> str:
         "mix.remix": settings["mix"]["remix"],
         "decision.tau": settings["decision"]["tau"] is not None,
         "evaluate.positive": settings["evaluate"]["positive"] is not None,
-        "train.monitor": monitor in ("roc_auc", "worst_group_accuracy") or monitor.startswith("positive_"),
+        "train.monitor": monitor in ("mean_macro_f1", "roc_auc", "worst_group_accuracy")
+        or monitor.startswith("positive_"),
         "folds.k": settings["folds"]["k"] is not None,
     }
     name = next((name for name, given in wrong.items() if given), None)

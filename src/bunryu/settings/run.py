@@ -15,11 +15,11 @@ from bunryu.settings.data import (
     DataSettings,
     DecodeSettings,
     DecodeSpec,
-    FoldSettings,
     InputSettings,
     SplitSettings,
 )
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library
 from bunryu.settings.multilabel_rules import why_not_labels
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given
@@ -65,8 +65,10 @@ class RunSettings(Settings):
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:
-    """Return the sealed decode record of the settings."""
-    return DecodeSpec(**settings.decode.model_dump(), max_pixels=round(settings.data.max_megapixels * 1e6))
+    """Return the sealed decode record of the settings; without a range where that is not found yet, or of nothing."""
+    values = settings.decode.model_dump()
+    found = None if values["range"] == "auto" else values["range"]
+    return DecodeSpec(**values | {"range": found}, max_pixels=round(settings.data.max_megapixels * 1e6))
 
 
 def absolute(settings: RunSettings) -> RunSettings:
@@ -116,7 +118,7 @@ def _of_data(run: RunSettings) -> Iterator[str]:
     if run.split.val == 0 and not monitor.startswith("train_") and no_validation:
         yield (
             f"split.val=0 leaves nothing to compute train.monitor={monitor} on; "
-            "set train.monitor=train_loss, or split.val above 0"
+            "seal the last epoch (train.monitor=train_epochs), or set split.val above 0"
         )
 
 
@@ -160,6 +162,16 @@ def _of_stages(run: RunSettings) -> Iterator[str]:
 
 def _of_balance(run: RunSettings) -> Iterator[str]:
     to = run.data.balance_to
+    often = "train.sampler=class_aware" if run.train.sampler == "class_aware" else f"data.balance_to={to}"
+    if (
+        (to is not None or run.train.sampler == "class_aware")
+        and run.loss.name == "soft_f1"
+        and any(stage.solve for stage in run.train.stages)
+    ):
+        yield (
+            f"{often} weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
+            "out one of the two, or the stages with solve (train.stages=[{name: all}])"
+        )
     if to is None:
         return
     if run.train.sampler == "class_aware":
@@ -168,11 +180,6 @@ def _of_balance(run: RunSettings) -> Iterator[str]:
         yield (
             "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
             "of its own; leave out one of the two"
-        )
-    if run.loss.name == "soft_f1" and any(stage.solve for stage in run.train.stages):
-        yield (
-            "data.balance_to weights the rows of a solved head, and loss.name=soft_f1 has none to weight; leave "
-            "out one of the two, or the stages with solve (train.stages=[{name: all}])"
         )
 
 

@@ -20,7 +20,9 @@ from bunryu.settings.stages import (
 Range = tuple[float, float]
 
 Monitor = Literal[
+    "auto",
     "macro_f1",
+    "mean_macro_f1",
     "accuracy",
     "weighted_f1",
     "macro_precision",
@@ -54,14 +56,17 @@ class TrainSettings(Settings):
     """Seed of every draw in training: order, augmentation, dropout, new weights."""
     stages: list[Stage] = [Stage(name="all")]
     """The stages, in order; the keys of each are in the last table."""
-    monitor: Monitor = "macro_f1"
-    """The validation figure (or train_loss, train_accuracy) that chooses the best epoch and stops early;
+    monitor: Monitor = "auto"
+    """The validation figure that chooses the best epoch and stops early. auto: macro_f1, and of several label columns
+    mean_macro_f1, the mean of the macro-F1 of each (macro_f1 is that of their combinations);
     roc_auc and positive_* for two classes; micro_f1 and mean_average_precision for data.multi_label;
-    worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts. Of epochs with the
-    same figure the one with the lower loss is best."""
+    worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts; train_loss and
+    train_accuracy compare the last epochs that learn alike (one stage, one size, mixed or not). Of epochs with the same
+    figure the one with the lower loss is best."""
     sampler: Literal["shuffle", "class_aware"] = "shuffle"
     """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
-    power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew."""
+    power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew. Class
+    weights and priors count the rows as an epoch then shows them."""
     sampler_power: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Of class_aware: 0 for classes equally often, 1 for as often as they are, 0.5 between (Mahajan et al. 2018)."""
     patience: Count | None = None
@@ -229,11 +234,12 @@ class LossSettings(Settings):
     logit_adjusted: cross-entropy after adding tau log(prior) to the logits in training alone (Menon et al. 2021);
     soft_f1: 1 - macro-F1 of the whole batch, with probabilities for counts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target spread evenly over all classes (Szegedy et al. 2016). Not with soft_f1."""
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016); of logit_adjusted over what is
+    answered, so that a picture that says nothing gets equal probabilities with tau 1. Not with soft_f1."""
     class_weights: Literal["balanced", "effective"] | dict[str, Positive] | None = None
-    """balanced (by inverse counts in the training rows), effective (by the effective number of samples, Cui et al.
-    2019; see beta), or {class: weight}; all equal when null. Scaled so that the mean weight of a training row is 1.
-    Not with soft_f1."""
+    """balanced (by inverse counts of the rows that an epoch shows), effective (by the effective number of samples, Cui
+    et al. 2019; see beta), or {class: weight}; all equal when null. Scaled so that the mean weight of a row is 1. Not
+    with soft_f1."""
     gamma: NotNegative = 2.0
     """Of focal: how much less rows count that are answered well; 0 is cross-entropy."""
     beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
@@ -248,7 +254,8 @@ class LossSettings(Settings):
     """Of group_dro: this over the root of its training rows is added to a group's loss before it moves the weights (C
     of the paper), since small groups are fitted more closely than others like them."""
     tau: NotNegative = 1.0
-    """Of logit_adjusted: how much of log(prior) is added; 0 is cross-entropy."""
+    """Of logit_adjusted: how much of log(prior) is added; 0 is cross-entropy. The prior is the share of each class in
+    an epoch's rows, sampler, copies and class weights counted."""
 
     @model_validator(mode="after")
     def _of_the_batch(self) -> LossSettings:

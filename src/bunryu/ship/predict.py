@@ -22,11 +22,12 @@ from bunryu.core.text_width import pad, shorten, width
 from bunryu.data.images.decode import Source
 from bunryu.data.images.load import Batch, load_batches
 from bunryu.inference.multilabel_predictions import answers_of
-from bunryu.inference.predictions import Format, PredictionTable, one_answer
-from bunryu.inference.reading import Answers, Reading, in_chunks
+from bunryu.inference.predictions import Format, PredictionTable
+from bunryu.inference.reading import Answers, Reading, in_chunks, say_strange
 from bunryu.models.record import Sealed, read_sealed
 from bunryu.runs.folder import model_file
 from bunryu.ship.inputs import gather
+from bunryu.ship.sample import read_sample
 from bunryu.ship.submission import fill
 
 if TYPE_CHECKING:  # so that a file that is not there is told before torch is imported
@@ -111,6 +112,7 @@ def predict(
     out: Path | None = None,
     format: Format | None = None,
     submission: Path | None = None,
+    submission_as: str | None = None,
     device: Any = "auto",
     tta: Sequence[str] = (),
 ) -> Predicted:
@@ -124,6 +126,7 @@ def predict(
         out: also write the predictions there, and beside them FILE.skipped.csv where some inputs cannot be read.
         format: of `out`; by its ending, else csv, when None.
         submission: a competition's sample file, whose rows and columns `out` gets instead.
+        submission_as: what it wants, where its header and cells do not say (`bunryu.ship.sample.read_sample`).
         device: where to compute, for a model that is not open yet.
         tta: the views of each picture whose answers are averaged (`bunryu.inference.tta`), told in a last column.
 
@@ -137,15 +140,17 @@ def predict(
         model = model_file(model)
     if submission is not None:
         require_submission(submission, out, format)
+    require_a_sample(submission, submission_as)
     written_as: Format = "csv" if out is None else format_of(out, format)
     if out is not None:
         require_writable(out)
-    if submission is not None:
-        _require_one_answer(model)
     gathered = gather(inputs, image_root)
+    if submission is not None:
+        _require_fillable(model, submission, gathered.names, submission_as)
     for note in gathered.notes:
         console.say(note)
     sealed, answers = _answers(model, gathered.files, batch_size, device, tta)
+    say_strange(answers, sealed)
     more = {"tta": [",".join(tta)] * len(answers.rows)} if tta else {}
     found = Predicted(
         answers_of(sealed, [gathered.names[row] for row in answers.rows], answers.probs_NK, more=more),
@@ -153,13 +158,18 @@ def predict(
         len(gathered.files),
     )
     if submission is not None and out is not None:
-        if found.unreadable:
-            raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
-        write_atomic(out, fill(submission, one_answer(found.predictions), sealed))
-        console.say(f"{count(len(found.predictions), 'answer')} in the shape of {submission.name}: {out}")
+        _submit(found, submission, out, sealed, submission_as)
     elif out is not None:
         _write(found, out, written_as)
     return found
+
+
+def _submit(found: Predicted, sample: Path, out: Path, sealed: Sealed, given: str | None) -> None:
+    """Write the sample file, filled in."""
+    if found.unreadable:
+        raise DataError(f"{found.unreadable_note()}. A submission needs an answer to every row.")
+    write_atomic(out, fill(sample, found.predictions, sealed, given))
+    console.say(f"{count(len(found.predictions), 'answer')} in the shape of {sample.name}: {out}")
 
 
 def _answers(
@@ -205,14 +215,17 @@ def require_submission(sample: Path, out: Path | None, format: Format | None) ->
         raise ConfigError(f"--out: {out} is there already, and a submission replaces nothing. Name another file.")
 
 
-def _require_one_answer(model: Predictor | Path) -> None:
-    """Refuse a submission of labels that can hold together: a sample's column takes one answer."""
+def require_a_sample(sample: Path | None, given: str | None) -> None:
+    """Refuse to be told what a sample file wants where there is none."""
+    if sample is None and given is not None:
+        raise ConfigError("--submission-as says how to fill a sample file: --submission SAMPLE is missing.")
+
+
+def _require_fillable(model: Predictor | Path, sample: Path, names: Sequence[str], given: str | None) -> None:
+    """Refuse a sample file that asks for what cannot be told, where the model's record can be read before it."""
     sealed = model.sealed if not isinstance(model, Path) else None if model.suffix == ".json" else read_sealed(model)
-    if sealed is not None and sealed.multi_label:
-        raise ConfigError(
-            "--submission: the model answers labels that can hold together, and a sample takes one class an image. "
-            "Leave it out: --out FILE.csv has each label's answer and probability."
-        )
+    if sealed is not None:
+        read_sample(sample, names, sealed, given)
 
 
 def format_of(out: Path, format: Format | None) -> Format:

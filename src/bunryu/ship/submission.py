@@ -5,66 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bunryu.core import console
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.core.same_paths import join_paths
-from bunryu.core.same_text import Words, as_number
-from bunryu.data.sources.csv_files import Columns, ends_like_an_image, read_csv
-from bunryu.inference.predictions import Predictions
+from bunryu.data.multi_label import JOIN
+from bunryu.inference.multilabel_predictions import LabelPredictions
+from bunryu.inference.predictions import Predictions, PredictionTable
 from bunryu.models.record import Sealed
+from bunryu.ship.sample import Sample, read_sample
+from bunryu.ship.sample_cells import Asked
 
-ANSWERS = ("ans", "answer", "target", "label", "class", "pred", "prediction", "category")
-"""What a column to fill in is called; else it is the last one."""
 
+def fill(path: Path, predictions: PredictionTable, sealed: Sealed, given: str | None = None) -> str:
+    """Return the sample file with what it asks for filled in (`read_sample`), as CSV.
 
-def fill(sample: Path, predictions: Predictions, sealed: Sealed) -> str:
-    """Return the sample file with its answers filled in, as CSV.
+    Rows are joined by the longest tail that two paths share. A table without a column to fill in, such as a list of
+    images, becomes ``ID,image_path,target``, ID counting from 0. No cell is guarded against spreadsheets: a grader has
+    to find the sample's names as they are.
 
-    Rows are joined by the longest tail that two paths share. An answer is the class's published index where the
-    sample has whole numbers (or nothing) there and the model knows such indices, else the class's name. A table
-    without a column to fill in, such as a list of images, becomes ``ID,image_path,target``, ID counting from 0. No cell
-    is guarded against spreadsheets: a grader has to find the sample's names as they are.
+    Args:
+        path: the sample.
+        predictions: of its images.
+        sealed: the record of the model.
+        given: what the user says that the sample wants; see `read_sample`.
 
     Raises:
-        DataError: a row of the sample without a prediction, or a prediction without a row.
+        DataError: what is wanted cannot be told, a row of the sample without a prediction, or a prediction without
+            a row.
+        ConfigError: `given` is nothing that a sample can want.
     """
-    table = read_csv(sample)
-    name = image_column_of(table)
-    images = table.values[name]
-    answers = answers_for(images, table, predictions, sealed)
-    target = _answer_column(table, name)
-    if target is None:
-        filled: dict[str, Sequence[object]] = {"ID": range(len(images)), "image_path": images, "target": answers}
+    sample = read_sample(path, predictions.paths, sealed, given)
+    for note in sample.notes:
+        console.say(f"{sample.table.where}: {note}")
+    rows_R = np.array(places(sample.images, predictions.paths, sample.table.where), np.int64)
+    filled: dict[str, Sequence[object]]
+    if sample.asked:
+        cells = {name: _cells(asked, predictions, rows_R) for name, asked in sample.asked.items()}
+        filled = {name: cells.get(name, own) for name, own in sample.table.values.items()}
     else:
-        filled = {**table.values, target: answers}
+        answers = _cells(_of_a_list(sample, sealed), predictions, rows_R)
+        filled = {"ID": range(len(rows_R)), "image_path": sample.images, "target": answers}
     return "".join(csv_lines(filled, zip(*filled.values(), strict=True), guarded=False))
-
-
-def image_column_of(table: Columns) -> str:
-    """Return the column that names the images: the first whose cells end like it, else the first of all."""
-    found = (name for name, cells in table.values.items() if all(map(ends_like_an_image, cells)))
-    return next(found, next(iter(table.values)))
-
-
-def answers_for(images: Sequence[str], table: Columns, predictions: Predictions, sealed: Sealed) -> list[str]:
-    """Return the answer to each image of the sample."""
-    name = image_column_of(table)
-    _require_one_answer_wanted(table, name, sealed)
-    place = places(images, predictions.paths, table.where)
-    target = _answer_column(table, name)
-    head = sealed.answer
-    there = [] if target is None else [cell for cell in table.values[target] if cell]
-    numbers = all(cell.lstrip("-").isdigit() for cell in there)
-    as_number = head.published is not None and numbers
-    expected = f"has whole numbers in {target!r}" if there else "has no column of answers" if target is None else ""
-    if expected and numbers and not as_number and not all(name.lstrip("-").isdigit() for name in head.classes):
-        console.say(
-            f"{table.where} {expected}, and the model knows no numbers for its classes: their names are written",
-            style="yellow",
-        )
-    words = [str(number) for number in head.published or []] if as_number else head.classes
-    return [words[predictions.pred_N[at]] for at in place]
 
 
 def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]:
@@ -96,30 +81,38 @@ def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]
     return join.place
 
 
-def _require_one_answer_wanted(table: Columns, images: str, sealed: Sealed) -> None:
-    """Refuse a sample whose columns or cells want something else than one class an image: nothing else is filled in.
-
-    Raises:
-        DataError: it wants a probability of each class, or one probability.
-    """
-    words, head = Words(table.values), sealed.answer
-    wanted = [column for column in map(words.find, head.classes) if column is not None and column != images]
-    instead = "Write them from --out FILE.csv, which has the probability of each class (p_CLASS)."
-    if wanted:
-        raise DataError(
-            f"{table.where} has a column of its own for {some(map(repr, wanted))}, so it wants a probability or a yes "
-            f"and no of each class, and --submission writes one class an image. {instead}"
+def _of_a_list(sample: Sample, sealed: Sealed) -> Asked:
+    """Return what a list of images wants: the published numbers of the classes, else their names."""
+    head = sealed.answer
+    if sealed.multi_label:
+        return Asked("labels", words=head.classes, separator=JOIN)
+    if head.published is not None:
+        return Asked("word", words=[str(number) for number in head.published])
+    if not all(name.lstrip("-").isdigit() for name in head.classes):
+        console.say(
+            f"{sample.table.where} has no column of answers, and the model knows no numbers for its classes: "
+            "their names are written",
+            style="yellow",
         )
-    target = _answer_column(table, images)
-    cells = {cell.strip() for cell in table.values[target]} - {""} if target is not None else set()
-    numbers = [as_number(cell) for cell in cells]
-    if cells.isdisjoint(head.classes) and any(number and "." in number for number in numbers):
-        raise DataError(
-            f"{table.where} has fractions in {target!r} ({some(sorted(cells), 3)}), so it wants a probability, and "
-            f"--submission writes one class an image. {instead} For names of classes, empty that column's cells."
-        )
+    return Asked("word", words=head.classes)
 
 
-def _answer_column(table: Columns, images: str) -> str | None:
-    others = [name for name in table.values if name != images]
-    return next((name for name in others if name.lower() in ANSWERS), others[-1] if others else None)
+def _cells(asked: Asked, predictions: PredictionTable, rows_R: NDArray[np.int64]) -> list[object]:
+    """Return the cells of one column; `rows_R` says where in the predictions each row's image is."""
+    if asked.what == "probability":
+        return [float(f"{value:.6g}") for value in predictions.probs_NK[rows_R, list(asked.of)].tolist()]
+    said_NK = _said(predictions)
+    if asked.what == "yes-no":
+        return [asked.words[int(holds)] for holds in said_NK[rows_R, list(asked.of)].tolist()]
+    words = [asked.separator.join(asked.words[k] for k in np.flatnonzero(said_K).tolist()) for said_K in said_NK]
+    return [words[row] for row in rows_R.tolist()]
+
+
+def _said(predictions: PredictionTable) -> NDArray[np.bool_]:
+    """Return which classes are answered, bool (N, K): one an image, or of labels that hold together any."""
+    if isinstance(predictions, LabelPredictions):
+        return predictions.said_NL
+    assert isinstance(predictions, Predictions)
+    said_NK = np.zeros(predictions.probs_NK.shape, bool)
+    said_NK[np.arange(len(predictions)), predictions.pred_N] = True
+    return said_NK

@@ -11,6 +11,7 @@ from bunryu.core import console
 from bunryu.inference.model import Model
 from bunryu.settings.stages import AverageStage, Stage, size_at, with_given
 from bunryu.settings.train import LOWER_IS_BETTER
+from bunryu.train.checkpoint import Progress
 from bunryu.train.state import Job, State
 
 
@@ -21,6 +22,8 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
     value = float(row["epoch" if monitor == "train_epochs" else monitor])
     loss = float(row.get("val_loss", row["train_loss"]))
     full = not stage.sizes or size_at(stage.sizes, progress.epoch, int(stage.epochs or 1)) == stage.sizes[-1]
+    if settings.monitor in ("train_loss", "train_accuracy") and measures_anew(job, progress):
+        progress.best = progress.best_loss = progress.stage_best = progress.stage_loss = None
     progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
     progress.sums, progress.spent_seconds = {"loss": 0.0, "correct": 0.0, "rows": 0.0}, 0.0
     tie = value == progress.best and progress.best_loss is not None and loss < progress.best_loss
@@ -47,6 +50,23 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
     if patience is not None and progress.stale_epochs >= patience and clean(stage):
         return f"no better {monitor} for {progress.stale_epochs} epochs"
     return ""
+
+
+def measures_anew(job: Job, progress: Progress) -> bool:
+    """Return whether the figures of learning are from this epoch on others than before, so that none compares.
+
+    They are of the pictures as they are learned: as the stage augments, freezes and sizes them, mixed or not. A head
+    solved on plain pictures has a lower loss than a better net that learns on augmented ones.
+    """
+    stage, last = job.stages[progress.stage], job.settings.mix.end_epoch
+    if progress.epoch == 0 or (job.settings.mix.name != "none" and progress.total_epochs == last):
+        return True
+    epochs, sizes = int(stage.epochs or 1), stage.sizes
+    return (
+        sizes is not None
+        and len(sizes) > 0
+        and size_at(sizes, progress.epoch, epochs) != size_at(sizes, progress.epoch - 1, epochs)
+    )
 
 
 def next_stage(job: Job, state: State, *, why: str) -> None:

@@ -28,7 +28,7 @@ class HeadLosses:
     Attributes:
         heads: a loss each, which knows the counts (and so weights and priors) of its own classes.
         of: for each of several heads, the class that each joint class means in it, shape (J,).
-        counts_K: training rows of each class that is answered.
+        counts_K: rows of each class that is answered that an epoch shows.
     """
 
     heads: Sequence[Loss]
@@ -39,13 +39,13 @@ class HeadLosses:
     def prepare(
         cls,
         settings: LossSettings,
-        counts: Sequence[int],
+        counts: Sequence[float],
         heads: Sequence[Head],
         attributes: Sequence[Attribute],
         device: torch.device | str = "cpu",
         held_JL: NDArray[np.bool_] | None = None,
     ) -> HeadLosses:
-        """Prepare the losses for training rows with so many of each class that is answered (or set of labels, held_JL).
+        """Prepare the losses for epochs that show so many rows of each class answered (or set of labels, held_JL).
 
         Raises:
             ConfigError: see `losses.class_weights`; or weights by name for several heads.
@@ -64,7 +64,7 @@ class HeadLosses:
         losses = []
         for of_J, head in zip(of, heads, strict=True):
             own = torch.zeros(len(head.classes), device=device).index_add(0, of_J, counts_J)
-            losses.append(Loss.of(settings, [int(n) for n in own.tolist()], head.classes, device))
+            losses.append(Loss.of(settings, own.tolist(), head.classes, device))
         return cls(losses, of, counts_J)
 
     @classmethod
@@ -73,15 +73,15 @@ class HeadLosses:
         return cls([loss], [], loss.counts_K)
 
     def row_weights(self, target_N: torch.Tensor) -> torch.Tensor | None:
-        """Return what training rows that come once each weigh, where an epoch would have copies of some: (N,), mean 1.
+        """Return what training rows that come once each weigh, where an epoch shows some more often: (N,), mean 1.
 
-        Copies follow the class that is answered, so a row weighs the same for every head. None without copies.
+        How often follows the class that is answered, so a row weighs the same for every head. None where all come once.
 
         Args:
             target_N: their class indices.
         """
         own_J = torch.bincount(target_N, minlength=len(self.counts_K)).to(self.counts_K.dtype)
-        if torch.equal(own_J, self.counts_K):
+        if torch.allclose(own_J, self.counts_K):
             return None
         return (self.counts_K / own_J.clamp_min(1) * (own_J.sum() / self.counts_K.sum()))[target_N]
 

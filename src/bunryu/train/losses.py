@@ -19,7 +19,7 @@ class Loss:
     Attributes:
         settings: which loss.
         weights_K: the weight of each class, or None where all are equal.
-        counts_K: training rows of each class in an epoch: copies of `data.balance_to` count.
+        counts_K: rows of each class that an epoch shows: see `sampling.epoch_counts`.
     """
 
     settings: LossSettings
@@ -30,11 +30,11 @@ class Loss:
     def of(
         cls,
         settings: LossSettings,
-        counts: Sequence[int],
+        counts: Sequence[float],
         classes: Sequence[str],
         device: torch.device | str = "cpu",
     ) -> Loss:
-        """Prepare a loss for training rows with so many of each class.
+        """Prepare a loss for epochs that show so many rows of each class.
 
         Raises:
             ConfigError: see `class_weights`.
@@ -52,6 +52,26 @@ class Loss:
     def parts(self) -> int:
         """Of how many losses a row's is the mean; a weight decay that is right for one is too strong by so much."""
         return 1
+
+    @property
+    def prior_K(self) -> torch.Tensor:
+        """The share of each class in the loss of an epoch, float32 (K,): of the rows, each with its class weight."""
+        seen_K = self.counts_K if self.weights_K is None else self.counts_K * self.weights_K
+        return seen_K / seen_K.sum()
+
+    def uninformed(self) -> torch.Tensor:
+        """Return what a model that minimises this loss answers to a picture that says nothing, float64 (K,).
+
+        That is what logit adjustment after training divides by. Of soft_f1, which promises no probabilities, and under
+        group DRO, which moves with the training, it is the share of the rows.
+        """
+        prior_K, smoothing = self.prior_K.double(), self.settings.label_smoothing
+        if self.settings.name == "logit_adjusted":
+            margins_K = self.settings.tau * prior_K.log()
+            shares_K = (1 - smoothing) * prior_K + smoothing * margins_K.softmax(0)
+            return (shares_K.log() - margins_K).softmax(0)
+        shares_K = (1 - smoothing) * prior_K + smoothing / self.size
+        return _least_focal(shares_K, self.settings.gamma) if self.settings.name == "focal" else shares_K
 
     def right(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return whether the answer is right, bool (B,): of a mixed row (B, K) that with the larger share."""
@@ -72,9 +92,15 @@ class Loss:
             case "focal":
                 loss_B = focal(z_BK, target, self.settings.gamma, smoothing)
             case "logit_adjusted":
-                # Menon et al. 2021, "Long-tail learning via logit adjustment", equation 10
-                prior_K = self.counts_K / self.counts_K.sum()
-                loss_B = cross_entropy(z_BK + self.settings.tau * prior_K.log(), target, smoothing)
+                # Menon et al. 2021, "Long-tail learning via logit adjustment", equation 10. With class weights by their
+                # theorem 1, which asks for the weighed prior; else rare classes would be lifted twice. Smoothing goes
+                # evenly over what is answered, without the margins: with them that is a share by the margins.
+                margins_K = self.settings.tau * self.prior_K.log()
+                if smoothing:
+                    target_BK = smoothed(target, self.size, smoothing, margins_K.softmax(0))
+                    loss_B = cross_entropy(z_BK + margins_K, target_BK)
+                else:
+                    loss_B = cross_entropy(z_BK + margins_K, target)
             case "soft_f1":
                 loss_B = soft_f1(z_BK, target)
         if self.weights_K is None:
@@ -118,20 +144,47 @@ def soft_f1(logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return loss.expand(len(logits_BK))
 
 
-def smoothed(target: torch.Tensor, classes: int, label_smoothing: float) -> torch.Tensor:
-    """Return the share of each class, float32 (B, K), of indices (B,) or shares (B, K), smoothed."""
+def smoothed(
+    target: torch.Tensor, classes: int, label_smoothing: float, towards_K: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the share of each class, float32 (B, K), of indices (B,) or shares (B, K), smoothed.
+
+    Towards equal shares, or towards those given.
+    """
     share_BK = F.one_hot(target, classes).float() if target.ndim == 1 else target.float()
-    return share_BK * (1 - label_smoothing) + label_smoothing / classes
+    even: torch.Tensor | float = 1 / classes if towards_K is None else towards_K
+    return share_BK * (1 - label_smoothing) + label_smoothing * even
 
 
-def class_weights(settings: LossSettings, counts: Sequence[int], classes: Sequence[str]) -> list[float] | None:
+def _least_focal(shares_K: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Return the probabilities (K,) with the least focal loss for a target of these shares: not the shares themselves.
+
+    The loss is convex in them (where gamma is 0 or at least 1), so what L-BFGS finds is the minimum.
+    """
+    logits_1K = shares_K.log()[None].clone().requires_grad_()
+    solver = torch.optim.LBFGS(
+        [logits_1K], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> torch.Tensor:
+        solver.zero_grad()
+        value = focal(logits_1K, shares_K[None], gamma).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        solver.step(objective)  # type: ignore[no-untyped-call]
+    return logits_1K.detach()[0].softmax(0)
+
+
+def class_weights(settings: LossSettings, counts: Sequence[float], classes: Sequence[str]) -> list[float] | None:
     """Return the weight of each class, scaled so that the mean weight of a training row is 1.
 
     Args:
         settings: balanced (n / (K n_k), as scikit-learn's); effective: (1 - beta) / (1 - beta^n_k), by the effective
             number of samples (Cui et al. 2019, "Class-balanced loss based on effective number of samples",
             equation 2); given numbers; or none.
-        counts: training rows of each class.
+        counts: rows of each class that an epoch shows.
         classes: class names.
 
     Raises:

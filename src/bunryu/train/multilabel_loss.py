@@ -32,7 +32,7 @@ class LabelLoss(Loss):
     def of_sets(
         cls,
         settings: LossSettings,
-        counts: Sequence[int],
+        counts: Sequence[float],
         held_JL: NDArray[np.bool_],
         labels: Sequence[str],
         device: torch.device | str = "cpu",

@@ -73,6 +73,22 @@ def balanced(rows: Rows, target_N: Rows, to: int, seed: int, epoch: int) -> Rows
     return np.concatenate(copies)
 
 
-def epoch_counts(counts: Sequence[int] | Rows, balance_to: int | None) -> list[int]:
-    """Return how many rows of each class an epoch has, copies included; a class without rows has no copies."""
+def epoch_counts(
+    counts: Sequence[int] | Rows, settings: TrainSettings, balance_to: int | None = None
+) -> Sequence[float]:
+    """Return how many rows of each class an epoch of `epoch_rows` shows, on average over the epochs.
+
+    Everything that goes by how frequent a class is asks this: class weights, the priors of logit adjustment in the loss
+    and after it, ReMix. A class without rows is not shown.
+
+    Args:
+        counts: rows of each class.
+        settings: sampler and sampler_power.
+        balance_to: see `balanced`.
+    """
+    if settings.sampler == "class_aware":
+        count_K = np.asarray(counts, np.float64)
+        share_K = np.where(count_K > 0, count_K**settings.sampler_power, 0.0)
+        shown: list[float] = (share_K / share_K.sum() * count_K.sum()).tolist()
+        return shown
     return [max(int(count), balance_to or 0) if count else 0 for count in counts]

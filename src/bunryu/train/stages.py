@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -13,6 +15,7 @@ from bunryu.core.randomness import generator
 from bunryu.inference.model import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.classifier import Classifier
+from bunryu.models.record import Sealed
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import AverageStage, Stage
 from bunryu.train.checkpoint import Progress
@@ -61,8 +64,19 @@ def on_rows(job: Job, stage: Stage) -> Job:
 
 def losses_for(settings: RunSettings, targets: Targets, rows: NDArray[np.int64], model: Model) -> HeadLosses:
     """Return the losses of a model's heads, which know the class counts of these training rows."""
-    counts, sealed = epoch_counts(targets.counts(rows), settings.data.balance_to), model.sealed
-    return HeadLosses.prepare(settings.loss, counts, sealed.heads, sealed.attributes, model.device, targets.held_JL)
+    return losses_of_epochs(settings, targets.counts(rows), model.sealed, model.device, targets.held_JL)
+
+
+def losses_of_epochs(
+    settings: RunSettings,
+    counts: Sequence[int] | NDArray[np.int64],
+    sealed: Sealed,
+    device: torch.device | str = "cpu",
+    held_JL: NDArray[np.bool_] | None = None,
+) -> HeadLosses:
+    """Return the losses of a model's heads, which know how often epochs show each class of rows with so many of it."""
+    shown = epoch_counts(counts, settings.train, settings.data.balance_to)
+    return HeadLosses.prepare(settings.loss, shown, sealed.heads, sealed.attributes, device, held_JL)
 
 
 def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[str, int]) -> None:

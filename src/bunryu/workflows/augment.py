@@ -20,22 +20,24 @@ import torch
 from PIL import Image
 
 from bunryu.core import console
-from bunryu.core.errors import ConfigError, DataError, ImageError, Interrupted, RunError, count, nearest, some
+from bunryu.core.errors import ConfigError, DataError, ImageError, Interrupted, count, nearest, some
 from bunryu.core.randomness import coming, comings, key_of, plain
 from bunryu.core.storage import absolute as absolute_path
 from bunryu.data.augment.batch import apply, draw
 from bunryu.data.augment.per_image import pipeline, require_working
-from bunryu.data.checks.check import Skipped
+from bunryu.data.checks.check import Checked, Skipped
 from bunryu.data.images.decode import Pixels, decode, fit
 from bunryu.data.images.load import cores
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
+from bunryu.runs.claim import claimed, require_new
 from bunryu.settings.data import NO_AUGMENT, Colour, InputSpec
 from bunryu.settings.run import RunSettings, absolute, decode_spec
 from bunryu.settings.validate import replaced
 from bunryu.train.sampling import Rows, balanced
 from bunryu.workflows.plan.data import check_data, find_data, require_exclusive
 from bunryu.workflows.plan.record import write_skipped
+from bunryu.workflows.plan.values import choose_range
 
 FLIPS = {"horizontal": 1, "vertical": 0}
 """The axis of (H, W, C) that each turns round."""
@@ -107,13 +109,12 @@ def make(settings: RunSettings, out: Path, wish: Wish, *, frame: Any = None) -> 
     """Write the images and their copies; return the table of what was written.
 
     Raises:
-        RunError: `out` is there already.
+        RunError: `out` is there already and not empty.
         DataError: what would not allow training.
         ConfigError: augmentation that cannot be, or a balance that adds nothing.
         Interrupted: Ctrl-C.
     """
-    if out.exists():
-        raise RunError(f"--out: {out} is there already, and nothing is written into it. Name a new folder.")
+    require_new(out, "augment")
     settings = absolute(settings)
     augment = settings.augment.settled()
     if (wish.balance_to is not None or wish.copies) and augment == NO_AUGMENT:
@@ -122,12 +123,23 @@ def make(settings: RunSettings, out: Path, wish: Wish, *, frame: Any = None) -> 
     require_exclusive(settings, "augment")
     checked = check_data(settings, find_data(settings, frame))
     table = checked.table
+    settings, values = choose_range(settings, checked, table)
+    if values:
+        console.say(f"values: {values}")
     listed = list(_listed(table, wish, settings.train.seed))
-    (out / "images").mkdir(parents=True)
-    try:
-        failed = _write(table, listed, out / "images", settings, wish)
-    except KeyboardInterrupt:
-        raise Interrupted(f"Stopped. {out} has images but no {TABLE}: remove it before you begin again.") from None
+    written = [TABLE, "skipped.csv", *(f"images/{made.name}" for made in listed)]
+    with claimed("", out, out.parent, "augment", written):
+        try:
+            return _make(checked, listed, out, settings, wish)
+        except KeyboardInterrupt:
+            raise Interrupted(f"Stopped. The same command begins again in {out}.") from None
+
+
+def _make(checked: Checked, listed: list[_Made], out: Path, settings: RunSettings, wish: Wish) -> Table:
+    """Write the pictures and the table of them, and say what was made."""
+    table = checked.table
+    (out / "images").mkdir()
+    failed = _write(table, listed, out / "images", settings, wish)
     for made in (made for made in listed if made.row in failed):
         (out / "images" / made.name).unlink(missing_ok=True)
     listed = [made for made in listed if made.row not in failed]

@@ -33,7 +33,7 @@ from bunryu.inference.predictions import read_predictions
 from bunryu.inference.reading import Reading
 from bunryu.inference.trust import Trust, trust_run
 from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.runs.folder import RunFolder, new_folder, open_folder
+from bunryu.runs.folder import RunFolder, create_run, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.workflows.plan.decide import make_plan
@@ -86,9 +86,9 @@ def cross_validate(
         BunryuError: with one message.
     """
     plan, fold_N, table = plan_folds(settings, frame, minutes, began)
-    folder = RunFolder(new_folder(settings.label, out, root))
-    folder.plots.mkdir()
+    folder = create_run(settings.label, out, root)
     with folder.lock(), resumable(folder):
+        folder.plots.mkdir(exist_ok=True)
         write_folds(folder.folds, table, fold_N)
         whole = dataclasses.replace(plan, table=table)
         write_setup(folder, whole, frame)  # config.yaml comes last: a folder that has it is whole
@@ -119,6 +119,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
             f"--more-epochs trains one run further, and {folder.path} holds several. Start anew with more train.epochs."
         )
     with folder.lock(), resumable(folder):
+        folder.set_up()
         environment = read_json(folder.environment)
         if folder.metrics.exists():
             raise RunError(f"{folder.path} has finished; there is nothing to resume.")
@@ -135,10 +136,11 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
 
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
-    for number in range(1, folds.k + 1):
-        table = fold_table(folds.table, folds.fold_N, number - 1)
-        run = folds.folder.fold(number)
-        _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
+    with console.each_note_once():
+        for number in range(1, folds.k + 1):
+            table = fold_table(folds.table, folds.fold_N, number - 1)
+            run = folds.folder.fold(number)
+            _run(folds, run, f"fold {number} of {folds.k}", table, settings_of_fold(folds.settings, run.split))
     _finish(folds)
 
 
@@ -152,8 +154,7 @@ def _run(folds: Folds, run: RunFolder, name: str, table: Table, settings: RunSet
         if run.last.exists():
             resume(run.path, checked=folds.checked)
         else:
-            for path in (run.best.parent, run.plots):
-                path.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir(exist_ok=True)
             plan = make_plan(settings, read=(table, folds.checked))
             carry_out(run, plan)
     for split, metrics in read_metrics(run).items():
@@ -176,15 +177,13 @@ def _finish(folds: Folds) -> None:
     runs = [folder.fold(number) for number in range(1, folds.k + 1)]
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
-    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings.decision.tau, sealed)
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings, sealed)
     results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
-        folder.forget([folder.ensemble])
-        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, sealed)))
-        folder.note([folder.ensemble])
+        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)

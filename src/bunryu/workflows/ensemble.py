@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,44 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core import caller, console
-from bunryu.core.errors import ConfigError, DataError, count, some
+from bunryu.core.errors import ConfigError, count, some
 from bunryu.core.storage import read_json, write_atomic, write_json
-from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.caveats import Exposure
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
 from bunryu.evaluate.decision.logit_adjustment import adjusted_by
 from bunryu.evaluate.figures import Metrics
-from bunryu.evaluate.measure import LEARNED_FROM_VAL
-from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.measured import measure_classes
+from bunryu.evaluate.members import Verdict, judge
 from bunryu.evaluate.report.mistakes import mistakes_csv, mistakes_file
 from bunryu.evaluate.report.text import headline, text_report
+from bunryu.evaluate.report.warnings import warnings_of
 from bunryu.inference.ensemble import combined, require_same_classes
-from bunryu.inference.ensemble_record import EnsembleMember, EnsembleRecord, Mean, read_ensemble, write_ensemble
-from bunryu.inference.predictions import Predictions, read_predictions
+from bunryu.inference.ensemble_record import (
+    EnsembleMember,
+    EnsembleRecord,
+    Mean,
+    member_files,
+    read_ensemble,
+    write_ensemble,
+)
+from bunryu.inference.predictions import Predictions
 from bunryu.inference.trust import keep_code
-from bunryu.models.record import Decision, Sealed, read_sealed
-from bunryu.runs.folder import RunFolder, model_file, open_folder, require_new
-
-
-@dataclass(frozen=True)
-class Joining:
-    """A run that is to predict with others: one model, or the models of its folds.
-
-    Attributes:
-        folder: of the run.
-        files: its sealed models.
-        shares: of its own mean.
-        sealed: the record of the first.
-        offsets_K: what is added to its logits after that mean, in the order of its own classes.
-        mean: what it averages.
-    """
-
-    folder: RunFolder
-    files: list[Path]
-    shares: list[float]
-    sealed: Sealed
-    offsets_K: list[float] | None
-    mean: Mean
+from bunryu.models.record import Decision, read_sealed
+from bunryu.runs.claim import claimed, require_new
+from bunryu.runs.folder import RunFolder, model_file, open_folder
+from bunryu.settings.evaluate import EvaluateSettings
+from bunryu.workflows.ensemble_rows import Joining, Shared, shared_rows
 
 
 def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], mean: Mean) -> RunFolder:
@@ -62,12 +50,15 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
     """
     if len(runs) < 2:
         raise ConfigError(f"An ensemble has two runs or more, received {count(len(runs), 'run')}: {some(runs)}.")
-    require_new(out)
+    require_new(out, "ensemble")
     members = [_joining(path, mean) for path in runs]
     require_same_classes([(str(path), member.sealed.classes) for path, member in zip(runs, members, strict=True)])
-    shared, why = _shared(members)
+    shared, why = shared_rows(members)
     if weights == "fit" and shared is None:
-        raise ConfigError(f"--weights fit needs rows that all runs were validated on: {why}")
+        raise ConfigError(
+            f"--weights fit needs rows that all runs were validated on: {why} Train them with the same data and "
+            "split.seed (or split.file), or use --weights equal."
+        )
     weights_M = np.full(len(members), 1.0 / len(members))
     if weights == "fit" and shared is not None:
         weights_M = fit_weights(shared.probs_MNK, shared.true_N, logits=mean == "logits")
@@ -80,16 +71,26 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         mean=mean,
         decision=Decision(logit_offsets=_offsets(members, weights_M)),
     )
-    folder = RunFolder(out)
-    (out / "members").mkdir(parents=True)
-    for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
-        shutil.copyfile(file, out / entry.file)
-    keep_code(folder, [file for member in members for file in member.files])
-    _copy_rows(folder, members)
-    _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
-    folder.note([*folder.splits, *folder.results])
-    write_ensemble(folder, record)  # last: a folder that has it is whole
-    folder.note([folder.ensemble])
+    written = (
+        "members/",
+        "code/",
+        "split.csv",
+        "environment.json",
+        "metrics.json",
+        "report.txt",
+        "ensemble.json",
+        "SHA256SUMS",
+    )
+    with claimed("", out, out.parent, "ensemble", written):
+        folder = RunFolder(out)
+        (out / "members").mkdir()
+        for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
+            shutil.copyfile(file, out / entry.file)
+        keep_code(folder, [file for member in members for file in member.files])
+        _copy_rows(folder, members)
+        _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+        folder.note([*folder.splits, *folder.results])
+        write_ensemble(folder, record)  # last: a folder that has it is whole
     return folder
 
 
@@ -105,11 +106,12 @@ def _joining(path: Path, mean: Mean) -> Joining:
         return Joining(folder, [file], [1.0], sealed, sealed.answer_offsets, mean)
     record = read_ensemble(file)
     if mean == "logits" or record.mean == "logits":
+        leave = "Leave --mean out, or name" if record.mean != "logits" else "Name"
         raise ConfigError(
             f"{path} averages the {record.mean} of several models itself; within another ensemble that goes together "
-            "only where both average probabilities. Leave --mean out, or name its members instead."
+            f"only where both average probabilities. {leave} its members instead."
         )
-    files = [file.parent / member.file for member in record.members]
+    files = member_files(file)
     shares = np.array([member.weight for member in record.members])
     return Joining(
         folder,
@@ -119,74 +121,6 @@ def _joining(path: Path, mean: Mean) -> Joining:
         record.decision.logit_offsets,
         record.mean,
     )
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Rows that every member was validated on, and what each says of them, before any logit adjustment."""
-
-    probs_MNK: NDArray[np.float64]
-    true_N: NDArray[np.int64]
-    paths: list[str]
-
-
-def _shared(members: Sequence[Joining]) -> tuple[Shared | None, str]:
-    """Return the rows that all members were validated on; None and why where those are not the same."""
-    classes = members[0].sealed.classes
-    found = []
-    for member in members:
-        try:
-            predictions = _validated(member.folder, classes)
-        except DataError as error:
-            return None, str(error)
-        order = sorted(range(len(predictions)), key=predictions.paths.__getitem__)
-        found.append(predictions.take(np.array(order, np.int64)))
-    for member, other in zip(members[1:], found[1:], strict=True):
-        first = found[0]
-        if other.paths != first.paths or not np.array_equal(_true(other), _true(first)):
-            lone = sorted(set(other.paths) ^ set(first.paths))
-            told = (
-                f"{count(len(lone), 'row')} in one of them alone, such as {some(lone, 2)}" if lone else "other labels"
-            )
-            return None, (
-                f"{members[0].folder.path} and {member.folder.path} were validated on different rows ({told}). Train "
-                "them with the same data and split.seed (or split.file), or use --weights equal."
-            )
-    return Shared(np.stack([one.probs_NK for one in found]).astype(np.float64), _true(found[0]), found[0].paths), ""
-
-
-def _true(predictions: Predictions) -> NDArray[np.int64]:
-    assert predictions.true_N is not None
-    return predictions.true_N
-
-
-def _validated(folder: RunFolder, classes: list[str]) -> Predictions:
-    """Return what a run said of its validation rows, or its folds of theirs, before any logit adjustment.
-
-    Raises:
-        DataError: it was not validated.
-    """
-    if folder.folds.exists():
-        k = int(folder.settings().folds.k or 0)
-        parts = [_validated(folder.fold(number), classes) for number in range(1, k + 1)]
-        return Predictions(
-            [path for part in parts for path in part.paths],
-            classes,
-            np.concatenate([part.probs_NK for part in parts]),
-            np.concatenate([_true(part) for part in parts]),
-        )
-    file = folder.path / "predictions_val.csv"
-    if not file.exists():
-        raise DataError(f"{folder.path} has no predictions_val.csv: it had no validation rows. Use --weights equal.")
-    predictions, sealed = read_predictions(folder.intact(file), classes), read_sealed(folder.model)
-    if LEARNED_FROM_VAL in sealed.provenance:
-        raise DataError(f"{folder.path} learned from its validation rows in the end. Use --weights equal.")
-    offsets_K = sealed.answer_offsets
-    if offsets_K is None:
-        return predictions
-    given = dict(zip(sealed.classes, offsets_K, strict=True))
-    taken = adjusted_by(predictions.probs_NK, [-given[name] for name in classes])
-    return dataclasses.replace(predictions, probs_NK=taken)
 
 
 def _offsets(members: Sequence[Joining], weights_M: NDArray[np.float64]) -> list[float] | None:
@@ -232,32 +166,51 @@ def _write_report(
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
-    facts: dict[str, str | list[str]] = {
-        "members": lines,
-        "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights",
-    }
+    facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
     metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
     else:
         probs_NK = combined(shared.probs_MNK, weights_M, record.mean)
         facts["log loss"] = f"{log_loss(probs_NK, shared.true_N):.4f} together"
-        if record.decision.logit_offsets is not None:
-            probs_NK = adjusted_by(probs_NK, record.decision.logit_offsets).astype(np.float64)
-        sealed = members[0].sealed
-        positive = sealed.answer.positive
-        found = measure(probs_NK, shared.true_N, sealed.classes, positive=positive, exposure=Exposure(members=True))
-        answers = Predictions(
-            shared.paths, sealed.classes, probs_NK.astype(np.float32), shared.true_N, attributes=sealed.attributes
-        )
-        if sealed.attributes:
-            found = found.plus(attributes=measure_attributes(answers, bootstrap=2000))
-        metrics["val"] = found
+        answers = dataclasses.replace(shared.rows, probs_NK=_decided(probs_NK, record.decision.logit_offsets))
+        settings = EvaluateSettings(bootstrap=shared.bootstrap)
+        found = measure_classes(answers, settings, Exposure(members=True))
+        verdict = _verdict(members, weights_M, record, shared, answers, fitted)
+        facts["best member"] = verdict.fact
+        metrics["val"] = found = found.plus(notes=(*verdict.warnings, *found.notes))
         write_json(folder.metrics, {"val": found.as_json()})
         write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
     for name, text in facts.items():
-        first, *more = [text] if isinstance(text, str) else text
-        console.say(f"{name}: {first}", *more)
+        console.say(f"{name}: {text}")
     for name, found in metrics.items():
+        for warning in warnings_of(found, None, mistakes_file(name)):
+            console.say(f"{name}: {warning}", style="yellow")
         caller.present().show(f"{name}: {headline(found)}")
+
+
+def _decided(probs_NK: NDArray[np.float64], offsets_K: list[float] | None) -> NDArray[np.float32]:
+    found = probs_NK if offsets_K is None else adjusted_by(probs_NK, offsets_K)
+    return found.astype(np.float32)
+
+
+def _verdict(
+    members: Sequence[Joining],
+    weights_M: NDArray[np.float64],
+    record: EnsembleRecord,
+    shared: Shared,
+    together: Predictions,
+    fitted: bool,
+) -> Verdict:
+    """Compare all together with each alone, and with those that are left without the ones that are worse."""
+
+    def answers(of: list[int]) -> NDArray[np.int64]:
+        chosen, probs_MNK = [members[m] for m in of], shared.probs_MNK[of]
+        own_M = fit_weights(probs_MNK, shared.true_N, logits=record.mean == "logits") if fitted else weights_M[of]
+        own_M = own_M / own_M.sum()
+        probs_NK = _decided(combined(probs_MNK, own_M, record.mean), _offsets(chosen, own_M))
+        return dataclasses.replace(together, probs_NK=probs_NK).pred_N
+
+    paths = [member.folder.path for member in members]
+    return judge(paths, answers, together, resamples=shared.bootstrap)

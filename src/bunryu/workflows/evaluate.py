@@ -91,7 +91,7 @@ def evaluate(
     results: list[Measured] = [task(()) for task in tasks.values()]
     facts: dict[str, str] = {}
     if tta:
-        results, facts = _with_tta(tasks, results, tta)
+        results, facts = _with_tta(tasks, results, tta, settings.evaluate.bootstrap)
     target = _results_folder(folder, out)
     of_run = folder.settings() if folder.config.exists() else None
     for result in results:
@@ -201,12 +201,13 @@ def _task_of_others(folder: RunFolder, name: str, table: Table, model: Predictor
 
 
 def _with_tta(
-    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str]
+    tasks: dict[str, Task], plain: list[Measured], tta: Sequence[str], bootstrap: int
 ) -> tuple[list[Measured], dict[str, str]]:
     """Measure everything once more with test-time augmentation; say what it changes, and whether noise explains it."""
     results, facts = [], {"tta": ", ".join(tta)}
     for before, task in zip(plain, tasks.values(), strict=True):
-        after, told = dataclasses.replace(task(tta), name=f"{before.name}_tta").changed_by(tta, before)
+        viewed = dataclasses.replace(task(tta), name=f"{before.name}_tta")
+        after, told = viewed.changed_by(tta, before, bootstrap=bootstrap)
         results += [before, after]
         facts |= {f"{before.name} with tta": told} if told else {}
     for name, told in facts.items():
@@ -217,14 +218,14 @@ def _with_tta(
 def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, device: Device) -> dict[str, Task]:
     """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
     folder.read_metrics()  # refuses one that has not finished
-    tau, sealed = folder.settings().decision.tau, read_sealed(folder.fold(1).model)
+    own, sealed = folder.settings(), read_sealed(folder.fold(1).model)
     root = Path(read_json(folder.environment)["data_root"])
     table = read_run_rows(folder.intact(folder.split), root, sealed.answer.column)
     fold_N = read_folds(folder.intact(folder.folds), table)
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
-        return measure_pooled(table, decided(found, fold_N, tau, sealed)[0], settings.evaluate, sealed)
+        return measure_pooled(table, decided(found, fold_N, own, sealed)[0], settings.evaluate, sealed)
 
     tasks: dict[str, Task] = {NAME: out_of_fold}
     if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):

@@ -19,26 +19,27 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
-from bunryu.evaluate.attributes import measure_attributes
 from bunryu.evaluate.compare import adjusted, macro_f1_difference
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
-from bunryu.evaluate.metrics import measure
+from bunryu.evaluate.measure import dro_column, groups_of
+from bunryu.evaluate.measured import measure_classes
 from bunryu.evaluate.report.plots import plot_examples
-from bunryu.evaluate.review import review, review_examples, review_lines, review_told
+from bunryu.evaluate.review import confirmed, review, review_examples, review_lines, review_told
 from bunryu.inference.model import Model
 from bunryu.inference.predictions import Predictions
-from bunryu.runs.folder import new_folder
+from bunryu.runs.claim import claimed
 from bunryu.settings.load import load_settings
 from bunryu.settings.model import without_library
 from bunryu.settings.run import RunSettings, absolute
+from bunryu.settings.validate import replaced
 from bunryu.train.feed import plain_features
-from bunryu.train.head_losses import HeadLosses
 from bunryu.train.linear_probe import out_of_fold
+from bunryu.train.stages import losses_of_epochs
 from bunryu.workflows.plan.data import require_exclusive
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.plan import Plan
-from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, Probed, Tried, write_probe
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, WRITTEN, Probed, Tried, write_probe
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""
@@ -92,13 +93,13 @@ def probe(
         best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics.macro_f1)
     assert best is not None
     tried.sort(key=lambda one: -one.metrics.macro_f1)
-    folder = new_folder(f"{plan.settings.label}-probe", out, root)
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
     compared = [tried[0], *_compared(tried, plan)]
-    found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
-    write_probe(found, plan)
+    with claimed(f"{plan.settings.label}-probe", out, root, "probe", WRITTEN) as folder:
+        found = Probed(compared, folder, tried[0].metrics.n, rare, _review(best, folder))
+        write_probe(found, plan)
     return found
 
 
@@ -120,10 +121,11 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
             f"probe shows what pretrained weights know, and {settings.model.name} has none. Leave model.name out, or "
             "give model.weights=RUN, a run of yours."
         )
-    if settings.data.balance_to is not None:
+    often = f"data.balance_to={settings.data.balance_to}" if settings.data.balance_to is not None else ""
+    often = "train.sampler=class_aware" if settings.train.sampler == "class_aware" else often
+    if often:
         raise ConfigError(
-            f"data.balance_to={settings.data.balance_to}: probe sees each picture once, as it is; it compares class "
-            "weights instead. Leave it out."
+            f"{often}: probe sees each picture once, as it is; it compares class weights instead. Leave it out."
         )
     require_exclusive(settings, "probe")
     with console.quietly(quiet):
@@ -146,45 +148,46 @@ def _try(plan: Plan) -> Attempt:
     fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
-    counts = np.bincount(target, minlength=len(classes)).tolist()
-    groups = None if own.groups is None else [str(group) or f"\0{i}" for i, group in enumerate(own.groups)]
+    counts = np.bincount(target, minlength=len(classes))
+    every = np.arange(len(own))
     paths = list(map(str, own.paths))
+    known: dict[str, Any] = {
+        "groups": groups_of(own, every),
+        "more": dro_column(own, every),
+        "attributes": plan.sealed.attributes,
+        "positive": plan.sealed.answer.positive,
+    }
     found = []
     with console.working("solving heads", len(LOSSES)) as task:
-        for name, loss in LOSSES.items():
-            losses = HeadLosses.prepare(loss, counts, plan.sealed.heads, plan.sealed.attributes, x_NF.device)
+        for name in LOSSES:
+            losses = losses_of_epochs(_with_loss(plan, name), counts, plan.sealed, x_NF.device)
             probs = out_of_fold(x_NF, target, fold_N, losses)
-            answers = Predictions(paths, classes, probs, target, groups=groups, attributes=plan.sealed.attributes)
+            answers = Predictions(paths, classes, probs, target, **known)
             found.append(_measured(name, answers, plan))
             task.advance()
-    found.append(_adjusted(found[0], fold_N, plan))
+    found.append(_adjusted(found[0], fold_N, plan, counts))
     return Attempt(found, plan, rows, fold_N, x_NF.cpu().numpy())
 
 
+def _with_loss(plan: Plan, name: str) -> RunSettings:
+    """Return the settings with a loss of the table, its smoothing and parameters as training then has them."""
+    chosen = {f"loss.{key}": getattr(LOSSES[name], key) for key in ("name", "class_weights")}
+    return replaced(plan.settings, chosen)
+
+
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
-    assert predictions.true_N is not None
-    metrics = measure(
-        predictions.probs_NK,
-        predictions.true_N,
-        predictions.classes,
-        groups=predictions.groups,
-        positive=plan.sealed.answer.positive,
-        bootstrap=plan.settings.evaluate.bootstrap,
-    )
-    if predictions.attributes:
-        of_each = measure_attributes(predictions, bootstrap=plan.settings.evaluate.bootstrap)
-        metrics = metrics.plus(attributes=of_each)
+    metrics = measure_classes(predictions, plan.settings.evaluate)
     recalls = [metrics.per_class[rare].recall for rare in _rare(metrics.per_class)]
     weights = str(plan.settings.model.weights)
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
 
 
-def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan) -> Tried:
+def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan, counts_K: NDArray[np.int64]) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    counts_K = np.bincount(before.true_N, minlength=len(before.classes))
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior(counts_K, plan.sealed))
+    prior_K = prior(_with_loss(plan, "plain"), counts_K, plan.sealed)
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
@@ -193,14 +196,17 @@ def _review(best: Attempt, folder: Path) -> list[str]:
     predictions, table, sealed = best.best.predictions, best.plan.table, best.plan.sealed
     true_N = predictions.true_N
     assert true_N is not None
-    found = review(best.x_NF, predictions.probs_NK, true_N)
+
+    def picture(row: int) -> NDArray[np.uint8]:
+        return load(best.plan.checked.contents.of(table.file(int(best.rows[row]))), sealed.decode, sealed.input)
+
+    found = confirmed(review(best.x_NF, predictions.probs_NK, true_N), picture)
     told = review_told(found, true_N, best.fold_N)
     if told:
         write_atomic(folder / "review.csv", review_lines(found, predictions))
         rows, titles = review_examples(found, predictions)
-        files = [best.plan.checked.contents.of(table.file(int(best.rows[row]))) for row in rows]
-        images = [load(file, sealed.decode, sealed.input) for file in files]
-        note = "a likelier label, images like copies, images unlike all others"
+        images = [picture(row) for row in rows]
+        note = "a likelier label, copies and images alike, images unlike all others"
         plot_examples(images, titles, [None] * len(rows), folder / "review.png", of=folder.name, note=note)
     return told
 

@@ -10,7 +10,8 @@ from bunryu.core.errors import count, some
 from bunryu.core.shown import shown_lines
 from bunryu.core.storage import write_atomic, write_json
 from bunryu.core.text_width import pad, width
-from bunryu.evaluate.figures import Difference, Metrics
+from bunryu.evaluate.difference import Difference
+from bunryu.evaluate.figures import Metrics
 from bunryu.evaluate.report.text import attributes_told
 from bunryu.inference.predictions import Predictions
 from bunryu.settings.config import dump_yaml
@@ -26,6 +27,11 @@ LOSSES = {
     "logit-adjusted": LossSettings(name="logit_adjusted"),
 }
 """What each probe tries; the names are those of the table."""
+WRITTEN = (
+    *("report.txt", "predictions_oof.csv", "recipe.yaml", "probe.json", "settings.yaml"),
+    *("review.csv", "review.png"),
+)
+"""The files in the folder of a probe."""
 ADJUSTED = "plain, adjusted"
 """The plain head with its logits adjusted after training."""
 

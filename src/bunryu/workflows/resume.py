@@ -56,8 +56,14 @@ def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False, check
             return follow()
         folder = open_folder(run)
         if not folder.config.exists() or not folder.environment.exists():
-            raise RunError(f"{folder.path} was stopped before it was set up; there is nothing to resume. Start anew.")
+            if folder.ensemble.exists():
+                raise RunError(f"{folder.path} is an ensemble of finished runs: there is no training to go on with.")
+            raise RunError(
+                f"{folder.path} has a model, but not the settings it was trained with, so there is nothing to go on "
+                f"with. Start a new run from it: bunryu train DATA model.weights={typed(folder.path)}"
+            )
         with folder.lock(), resumable(folder):
+            folder.set_up()
             run_to_end(_reopened(folder, more_epochs, trust, checked))
         return folder
 

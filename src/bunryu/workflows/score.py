@@ -10,17 +10,20 @@ import numpy as np
 
 from bunryu.core import console
 from bunryu.core.csv_text import unguard
-from bunryu.core.errors import DataError, count, nearest, some, typed
+from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typed
 from bunryu.core.same_paths import join_paths
 from bunryu.core.same_text import Words, changes_told, replaced_words
 from bunryu.core.storage import write_json
 from bunryu.data.sources.csv_files import Columns, read_csv
 from bunryu.evaluate.figures import Metrics, parsed
-from bunryu.evaluate.metrics import measure
 from bunryu.evaluate.report.text import headline, text_report
-from bunryu.ship.submission import image_column_of
+from bunryu.inference.predictions import Predictions
+from bunryu.settings.evaluate import BOOTSTRAP, EvaluateSettings
+from bunryu.ship.sample import image_column_of
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
+_GROUP = "group"
+"""What split.csv calls the column of groups."""
 _TRUE = ("true", "ans", "answer", "target", "label", "class", "category", "truth")
 
 
@@ -37,7 +40,13 @@ class Scored:
 
 
 def score(
-    predictions: Path, truth: Path, *, out: Path | None = None, bootstrap: int = 2000, positive: str | None = None
+    predictions: Path,
+    truth: Path,
+    *,
+    out: Path | None = None,
+    bootstrap: int = BOOTSTRAP,
+    positive: str | None = None,
+    group_column: str | None = None,
 ) -> Scored:
     """Score a table of answers against a table of truths.
 
@@ -51,11 +60,14 @@ def score(
         out: also write the metrics there, as JSON.
         bootstrap: resamples of the intervals; none when 0.
         positive: the positive one of two classes; the rarer in the truth when None.
+        group_column: of the truth: persons, patients, videos. Images of one are not independent, so the intervals
+            resample whole groups. When None the column called group is taken, if there is one, as in split.csv.
 
     Raises:
+        ConfigError: the truth has no such column of groups.
         DataError: rows that are in one table alone, a file name twice, or answers that are no class of the truth.
     """
-    said, true = _answers(predictions, _GIVEN), _answers(truth, _TRUE)
+    (said, _), (true, groups) = _answers(predictions, _GIVEN), _answers(truth, _TRUE, group_column or "")
     said = _joined(said, true, predictions, truth)
     labels = [true[name] for name in true]
     answers = [said[name] for name in true]
@@ -71,7 +83,11 @@ def score(
     sure_NK = np.eye(len(classes), dtype=np.float32)[[index[answer] for answer in answers]]
     if len(classes) == 1:
         raise DataError(f"{truth} has one class alone, {classes[0]!r}: there is nothing to score.")
-    measured = measure(sure_NK, true_N, classes, positive=positive, bootstrap=bootstrap, ranked=False).as_fields()
+    from bunryu.evaluate.measured import measure_classes  # it takes scipy, which is slow to load
+
+    settings = EvaluateSettings(bootstrap=bootstrap, positive=positive)
+    given = Predictions(list(true), classes, sure_NK, true_N, groups=groups)
+    measured = measure_classes(given, settings, ranked=False).as_fields()
     metrics = Metrics(**{name: value for name, value in measured.items() if name != "loss"})
     title = f"{predictions.name} against {truth.name}"
     report = text_report(title, {}, {"score": metrics}, next_steps=[])
@@ -91,11 +107,20 @@ def _as_numbers(answers: list[str], labels: list[str], truth: Path) -> str:
     )
 
 
-def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the answer to each file name."""
+def _answers(
+    path: Path, names: tuple[str, ...], group_column: str | None = None
+) -> tuple[dict[str, str], list[str] | None]:
+    """Return the answer to each file name; and the group of each, where there are groups.
+
+    Args:
+        path: the table.
+        names: what the column of the answers may be called.
+        group_column: that of the groups; "" for `_GROUP` if it is there, None for none.
+    """
     table = read_csv(path)
     image = image_column_of(table)
-    column = _column(table, image, names, path)
+    groups = _group_column(table, group_column, path)
+    column = _column(table, {image} if groups is None else {image, groups}, names, path)
     keys = [unguard(cell) for cell in table.values[image]]
     found = dict(zip(keys, map(unguard, table.values[column]), strict=True))
     if len(found) < len(keys):
@@ -105,13 +130,27 @@ def _answers(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     empty = next((line for line, cell in zip(table.lines, table.values[column], strict=True) if not cell.strip()), None)
     if empty is not None:
         raise DataError(f"{path}, line {empty}: no answer in the column {column!r}.")
-    return found
+    if groups is None:
+        return found, None
+    cells = map(unguard, table.values[groups])
+    return found, [cell.strip() or f"\0{at}" for at, cell in enumerate(cells)]  # without one: a group of its own
 
 
-def _column(table: Columns, image: str, names: tuple[str, ...], path: Path) -> str:
-    others = {name.lower(): name for name in table.values if name != image}
+def _group_column(table: Columns, named: str | None, path: Path) -> str | None:
+    if named and named not in table.values:
+        raise ConfigError(
+            f"--group-column: {path} has no column {named!r}.{nearest(named, table.values)} It has "
+            f"{some(map(repr, table.values))}."
+        )
+    return named or (_GROUP if named == "" and _GROUP in table.values and len(table.values) > 2 else None)
+
+
+def _column(table: Columns, passed: set[str], names: tuple[str, ...], path: Path) -> str:
+    others = {name.lower(): name for name in table.values if name not in passed}
     if not others:
-        raise DataError(f"{path} has one column alone, {image!r}. Expected an image and an answer, such as path,label.")
+        told = "one column alone" if len(passed) == 1 else "no answers beside its columns"
+        found = some(map(repr, sorted(passed)))
+        raise DataError(f"{path} has {told}, {found}. Expected an image and an answer, such as path,label.")
     return next((others[name] for name in names if name in others), list(others.values())[-1])
 
 

@@ -12,7 +12,7 @@ from bunryu.core import console
 from bunryu.core.errors import DataError, count, some
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import SPLITS, Table
-from bunryu.runs.folder import require_new
+from bunryu.runs.claim import claimed, require_new
 from bunryu.settings.run import RunSettings, absolute
 from bunryu.workflows.plan.data import find_data, read_data, require_exclusive, require_one_run
 
@@ -35,22 +35,28 @@ def split(settings: RunSettings, out: Path, *, frame: Any = None, link: Link = "
         RunError: `out` is not empty.
         DataError: what would not allow training, or class names that cannot be folders.
     """
-    require_new(out)
+    require_new(out, "split")
     require_one_run(settings)
     require_exclusive(settings, "split lays out a folder a class and")
     settings = absolute(settings)
     table, _ = read_data(settings, find_data(settings, frame))
     targets = _targets(table)
-    out.mkdir(parents=True, exist_ok=True)
+    written = ["split.csv", *(target.as_posix() for target in targets)]
+    with claimed("", out, out.parent, "split", written):
+        _lay_out(table, targets, out, link)
+    counts = Counter(table.splits.tolist())
+    told = ", ".join(f"{name} {counts[name]:,}" for name in SPLITS if counts[name])
+    console.say(f"{count(len(table), 'image')} in {out}: {told} (split.csv)")
+    return table
+
+
+def _lay_out(table: Table, targets: list[Path], out: Path, link: Link) -> None:
+    """Write every file, and the table last."""
     with console.working("copying" if link == "copy" else "linking", len(table)) as task:
         for row, target in enumerate(targets):
             _place(Path(table.file(row)), out / target, link)
             task.advance()
     write_split(out / "split.csv", table)
-    counts = Counter(table.splits.tolist())
-    told = ", ".join(f"{name} {counts[name]:,}" for name in SPLITS if counts[name])
-    console.say(f"{count(len(table), 'image')} in {out}: {told} (split.csv)")
-    return table
 
 
 def only_in_the_table(table: Table) -> list[str]:

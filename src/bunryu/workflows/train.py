@@ -75,6 +75,8 @@ def train(
 def carry_out(folder: RunFolder, plan: Plan, frame: Any = None) -> None:
     """Do what was planned, in a folder that holds nothing yet."""
     with folder.lock(), resumable(folder):
+        for path in (folder.best.parent, folder.plots):
+            path.mkdir(parents=True, exist_ok=True)
         write_setup(folder, plan, frame)
         session = Session.of(folder, plan)
         write_augmented(folder, plan, session.model, session.cache)
@@ -119,7 +121,9 @@ def learn(session: Session) -> State:
             targets=targets,
             rows=rows,
             val_rows=table.split("val"),
-            score=scorer(targets, model.classes, model.sealed.answer.positive, table.dro_groups),
+            score=scorer(
+                targets, model.classes, model.sealed.answer.positive, table.dro_groups, model.sealed.attributes
+            ),
             folder=session.folder.path,
             stop=stop,
         )
@@ -139,7 +143,7 @@ def finish(session: Session, trained: State) -> None:
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
     reading = Reading(workers=settings.data.workers, cache=session.cache)
     val = validated(trained, best, table, reading)
-    decision, told = decide(settings.decision.tau, best, table, settings.data, val)
+    decision, told = decide(settings, best, table, val)
     best.sealed = replaced(best.sealed, {"decision": decision})
     final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
     seal(folder.model, final.net, final.sealed)
@@ -157,10 +161,8 @@ def finish(session: Session, trained: State) -> None:
         for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
         if len(rows := table.split(name))
     ]
-    ended = (
-        f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); the best by {settings.train.monitor} is "
-        f"epoch {progress.best_epoch}"
-    )
+    by = f"the best by {settings.train.monitor} is" if settings.train.monitor != "train_epochs" else "the last counts,"
+    ended = f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); {by} epoch {progress.best_epoch}"
     if learned:
         ended += learned_told(learned)
     steps = next_steps(folder)

@@ -26,6 +26,7 @@ from bunryu.core.errors import DataError, some
 from bunryu.data.checks.memory import Memory
 from bunryu.data.checks.verdict import Level, Look, Stamp, Verdict, look, stamp_of
 from bunryu.data.images.contents import Contents
+from bunryu.data.images.facts import PLAIN, Facts
 from bunryu.data.images.load import cores
 from bunryu.data.multi_label import check_labels
 from bunryu.data.table import Table, texts
@@ -67,7 +68,8 @@ class Checked:
         copies: groups of byte-identical files; a group in two splits and with two labels comes twice.
         widths: of the kept rows, as `read_header` says them; 0 where level is "none".
         heights: likewise.
-        animated: how many kept pictures have several frames, of which only the first is used.
+        frames: of the kept rows, how many pictures each file holds; the first is used.
+        facts: digest -> what else was found, where there is anything to say.
         remembered: how many rows needed no reading or decoding, since their content was known.
         seconds: how long the check took.
         contents: what was read of the files, where there was room.
@@ -78,10 +80,17 @@ class Checked:
     copies: list[Copies]
     widths: NDArray[np.int32]
     heights: NDArray[np.int32]
-    animated: int
+    frames: NDArray[np.int32]
+    facts: dict[str, Facts]
     remembered: int
     seconds: float
     contents: Contents = field(default_factory=Contents)
+
+    def facts_of(self, table: Table, rows: NDArray[np.int64]) -> list[Facts]:
+        """Return the facts of rows of the checked table, in whatever order it came to be."""
+        if table.digests is None:
+            return [PLAIN] * len(rows)
+        return [self.facts.get(digest, PLAIN) for digest in table.digests[rows].tolist()]
 
 
 def check_images(table: Table, spec: DecodeSpec, *, level: Level, workers: int | None = None) -> Checked:
@@ -111,7 +120,8 @@ def check_images(table: Table, spec: DecodeSpec, *, level: Level, workers: int |
         copies=find_copies(usable),
         widths=work.widths[kept],
         heights=work.heights[kept],
-        animated=int(work.animated[kept].sum()),
+        frames=work.frames[kept],
+        facts=work.facts,
         remembered=work.remembered,
         seconds=time.monotonic() - start,
         contents=work.contents,
@@ -212,7 +222,8 @@ class _Work:
     def __init__(self, table: Table, spec: DecodeSpec, level: Level, memory: Memory, pool: ThreadPoolExecutor) -> None:
         self.table, self.spec, self.level, self.memory, self.pool = table, spec, level, memory, pool
         self.usable = np.zeros(len(table), dtype=bool)
-        self.animated = np.zeros(len(table), dtype=bool)
+        self.frames = np.ones(len(table), dtype=np.int32)
+        self.facts: dict[str, Facts] = {}
         self.widths = np.zeros(len(table), dtype=np.int32)
         self.heights = np.zeros(len(table), dtype=np.int32)
         self.digests = texts([""] * len(table))
@@ -228,7 +239,9 @@ class _Work:
             if verdict.reason is None:
                 self.usable[row], self.digests[row] = True, digest.hex()
                 self.widths[row], self.heights[row] = verdict.width, verdict.height
-                self.animated[row] = verdict.frames > 1
+                self.frames[row] = verdict.frames
+                if verdict.facts != PLAIN:
+                    self.facts[digest.hex()] = verdict.facts
             else:
                 path, label, split = (a[row] for a in (self.table.paths, self.table.target_labels, self.table.splits))
                 self.skipped.append(Skipped(path, label, split, verdict.reason))

@@ -20,19 +20,21 @@ import PIL
 
 from bunryu.core import console
 from bunryu.data.checks.verdict import Level, Stamp, Verdict
+from bunryu.data.images.facts import Facts
+from bunryu.data.images.formats import installed
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """Bump it when decoding changes its verdicts: everything remembered before is then checked again."""
 
 _FILES = "files_1"  # a new number when columns change: old and new versions then share the file in peace
-_IMAGES = "images_1"
+_IMAGES = "images_2"
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS {_FILES} (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, digest BLOB
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS {_IMAGES} (
     digest BLOB, version TEXT, level TEXT, max_pixels INTEGER,
-    width INTEGER, height INTEGER, frames INTEGER, reason TEXT,
+    width INTEGER, height INTEGER, frames INTEGER, reason TEXT, facts TEXT,
     PRIMARY KEY (digest, version, level, max_pixels)
 ) WITHOUT ROWID;
 """
@@ -87,18 +89,18 @@ class Memory:
             return {}
         found: dict[bytes, Verdict] = {}
         rows = self._find(
-            "SELECT digest, level, max_pixels, width, height, frames, reason "
+            "SELECT digest, level, max_pixels, width, height, frames, reason, facts "
             f"FROM {_IMAGES} WHERE version = ? AND digest IN",
             list(set(digests)),
             _version(),
         )
-        for digest, seen, cap, width, height, frames, reason in rows:
+        for digest, seen, cap, width, height, frames, reason, facts in rows:
             if level == "header" and width > 0:
                 reason = None  # only the pixels behind the header are bad
             elif level == "full" and seen == "header" and reason is None:
                 continue
             if cap == max_pixels or (reason is None and width * height <= max_pixels):
-                found[digest] = Verdict(reason, width, height, frames)
+                found[digest] = Verdict(reason, width, height, frames, Facts.read(facts))
         return found
 
     def add_file(self, path: bytes, stamp: Stamp, digest: bytes) -> None:
@@ -108,7 +110,8 @@ class Memory:
     def add_image(self, digest: bytes, max_pixels: int, level: Level, verdict: Verdict) -> None:
         """Remember the verdict on a content."""
         v = verdict
-        self._images.append((digest, _version(), level, max_pixels, v.width, v.height, v.frames, v.reason))
+        row = (digest, _version(), level, max_pixels, v.width, v.height, v.frames, v.reason, v.facts.text())
+        self._images.append(row)
 
     def write(self, *, at_once: bool = False) -> None:
         """Write what was learned, if that was not done within the last seconds."""
@@ -121,7 +124,7 @@ class Memory:
         def insert(db: sqlite3.Connection) -> None:
             with db:
                 db.executemany(f"INSERT OR REPLACE INTO {_FILES} VALUES (?, ?, ?, ?, ?)", files)
-                db.executemany(f"INSERT OR REPLACE INTO {_IMAGES} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", images)
+                db.executemany(f"INSERT OR REPLACE INTO {_IMAGES} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", images)
 
         self._guarded(insert, writing=True)
         self._written = time.monotonic()
@@ -190,5 +193,5 @@ class Memory:
 
 
 def _version() -> str:
-    """Name what a verdict depends on besides the content: our decoding, and Pillow's."""
-    return f"{CHECK_VERSION}/{PIL.__version__}"
+    """Name what a verdict depends on besides the content: our decoding, Pillow's, and what is installed beside it."""
+    return "/".join([str(CHECK_VERSION), PIL.__version__, *installed()])

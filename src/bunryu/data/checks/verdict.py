@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 from bunryu.core.errors import ImageError
 from bunryu.data.images.contents import MAX_BYTES_HELD
-from bunryu.data.images.decode import Header, decode, read_header
+from bunryu.data.images.decode import examine, read_header
+from bunryu.data.images.facts import PLAIN, Facts
 from bunryu.settings.data import DecodeSpec
 
 Level = Literal["full", "header", "none"]
@@ -35,6 +36,8 @@ class Verdict(NamedTuple):
     width: int = 0
     height: int = 0
     frames: int = 1
+    facts: Facts = PLAIN
+    """What else was found, where all of it was decoded."""
     lasting: bool = True
     """False where not the content is to blame but the disk, or the moment: not to be remembered."""
 
@@ -130,17 +133,17 @@ def _large(file: str, digest: bytes, spec: DecodeSpec, level: Level) -> Verdict:
 
 
 def _read(source: str | bytes, spec: DecodeSpec, level: Level) -> Verdict:
-    header: Header | None = None
+    header, facts = None, PLAIN
     try:
         header = read_header(source, spec.max_pixels)
         if level == "full":
-            decode(source, spec)
+            facts = examine(source, spec)
         reason, lasting = None, True
     except ImageError as error:
         reason, lasting = str(error), not isinstance(error.__cause__, MemoryError)
     if header is None:
         return Verdict(reason, lasting=lasting)
-    return Verdict(reason, header.width, header.height, header.frames, lasting)
+    return Verdict(reason, header.width, header.height, header.frames, facts, lasting)
 
 
 def _why(error: OSError | ValueError) -> str:

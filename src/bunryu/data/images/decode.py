@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from bunryu.core.errors import ImageError
-from bunryu.data.images.open import check_size, frames, opened
-from bunryu.settings.data import Colour, DecodeSpec, InputSpec
+from bunryu.data.images.array_files import ArrayFile, is_shape
+from bunryu.data.images.damage import load_whole
+from bunryu.data.images.deep import Deep, eight_bits, loaded, of_array
+from bunryu.data.images.facts import Facts, facts_of
+from bunryu.data.images.open import check_size, frames, opened, warned
+from bunryu.settings.config import Range
+from bunryu.settings.data import DecodeSpec, InputSpec
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any]
 Pixels: TypeAlias = NDArray[np.uint8]
 Channels: TypeAlias = Literal["rgb", "grey"]
 
@@ -53,8 +58,7 @@ def read_header(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Head
         width, height = im.size
         if isinstance(im, TiffImagePlugin.TiffImageFile):  # Pillow gives the size after the turn
             width, height = im.tag_v2[256], im.tag_v2[257]
-        mode = im.mode
-        return Header(width, height, mode, im.format or "", frames(im))
+        return Header(width, height, im.mode, im.format or "", frames(im))
 
 
 def decode(source: Source, spec: DecodeSpec, channels: Channels = "rgb") -> Pixels:
@@ -65,6 +69,14 @@ def decode(source: Source, spec: DecodeSpec, channels: Channels = "rgb") -> Pixe
     """
     mode = _mode(channels)
     return _array(_picture(source, spec, mode).im, mode)
+
+
+def examine(source: str | os.PathLike[str] | bytes, spec: DecodeSpec) -> Facts:
+    """Decode all of a file, and return what else there is to know of it. Raise ImageError, as `decode`."""
+    with opened(source, spec.max_pixels) as file:
+        raw, _ = _loaded(file, spec, colour=True)
+        flat = np.asarray(_flat(raw, spec, "RGB"))
+        return facts_of(raw, flat, file, warned())
 
 
 def fit(pixels: Pixels, spec: InputSpec) -> Pixels:
@@ -78,7 +90,7 @@ def fit(pixels: Pixels, spec: InputSpec) -> Pixels:
     if pixels.dtype != np.uint8 or depth != spec.depth or pixels.size == 0:
         raise ImageError(f"expected uint8 pixels of H×W×{spec.depth}, received {_describe(pixels)}")
     mode = _mode(spec.channels)
-    im = _from_array(pixels)
+    im = Image.fromarray(pixels if depth == 3 else pixels[:, :, 0])
     fitted = _fitted(_Picture(im, im.size), spec, mode)
     return pixels if fitted is im else _array(fitted, mode)
 
@@ -135,22 +147,29 @@ def _mode(channels: Channels) -> str:
 def _picture(source: Source, spec: DecodeSpec, mode: str, fit_to: InputSpec | None = None) -> _Picture:
     """Return the decoded, flat and turned picture: in `mode`, or in L where the source is grey."""
     if isinstance(source, np.ndarray):
-        im = _from_array(source)
-        check_size(im.size, spec.max_pixels)
-        return _Picture(_flat(im, spec.background, mode), im.size)
+        im = _from_array(source, spec.range)
+        check_size(im.values.shape[1::-1] if isinstance(im, Deep) else im.size, spec.max_pixels)
+        flat = _flat(im, spec, mode)
+        return _Picture(flat, flat.size)
     with opened(source, spec.max_pixels) as file:
         if isinstance(file, JpegImagePlugin.JpegImageFile) and spec.scaling == "jpeg" and fit_to is not None:
             return _reduced(file, spec, mode, fit_to)
-        turned_by_pillow = isinstance(file, TiffImagePlugin.TiffImageFile)
-        orientation = _orientation(file) if turned_by_pillow else 1
-        _scale_transparency(file)
-        file.load()
-        if turned_by_pillow:
-            turn = 1 if spec.exif else {6: 8, 8: 6}.get(orientation, orientation)
-        else:
-            turn = _orientation(file) if spec.exif else 1  # a PNG may hold it after the pixels
-        flat = _turned(_flat(file, spec.background, mode), turn)
+        raw, turn = _loaded(file, spec, colour=spec.range is not None)
+        flat = _turned(_flat(raw, spec, mode), turn)
         return _Picture(flat, flat.size)
+
+
+def _loaded(file: ImageFile.ImageFile | ArrayFile, spec: DecodeSpec, *, colour: bool) -> tuple[Image.Image | Deep, int]:
+    """Return what an open file holds, as `deep.loaded`, and how it has to be turned."""
+    if isinstance(file, ArrayFile):
+        return loaded(file, colour=colour), 1
+    turned_by_pillow = isinstance(file, TiffImagePlugin.TiffImageFile)
+    orientation = _orientation(file) if turned_by_pillow else 1
+    _scale_transparency(file, colour)
+    raw = loaded(file, colour=colour)
+    if turned_by_pillow:
+        return raw, 1 if spec.exif else {6: 8, 8: 6}.get(orientation, orientation)
+    return raw, _orientation(file) if spec.exif else 1  # a PNG may hold it after the pixels
 
 
 def _reduced(file: JpegImagePlugin.JpegImageFile, spec: DecodeSpec, mode: str, fit_to: InputSpec) -> _Picture:
@@ -165,8 +184,8 @@ def _reduced(file: JpegImagePlugin.JpegImageFile, spec: DecodeSpec, mode: str, f
         by, across, down = 1, float(width), float(height)
     else:
         across, down = drafted[1][2:]  # where the picture ends in pixels that may stand for more than there is
-    file.load()
-    im = _turned(_flat(file, spec.background, mode), turn)
+    load_whole(file)
+    im = _turned(_flat(file, spec, mode), turn)
     across, down = (down, across) if on_its_side else (across, down)
     left = im.width - across if turn in (2, 3, 6, 7) else 0.0
     top = im.height - down if turn in (3, 4, 7, 8) else 0.0
@@ -189,7 +208,7 @@ def _orientation(im: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _scale_transparency(im: ImageFile.ImageFile) -> None:
+def _scale_transparency(im: ImageFile.ImageFile, deep: bool) -> None:
     """Bring a PNG's transparent colour to the 8 bits that Pillow gives its pixels."""
     colour = im.info.get("transparency")
     if im.format != "PNG" or colour is None or not im.tile:
@@ -197,51 +216,23 @@ def _scale_transparency(im: ImageFile.ImageFile) -> None:
     match im.tile[0].args:
         case "L;2" | "L;4" as kind:
             im.info["transparency"] = colour * (85 if kind == "L;2" else 17)
-        case "RGB;16B":
+        case "RGB;16B" if not deep:
             im.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
-def _flat(im: Image.Image, background: Colour, mode: str) -> Image.Image:
+def _flat(im: Image.Image | Deep, spec: DecodeSpec, mode: str) -> Image.Image:
     """Return `im` without transparency and in 8 bits: in `mode`, or in L where it is grey."""
     alpha: Image.Image | None = None
-    if im.mode.startswith("I") or im.mode == "F":
-        transparent = im.info.get("transparency")
-        if transparent is not None:
-            alpha = Image.fromarray(np.where(np.asarray(im) == transparent, 0, 255).astype(np.uint8))
-        im = Image.fromarray(_eight_bits(im))
+    if isinstance(im, Deep):
+        alpha = None if im.alpha is None else Image.fromarray(im.alpha)
+        im = Image.fromarray(eight_bits(im, spec.range))
     elif im.has_transparency_data:
         im = alpha = im if im.mode == "RGBA" else im.convert("RGBA")
     if alpha is not None:
-        canvas = Image.new("RGB", im.size, background)
+        canvas = Image.new("RGB", im.size, spec.background)
         canvas.paste(im, mask=alpha)
         im = canvas
     return im if im.mode in ("L", mode) else im.convert(mode)
-
-
-def _eight_bits(im: Image.Image) -> Pixels:
-    """Return the grey values of a deep picture in 8 bits, by one rule for each kind.
-
-    16-bit (and I within 0 to 65535): the high byte, as Pillow does for 16-bit colour; 12-bit: the upper 8.
-    Float: within 0 to 1 times 255, within 0 to 255 as it is. Anything else: its own range to 0 to 255.
-    Not finite: 0.
-    """
-    values = np.asarray(im)
-    tags: Any = im.tag_v2 if isinstance(im, TiffImagePlugin.TiffImageFile) else {}
-    if im.mode.startswith("I;16"):
-        if tags.get(262) == 0:  # white is zero; Pillow turns that round for 8 bits only
-            values = np.invert(values)
-        return (values >> (4 if tags.get(258) == (12,) else 8)).astype(np.uint8)
-    finite = np.isfinite(values)
-    known = values[finite]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if im.mode == "I" and low >= 0 and high <= 65535:
-        return (values >> 8).astype(np.uint8)
-    if im.mode == "F" and low >= 0 and high <= 255:
-        start, scale = 0.0, 255.0 if high <= 1 else 1.0
-    else:
-        start, scale = low, 255.0 / (high - low) if high > low else 0.0
-    scaled = (np.where(finite, values, start).astype(np.float64) - start) * scale
-    return np.rint(scaled).astype(np.uint8)
 
 
 # Arrays in and out, and the fit.
@@ -251,12 +242,12 @@ def _describe(array: NDArray[Any]) -> str:
     return f"{array.dtype} of {'×'.join(map(str, array.shape)) or 'no size'}"
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
-    depth = array.shape[2] if array.ndim == 3 else 1
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or depth not in (1, 3, 4) or array.size == 0:
-        expected = "a uint8 array of H×W, H×W×1, H×W×3 or H×W×4"
-        raise ImageError(f"expected {expected}, received {_describe(array)}")
-    return Image.fromarray(array if depth > 1 or array.ndim == 2 else array[:, :, 0])
+def _from_array(array: NDArray[Any], range: Range | None = None) -> Image.Image | Deep:
+    deep = range is not None and array.dtype.kind in "uif"
+    if not is_shape(array.shape) or not (deep or array.dtype == np.uint8):
+        kind = "an" if range is not None else "a uint8"
+        raise ImageError(f"expected {kind} array of H×W, H×W×1, H×W×3 or H×W×4, received {_describe(array)}")
+    return of_array(array)
 
 
 def _array(im: Image.Image, mode: str) -> Pixels:

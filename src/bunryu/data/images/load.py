@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,14 @@ from bunryu.core.errors import DataError, ImageError, count, some
 from bunryu.core.randomness import plain
 from bunryu.data.images.contents import MAX_BYTES_HELD
 from bunryu.data.images.decode import Source, load
+from bunryu.data.images.deep import Seen, take_seen
 from bunryu.data.images.pixel_cache import PixelCache
 from bunryu.settings.data import DecodeSpec, InputSpec
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Read: TypeAlias = tuple[NDArray[np.uint8] | str, Seen | None]
+"""Of one picture: its pixels or why it cannot be read, and what values it held."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class Batch:
         rows: their positions in what was asked for, shape (B,).
         pixels_BHWC: uint8, shape (B, H, W, C).
         failed: position -> reason, for those that could not be read.
+        seen: position -> what values it held, for pictures of more than 8 bits.
     """
 
     rows: NDArray[np.int64]
     pixels_BHWC: NDArray[np.uint8]
     failed: dict[int, str] = field(default_factory=dict)
+    seen: dict[int, Seen] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return how many pictures were asked for."""
@@ -118,20 +123,21 @@ def load_ways(
     """
     kept = [None if cache is None else cache.opened(*way) for way in ways]
 
-    def read(key: int) -> list[NDArray[np.uint8] | str]:
+    def read(key: int) -> list[_Read]:
         row = plain(key)
         try:
             given = source(row) if len(ways) == 1 else _content(source(row))
         except ImageError as error:
-            return [str(error)] * len(ways)
-        found: list[NDArray[np.uint8] | str] = []
+            return [(str(error), None)] * len(ways)
+        found: list[_Read] = []
+        take_seen()  # of who used this thread before
         for way, file in zip(ways, kept, strict=True):
             try:
                 pixels = load(given, *way) if file is None else file.load(row, given)
             except ImageError as error:
-                found.append(str(error))
+                found.append((str(error), None))
             else:
-                found.append(pixels if change is None else change(pixels, key))
+                found.append((pixels if change is None else change(pixels, key), take_seen()))
         return found
 
     tasks = ((plain(keys), [int(key) for key in keys]) for keys in batches)
@@ -152,13 +158,14 @@ def _content(source: Source) -> Source:
         return source
 
 
-def _batch(rows: NDArray[np.int64], results: list[NDArray[np.uint8] | str], input: InputSpec) -> Batch:
+def _batch(rows: NDArray[np.int64], results: list[_Read], input: InputSpec) -> Batch:
     """Return a batch of what could be read, and the reasons of the others."""
-    failed = {int(row): result for row, result in zip(rows, results, strict=True) if isinstance(result, str)}
-    pixels = [result for result in results if not isinstance(result, str)]
+    failed = {int(row): result for row, (result, _) in zip(rows, results, strict=True) if isinstance(result, str)}
+    seen = {int(row): values for row, (_, values) in zip(rows, results, strict=True) if values is not None}
+    pixels = [result for result, _ in results if not isinstance(result, str)]
     good = rows if not failed else np.array([row for row in rows if int(row) not in failed], dtype=np.int64)
     shape = (0, input.height, input.width, input.depth)
-    return Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed)
+    return Batch(good, np.stack(pixels) if pixels else np.zeros(shape, np.uint8), failed, seen)
 
 
 def _ahead(

@@ -14,27 +14,40 @@ from typing import IO, Any
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from bunryu.core.errors import ImageError
-
-# Only these are tried: other readers of Pillow start programs (EPS) or are never meant here (fonts, FITS).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "DIB")
-IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")
+from bunryu.data.images.array_files import ArrayFile, open_dicom, open_npy, plug_in
+from bunryu.data.images.formats import (
+    DICOM,
+    HEAD_BYTES,
+    HEIC,
+    NPY,
+    PILLOW_FORMATS,
+    RAW,
+    TARGA,
+    Format,
+    of_content,
+    of_ending,
 )
-"""Endings of files that are taken for images, lower-case with the dot. `decode` itself goes by content."""
+
+Reader = Callable[[IO[bytes], str], ImageFile.ImageFile | ArrayFile]
 
 
 class _Here(threading.local):
-    """The cap on pixels while this thread reads an image here, else None."""
+    """What belongs to this thread while it reads an image here."""
 
     max_pixels: int | None = None
+    """The cap on pixels; None while it reads none."""
+    warned: str = ""
+    """What Pillow last warned of."""
 
 
 class _QuietWarnings:
-    """Stands in for ``warnings`` in Pillow's modules: silent while `decode` reads, else the real one."""
+    """Stands in for ``warnings`` in Pillow's modules: kept for `warned` while we read, else the real one."""
 
     def warn(self, message: Any, category: Any = None, stacklevel: int = 1, **options: Any) -> None:
         if _here.max_pixels is None:
             warnings.warn(message, category, stacklevel + 1, **options)
+        else:
+            _here.warned = " ".join(str(message).split())[:100]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)
@@ -65,16 +78,30 @@ class _Jpeg(JpegImagePlugin.JpegImageFile):
         pass
 
 
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF; a camera's raw file, which is one by its first bytes, is refused: its first page is a small preview."""
+
+    def _open(self) -> None:
+        super()._open()
+        tags: Any = self.tag_v2
+        if _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE) == 1 and _SUB_IFDS in tags):
+            raise ImageError(RAW.unread)
+
+
+_DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 50706, 254, 330
+_READERS = {"JPEG": _Jpeg, "TIFF": _Tiff}
+
+
 @contextmanager
-def opened(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def opened(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile | ArrayFile]:
     """Open an image and check its size; until the end of the ``with``, every failure is an ImageError."""
     name = "image"
-    _here.max_pixels = max_pixels
+    _here.max_pixels, _here.warned = max_pixels, ""
     # Another library may have allowed half-read pictures for the process; they would be grey below the cut.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with _stream(source) as file:
-            name, reader = _identify(file)
+            name, reader = _identify(file, _ending(source))
             im = reader(file, "")
             check_size(im.size, max_pixels)
             yield im
@@ -84,6 +111,15 @@ def opened(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Iterator[
         raise ImageError(_reason(error, name)) from error
     finally:
         _here.max_pixels = None
+
+
+def warned() -> str:
+    """Return what Pillow last warned of in the picture that this thread opened last; "" where it did not."""
+    return _here.warned
+
+
+def _ending(source: str | os.PathLike[str] | bytes) -> str:
+    return "" if isinstance(source, bytes | bytearray) else os.path.splitext(os.fspath(source))[1]  # noqa: PTH122
 
 
 def _stream(source: object) -> IO[bytes]:
@@ -101,27 +137,43 @@ def _stream(source: object) -> IO[bytes]:
         raise ImageError(f"cannot be opened: {str(error).split(':')[0]}") from error
 
 
-def _identify(file: IO[bytes]) -> tuple[str, Callable[[IO[bytes], str], ImageFile.ImageFile]]:
+def _identify(file: IO[bytes], ending: str) -> tuple[str, Reader]:
     """Return the format by content, and its reader. A phone's MPO is read as the JPEG that it begins with."""
-    head = file.read(512)
+    head = file.read(HEAD_BYTES)
     file.seek(0)
-    heic = head[4:8] == b"ftyp" and any(brand in head[8:64] for brand in (b"heic", b"heix", b"hevc"))
-    for name in _FORMATS if head and not heic else ():
+    other = of_content(head)
+    if other is not None:
+        return other.name, _reader(other)
+    for name in PILLOW_FORMATS if head else ():
         reader, accept = Image.OPEN[name]
         verdict = accept is None or accept(head[:16].ljust(16, b"\0"))
         if isinstance(verdict, str):
             raise ImageError(f"cannot be read: this Pillow was built without {name}")
         if verdict and (name != "PPM" or head[2:3].isspace()):  # Pillow takes "Python ..." for a PPM
-            return name, _Jpeg if name == "JPEG" else reader
-    if heic:
-        content = "HEIC, which is not supported: convert it to JPEG"
-    elif not any(head):
+            return name, _READERS.get(name, reader)
+    if not any(head):
         content = "only zeros" if head else "empty file"
     elif head.startswith(b"version https://git-lfs"):
         content = "a Git LFS pointer: fetch the file itself"
+    elif (named := of_ending(ending)) is not None and named is not NPY:
+        content = named.unread if named in (TARGA, RAW) else f"the content is not that of a {ending} file"
     else:
         content = "unknown content" if any(byte < 9 for byte in head) else "text"
     raise ImageError(f"not an image ({content})")
+
+
+def _reader(one: Format) -> Reader:
+    """Return what opens a format that Pillow alone does not. Raise ImageError where nothing here does."""
+    if one is NPY:
+        return lambda file, _: open_npy(file)
+    if one is DICOM:
+        return lambda file, _: open_dicom(file)
+    if one.reader:
+        module = plug_in(one)
+        if one is HEIC:
+            return module.HeifImageFile  # type: ignore[no-any-return]
+        return module.JpegXLImagePlugin.JXLImageFile  # type: ignore[no-any-return]
+    raise ImageError(one.unread)
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -159,9 +211,9 @@ def _reason(error: Exception, name: str) -> str:
     return f"unreadable {name}: {_PLAINLY.get(text, text)[:100]}"
 
 
-def frames(im: ImageFile.ImageFile) -> int:
+def frames(im: ImageFile.ImageFile | ArrayFile) -> int:
     """Return how many pictures the file holds."""
     try:
-        return int(getattr(im, "n_frames", 1))
+        return im.frames if isinstance(im, ArrayFile) else int(getattr(im, "n_frames", 1))
     except Exception:  # a damaged later page does not make the first one unreadable
         return 1

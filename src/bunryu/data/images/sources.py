@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +18,12 @@ _EXPECTED = (
 )
 
 
-def as_sources(images: Source | Iterable[Source]) -> list[Source]:
+def as_sources(images: Source | Iterable[Source], *, deep: Callable[[], bool] = lambda: False) -> list[Source]:
     """Return one picture, or several (also as one array of shape (N, H, W, C)), as a list.
+
+    Args:
+        images: paths, bytes, arrays.
+        deep: asked where an array of other numbers than uint8 comes: whether that is a picture (there is a range).
 
     Raises:
         DataError: something that is no picture, with how to make one of it.
@@ -27,12 +31,12 @@ def as_sources(images: Source | Iterable[Source]) -> list[Source]:
     if isinstance(images, np.ndarray) and images.ndim == 4:
         items = list(images)
     elif isinstance(images, (str, bytes, os.PathLike, np.ndarray)):
-        return [_required(images, "")]
+        return [_required(images, "", deep)]
     elif _mend(images) or not isinstance(images, Iterable):
         raise _refused(images, "")
     else:
         items = list(images)
-    return [_required(item, f" as image {position}") for position, item in enumerate(items)]
+    return [_required(item, f" as image {position}", deep) for position, item in enumerate(items)]
 
 
 def source_name(source: Source, position: int) -> str:
@@ -40,15 +44,15 @@ def source_name(source: Source, position: int) -> str:
     return f"image {position}" if isinstance(source, (bytes, np.ndarray)) else os.fspath(cast(str, source))
 
 
-def _required(item: Any, where: str) -> Source:
-    if isinstance(item, (str, bytes, os.PathLike)) or (isinstance(item, np.ndarray) and _is_picture(item)):
+def _required(item: Any, where: str, deep: Callable[[], bool]) -> Source:
+    if isinstance(item, (str, bytes, os.PathLike)) or (isinstance(item, np.ndarray) and _is_picture(item, deep)):
         return cast(Source, item)
     raise _refused(item, where)
 
 
-def _is_picture(array: NDArray[Any]) -> bool:
-    deep = array.ndim == 3 and array.shape[2] in (1, 3, 4)
-    return array.dtype == np.uint8 and (deep or array.ndim == 2)
+def _is_picture(array: NDArray[Any], deep: Callable[[], bool]) -> bool:
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    return shaped and (array.dtype == np.uint8 or (array.dtype.kind in "uif" and deep()))
 
 
 def _refused(item: Any, where: str) -> DataError:

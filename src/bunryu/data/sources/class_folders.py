@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 from bunryu.data.sources.pattern_hints import pattern_hint
 from bunryu.data.sources.split_words import split_of
 

@@ -22,11 +22,12 @@ from bunryu.data.sources.label_columns import (
     named_or_known,
     number_column,
     numbered,
-    require_labels,
+    require_classes,
     require_own_name,
 )
 from bunryu.data.sources.same_labels import one_spelling
 from bunryu.data.sources.split_words import PREDICT, split_of
+from bunryu.data.sources.table_shapes import with_one_label
 from bunryu.data.table import SPLITS, joined
 from bunryu.settings.data import DataSettings
 
@@ -34,6 +35,12 @@ _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
 )  # fmt: skip
+_LIKE_GROUPS = re.compile(
+    r"patient|person|subject|video|clip|site|hospital|scan|slide|session|series|donor|lesion|camera|user|owner", re.I
+)
+"""Names of columns that often say which pictures are not independent."""
+_ID_NAMES = ("id", "id_code", "name", "photo", "photo_id", "picture", "isic_id", "uuid")
+"""Of the path column, where no other is it: what names a picture often without its ending."""
 _HELD_OUT = {"is_valid": "val", "is_val": "val", "is_test": "test"}
 """Columns of yes and no, as fastai has them, and the split of the rows with yes."""
 
@@ -78,6 +85,7 @@ def interpret(
             paths point.
     """
     paths = path_column(columns, settings)
+    columns = with_one_label(columns, settings, paths, label)
     together = settings.multi_label is not None
     chosen = (
         set_columns(columns, settings, label) if together else label_columns(columns, settings, {paths}, label, parts)
@@ -88,43 +96,60 @@ def interpret(
         require_own_name(columns, name, paths, taken)
     split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
     splits = _splits(columns, split_column, named=settings.split_column is not None)
-    spelled = {name: one_spelling(name, columns.values[name]) for name in chosen}
-    labels = {name: cells for name, (cells, _) in spelled.items()}
-    respelled = [] if together else [note for _, notes in spelled.values() for note in notes]
     used = {paths, *chosen}
-    numbers: dict[str, dict[str, int]] = {}
-    names: tuple[str, ...] = ()
-    if together:
-        labels, names = label_sets(columns, labels, settings.label_separator)
-    else:
-        for name, cells in labels.items():
-            require_labels(columns, name, cells)
-        numbers = numbered(columns, labels, used | {group_column or "", split_column or ""})
-        if len(chosen) > 1:
-            labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    named = used | {group_column or "", split_column or ""}
+    asked = [settings.label_column, *(settings.label_columns or []), label, *parts]
+    meant = _meaning(columns, settings, chosen, named, asked)
     root = image_folder(settings.image_root, base)
     located = locate(columns.values[paths], root, columns.where)
     require_files(columns.where, columns.values[paths][0], located, root)
     told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
-    target = next(iter(labels))
-    if target in numbers and (number := number_column(columns, labels[target], numbers[target])):
+    target = next(iter(meant.labels))
+    numbers = meant.numbers.get(target)
+    if numbers and (number := number_column(columns, meant.labels[target], numbers)):
         told.append(f"numbers={number!r} (of the classes, for submissions)")
     return Rows(
         files=located.files,
-        labels=labels,
+        labels=meant.labels,
         splits=splits or [""] * len(columns),
         groups=[plain(cell) for cell in columns.values[group_column]] if group_column else None,
         columns={name: cells for name, cells in columns.values.items() if name not in used},
-        published=numbers,
+        published=meant.numbers,
         notes=[
             f"columns: {', '.join(told)}",
             *columns.notes,
-            *respelled,
+            *meant.told,
             *located.told,
-            *_passed_over(columns, used | {group_column or "", split_column or ""}),
+            *_passed_over(columns, named),
         ],
-        label_names=names,
+        label_names=meant.names,
     )
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What the label columns hold, one spelling a class."""
+
+    labels: dict[str, list[str]]
+    names: tuple[str, ...]
+    numbers: dict[str, dict[str, int]]
+    told: list[str]
+
+
+def _meaning(
+    columns: Columns, settings: DataSettings, chosen: Sequence[str], used: set[str], asked: Sequence[str | None]
+) -> _Meaning:
+    spelled = {name: one_spelling(name, columns.values[name]) for name in chosen}
+    labels = {name: cells for name, (cells, _) in spelled.items()}
+    if settings.multi_label is not None:
+        labels, names = label_sets(columns, labels, settings.label_separator)
+        return _Meaning(labels, names, {}, [])
+    for name, cells in labels.items():
+        require_classes(columns, name, cells, asked)
+    numbers = numbered(columns, labels, used)
+    if len(chosen) > 1:
+        labels = {joined(chosen): joint_labels(columns, labels), **labels}
+    return _Meaning(labels, (), numbers, [note for _, notes in spelled.values() for note in notes])
 
 
 def _passed_over(columns: Columns, used: set[str]) -> list[str]:
@@ -137,6 +162,11 @@ def _passed_over(columns: Columns, used: set[str]) -> list[str]:
         elif name not in used and "fold" in name.lower():
             notes.append(
                 f"column {name!r} is not used: with --folds, data.group_column={typed(name)} keeps its folds whole"
+            )
+        elif name not in used and _LIKE_GROUPS.search(name) and 1 < len(set(cells)) < len(cells):
+            notes.append(
+                f"column {name!r} says which rows belong together? data.group_column={typed(name)} keeps them on one "
+                "side of the split"
             )
     return notes
 
@@ -227,6 +257,9 @@ def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name i
     for name, cells in columns.values.items():
         if all(map(ends_like_an_image, cells[:100])):
             return name
+    found = named_or_known(columns, None, _ID_NAMES, "data.path_column")
+    if found is not None and len(set(columns.values[found])) == len(columns):
+        return found
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the image paths. Its columns: "
         f"{some(columns.values, 12)}. {mend}"
@@ -287,7 +320,7 @@ def _where_instead(root: Path, first: str, mend: str) -> str:
     for folder in (root, *(path for path in near if path.is_dir())):
         for suffix in (".jpg", ".jpeg", ".png"):
             if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113
-                return f" There is {folder / first}{suffix}: write the ending {suffix} into the paths."
+                return f" There is {folder / first}{suffix}. Did you mean {mend.format(folder)}?"
     return ""
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bunryu.core.errors import DataError, count, some
 from bunryu.core.storage import require_regular
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -50,9 +52,11 @@ def read_csv(path: Path) -> Columns:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
-    text = _decode_text(raw, path)
+    text = decode_text(raw, path)
     first = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    if delimiter not in first and _is_spaced_list(text):  # "path label" a line, as ImageNet's lists are
+        delimiter = " "
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         return _columns(reader, path)
@@ -62,12 +66,23 @@ def read_csv(path: Path) -> Columns:
         ) from None
 
 
+def _is_spaced_list(text: str) -> bool:
+    """Return whether every line is the path of an image, a space and one word."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    parts = [line.strip().split(" ") for line in lines]
+    return bool(parts) and all(len(part) == 2 and ends_like_an_image(part[0]) for part in parts)
+
+
 def _columns(reader: Reader, path: Path) -> Columns:
     header = [name.strip() for name in next(reader, [])]
+    rows: Iterator[list[str]] = reader
+    headless = _is_a_row(header)
+    if headless:
+        rows, header = chain([header], reader), ["path", "label"]
     _require_header(header, path)
     cells: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
-    for row in reader:
+    for row in rows:
         if not any(cell.strip() for cell in row):
             continue
         if not any(cell.strip() for cell in row[len(header) :]):
@@ -82,7 +97,14 @@ def _columns(reader: Reader, path: Path) -> Columns:
         lines.append(reader.line_num)
     if not lines:
         raise DataError(f"The table {path} has a header but no rows.")
-    return _named(header, cells, lines, path)
+    found = _named(header, cells, lines, path)
+    note = "no header line: the first column read as path, the second as label"
+    return dataclasses.replace(found, notes=(*found.notes, note)) if headless else found
+
+
+def _is_a_row(header: Sequence[str]) -> bool:
+    """Return whether the first line is a row already, of a list of paths and labels."""
+    return len(header) == 2 and ends_like_an_image(header[0]) and not ends_like_an_image(header[1])
 
 
 def _named(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> Columns:
@@ -144,7 +166,12 @@ def from_frame(frame: Any) -> Columns:
     return Columns("the DataFrame", values, range(len(frame)), "row")
 
 
-def _decode_text(raw: bytes, path: Path) -> str:
+def decode_text(raw: bytes, path: Path) -> str:
+    """Return the text of a table: UTF-8 with or without BOM, UTF-16 with BOM, or cp949.
+
+    Raises:
+        DataError: it is none of these.
+    """
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
     for encoding in encodings:
         try:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from bunryu.core.errors import DataError, count
 from bunryu.core.same_paths import Parts, path_parts
 from bunryu.core.same_text import Words, difference, plain
-from bunryu.data.images.open import IMAGE_SUFFIXES
+from bunryu.data.images.formats import IMAGE_SUFFIXES
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from bunryu.core.errors import ConfigError, DataError, nearest, some
+from bunryu.core.errors import ConfigError, DataError, nearest, some, typed
+from bunryu.core.same_text import as_number
 from bunryu.data.sources.csv_files import Columns
 from bunryu.data.table import joined
 from bunryu.settings.data import DataSettings
 
-_LABEL_NAMES = (
+LABEL_NAMES = (
     "label",
     "labels",
     "class",
@@ -22,6 +23,8 @@ _LABEL_NAMES = (
     "ans",
     "y",
 )
+_MANY_VALUES = 10
+"""Different numbers, most of them fractions, from which on a column looks like a measurement."""
 GROUP_NAMES = ("group", "group_id", "person", "person_id", "subject", "subject_id", "patient", "patient_id")
 SPLIT_NAMES = ("split", "subset", "set", "partition", "phase", "usage", "is_valid", "is_val", "is_test")
 
@@ -66,7 +69,7 @@ def label_columns(
 def _label_column(columns: Columns, settings: DataSettings, used: set[str], preferred: str | None) -> str:
     if settings.label_column is None and preferred in columns.values:
         return preferred
-    found = named_or_known(columns, settings.label_column, _LABEL_NAMES, "data.label_column")
+    found = named_or_known(columns, settings.label_column, LABEL_NAMES, "data.label_column")
     if found is not None and settings.label_column:
         return found
     if found is not None and found not in used:
@@ -92,7 +95,7 @@ def _names_of_numbers(columns: Columns, found: str, used: set[str]) -> str:
     if not all(_is_count(cell) for cell in columns.values[found]):
         return found
     for name in columns.values:
-        if name.lower() in _LABEL_NAMES and name not in {found, *used}:
+        if name.lower() in LABEL_NAMES and name not in {found, *used}:
             labels = columns.values[name]
             if not all(map(_is_count, labels)) and _published(columns, labels, {*columns.values} - {found}):
                 return name
@@ -123,6 +126,26 @@ def require_labels(columns: Columns, name: str, labels: list[str]) -> None:
             f"{columns.unit} {some(empty)}. Fill them in, or remove those rows."
             + (f" Cells that list labels are learned by data.multi_label={name}." if "|" in "".join(labels) else "")
         )
+
+
+def require_classes(columns: Columns, name: str, labels: list[str], named: Sequence[str | None]) -> None:
+    """Refuse empty labels, and a column that looks like a measurement, unless it was named.
+
+    Raises:
+        DataError: saying where, or how to go on.
+    """
+    require_labels(columns, name, labels)
+    values = {label: as_number(label) for label in set(labels)}
+    fractions = sum(number is not None and "." in number for number in values.values())
+    many = len(values) >= _MANY_VALUES or len(values) * 2 > len(labels)
+    if name in named or None in values.values() or fractions * 2 < len(values) or not many:
+        return
+    raise DataError(
+        f"{columns.where}: the column {name!r} has {len(values):,} different numbers in {len(labels):,} rows, such as "
+        f"{some(sorted(values), 3)}, so it looks like a measurement, and a classifier needs classes. Write a column "
+        "with a class for each range of values (low, high), and name it: data.label_column=COLUMN. If each number is "
+        f"a class of its own: {typed('data.label_column=' + name)}"
+    )
 
 
 def joint_labels(columns: Columns, labels: Mapping[str, Sequence[str]]) -> list[str]:

@@ -20,7 +20,7 @@ NESTED = "**/{label}/*"
 """The innermost folder of each image is its class."""
 CLASS_FIRST = "{label}/{split}/**"
 """Class folders that each hold train/, test/ ..."""
-METADATA = ("metadata.csv",)
+METADATA = ("metadata.csv", "metadata.jsonl")
 """The tables of a Hugging Face folder, which name the images beside them."""
 _DEEPEST = 8
 _ONE_OF_MANY = ("images", "image", "imgs", "img", "photos", "pictures", "data")

@@ -16,11 +16,15 @@ from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
 from bunryu.data.sources.find_files import locate
 from bunryu.data.sources.folder_tree import holds_persons, read_tree
+from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
+from bunryu.data.sources.label_twins import renamed
 from bunryu.data.sources.same_labels import as_in_training
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 from bunryu.settings.validate import replaced
 
+_ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".gz": "tar xzf", ".tgz": "tar xzf", ".7z": "7z x", ".rar": "unrar x"}
+"""Ending -> what unpacks it."""
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
 )  # fmt: skip
@@ -53,7 +57,7 @@ def read_source(
     """
     sources = _parts(settings, frame)
     read = [_read_part(data, split, settings, label, parts) for split, data in sources]
-    rows = tabular.concatenated(read)
+    rows = renamed(tabular.concatenated(read), settings.rename_labels, strict=label is None)
     if not rows.label_names:
         labels, told = as_in_training(rows.labels, rows.splits)
         rows = dataclasses.replace(rows, labels=labels, notes=[*rows.notes, *told])
@@ -138,9 +142,11 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
             return _table_rows(file, "", settings, label, parts)
 
         return read_tree(path, split, settings, table_in, label=label, parts=parts)
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+    if path.suffix.lower() not in (*TABLE_SUFFIXES, *JSON_LINES):
+        archive = path.suffix.lower() in _ARCHIVES
+        mend = f" Unpack it, and give the folder: {_ARCHIVES[path.suffix.lower()]} {typed(path)}" if archive else ""
         raise DataError(
-            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv or a .tsv."
+            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv, .tsv or .jsonl.{mend}"
         )
     return _table_rows(path, split, settings, label, parts)
 
@@ -148,7 +154,7 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
 def _table_rows(
     path: Path, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]
 ) -> tabular.Rows:
-    table = read_csv(path)
+    table = read_json_lines(path) if path.suffix.lower() in JSON_LINES else read_csv(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
     notes = [f"read as: a table; {count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits

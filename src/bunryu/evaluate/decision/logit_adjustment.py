@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.metrics import averages, counts_of
-from bunryu.models.record import Attribute, Sealed
+from bunryu.models.record import Sealed
+from bunryu.settings.run import RunSettings
+from bunryu.train.stages import losses_of_epochs
 
 _Floats = NDArray[np.floating[Any]]
 _Counts = NDArray[np.integer[Any]] | _Floats
@@ -24,19 +26,29 @@ def offsets(counts_K: _Counts, tau: float) -> list[float]:
     Menon et al. 2021, "Long-tail learning via logit adjustment", equation 9.
 
     Args:
-        counts_K: training rows of each class.
+        counts_K: what is answered to a picture that says nothing, up to a factor; see `uninformed`.
         tau: 0 changes nothing, 1 answers as if all classes were equally frequent.
     """
     prior_K = np.asarray(counts_K, np.float64) / np.sum(counts_K)
     return [float(value) for value in -tau * np.log(prior_K)]
 
 
-def head_counts(counts_J: NDArray[np.int64], attributes: Sequence[Attribute]) -> list[NDArray[np.int64]]:
-    """Return the training rows of each class of each attribute."""
-    return [np.bincount(part.of, counts_J, minlength=len(part.classes)).astype(np.int64) for part in attributes]
+def uninformed(settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed) -> list[NDArray[np.float64]]:
+    """Return what each head of a model so trained answers to a picture that says nothing; see `Loss.uninformed`.
+
+    Not the shares of the training rows alone: sampler, copies, class weights, label smoothing and the loss have moved
+    the answers already, and an adjustment by the rows would lift rare classes twice.
+
+    Args:
+        settings: of its training.
+        counts_K: training rows of each class that is answered.
+        sealed: the model.
+    """
+    losses = losses_of_epochs(settings, counts_K, sealed)
+    return [loss.uninformed().numpy() for loss in losses.heads]
 
 
-def independent(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+def independent(counts: Sequence[_Counts]) -> NDArray[np.float64]:
     """Return the counts of the joint classes as if attributes had nothing to do with each other, up to a factor.
 
     That is the prior by which the product of separate heads is adjusted, where each head is by its own.
@@ -47,9 +59,9 @@ def independent(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     return joint_J
 
 
-def prior(counts_K: NDArray[np.int64], sealed: Sealed) -> _Counts:
-    """Return by what a model's answers are adjusted: the counts of its classes, or of its heads' together."""
-    return counts_K if sealed.joint is None else independent(head_counts(counts_K, sealed.attributes))
+def prior(settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed) -> NDArray[np.float64]:
+    """Return by what a model's answers are adjusted, of each class, its heads' together; see `uninformed`."""
+    return independent(uninformed(settings, counts_K, sealed))
 
 
 def adjusted(probs_NK: _Floats, counts_K: _Counts, tau: float) -> NDArray[np.float32]:

@@ -109,8 +109,9 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
     )
     if how := metrics.bootstrap:
         drawn = f"percentile bootstrap, {how.resamples:,} resamples of {how.units:,} {how.of}"
-        exact = f"Clopper and Pearson for {how.units:,} {how.of} without an error"
-        yield f"  [low, high]: 95 % interval, {drawn if how.resamples else exact}"
+        exact = f"exact (Clopper and Pearson) for {how.units:,} {how.of} without an error"
+        fewer = "" if how.rank_resamples is None else f" (mAP and ROC AUC: {how.rank_resamples:,})"
+        yield f"  [low, high]: 95 % interval, {drawn + fewer if how.resamples else exact}"
     if metrics.folds:
         yield from _fold_table(metrics.folds)
     if metrics.by_group:

@@ -35,7 +35,7 @@ def warnings_of(metrics: Figures, settings: RunSettings | None = None, mistakes:
     for column, own in metrics.attributes.items():
         found += [] if is_at_chance(own) else [f"{shorten(column, NAME_WIDTH)}: {one}" for one in _of_classes(own)[0]]
     for name, row in metrics.by_group.items():
-        if row.accuracy_ci.high < metrics.accuracy:
+        if row.worse:
             told = f"accuracy {Figure(row.accuracy, row.accuracy_ci)}, all {metrics.accuracy:.3f}"
             found.append(f"group '{shorten(name, NAME_WIDTH)}' fares worse: {told}.")
     if metrics.absent:

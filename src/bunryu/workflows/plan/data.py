@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.core import console
-from bunryu.core.errors import ConfigError, count, some, typed
+from bunryu.core.errors import ConfigError, count, typed
 from bunryu.data.checks.check import Checked, check_images, find_copies, require_no_leaks, require_usable
-from bunryu.data.classes import check_classes, lacking
+from bunryu.data.classes import check_classes, lacking, twins
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.assign import assign, few_groups
@@ -19,6 +19,7 @@ from bunryu.data.table import Table
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings, decode_spec
 from bunryu.settings.validate import replaced
+from bunryu.workflows.plan.check_told import say_checked
 
 
 def require_one_run(settings: RunSettings) -> None:
@@ -62,6 +63,8 @@ def find_data(settings: RunSettings, frame: Any = None) -> Table:
     for note in table.notes:
         console.say(f"data: {note}")
     check_classes(table)
+    for note in twins(table):
+        console.say(f"data: {note}", style="yellow")
     return table
 
 
@@ -72,7 +75,7 @@ def check_data(settings: RunSettings, table: Table) -> Checked:
         DataError: too little can be read, or leaks; see `checks`.
     """
     checked = check_images(table, decode_spec(settings), level=settings.data.check, workers=settings.data.workers)
-    _say_checked(checked, len(table))
+    say_checked(checked, len(table))
     require_usable(checked, total=len(table))
     require_no_leaks(checked, settings.data)
     return checked
@@ -98,26 +101,6 @@ def read_data(settings: RunSettings, table: Table) -> tuple[Table, Checked]:
         require_no_leaks(dataclasses.replace(checked, table=table, copies=find_copies(table)), settings.data)
         return table, checked
     return assign(checked.table, split), checked
-
-
-def _say_checked(checked: Checked, total: int) -> None:
-    known = f" ({checked.remembered:,} unchanged since last time)" if checked.remembered else ""
-    console.say(f"data: {count(total, 'image')} checked{known} in {console.duration(checked.seconds)}")
-    if checked.skipped:
-        told = some((f"{row.path} ({row.reason})" for row in checked.skipped), 5)
-        console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {told}", style="yellow")
-    if checked.animated:
-        console.say(f"data: {count(checked.animated, 'animated picture')}: only the first frame is used")
-    for kind, meaning in (
-        ("two labels", "under two labels"),
-        ("across splits", "in two splits"),
-        ("copies", "twice or more"),
-    ):
-        groups = [group for group in checked.copies if group.kind == kind]
-        if groups:
-            shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
-            many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
-            console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
 
 
 def say_poor_splits(table: Table) -> None:

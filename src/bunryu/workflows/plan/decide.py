@@ -42,6 +42,7 @@ from bunryu.workflows.plan.input import choose_input, likely_input, middle_told
 from bunryu.workflows.plan.plan import Plan
 from bunryu.workflows.plan.requirements import balanced_told, require_measurable, require_unscaled, require_validation
 from bunryu.workflows.plan.time_budget import paced
+from bunryu.workflows.plan.values import choose_range
 
 
 def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Checked] | None = None) -> Plan:
@@ -65,6 +66,7 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     require_head(settings, architecture)
     net, loaded = network(settings, architecture, donor)
     table, checked = read_data(settings, found) if read is None else read
+    settings, values = choose_range(settings, checked, table)
     heads = choose_heads(table, settings.evaluate.positive)
     classes = heads.answer.classes
     require_validation(settings, table)
@@ -90,12 +92,14 @@ def make_plan(settings: RunSettings, frame: Any = None, read: tuple[Table, Check
     )
     megapixels = float((checked.widths.astype(np.int64) * checked.heights).mean()) / 1e6
     kept = worth_keeping(settings.data, megapixels, _looks(settings))
+    settings = with_monitor(settings, heads)
     plan = Plan(
         _settled(settings, architecture, spec, kept, heads), checked, table, classes, net, sealed, device, Decisions()
     )
     decisions = dataclasses.replace(
         _decisions(plan, loaded, heads, settings.evaluate.positive),
         input=f"{middle_told(spec)}{spec.height}x{spec.width} {spec.channels}, {spec.fit}; {how}",
+        values=values,
         device=f"{device}, {precision} ({why})",
         pixels=f"decoded once and kept (originals of {megapixels:.1f} MP on average)" if kept else None,
     )
@@ -135,6 +139,13 @@ def _provenance(settings: RunSettings, loaded: Loaded) -> dict[str, Any]:
 def _looks(settings: RunSettings) -> int:
     """Return how often a run reads each training picture."""
     return sum(int(s.epochs or 0) if s.views is None else max(s.views, 1) for s in whole_stages(settings))
+
+
+def with_monitor(settings: RunSettings, heads: Heads) -> RunSettings:
+    """Return the settings with what train.monitor=auto is for these heads."""
+    if settings.train.monitor != "auto":
+        return settings
+    return replaced(settings, {"train.monitor": "mean_macro_f1" if heads.attributes else "macro_f1"})
 
 
 def _settled(

@@ -95,6 +95,7 @@ class Decisions:
         images: what the check found.
         rows: of each split; with folds those "in folds", and test.
         input: what the network sees of a picture.
+        values: which values of deep pictures become black and white.
         device: where it trains, and in which arithmetic.
         recipe: by name.
         learning: the loss and the optimiser.
@@ -123,6 +124,7 @@ class Decisions:
     images: Images | None = None
     rows: Rows | None = None
     input: str | None = None
+    values: str | None = None
     device: str | None = None
     recipe: str | None = None
     learning: str | None = None

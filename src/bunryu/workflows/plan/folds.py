@@ -20,7 +20,7 @@ from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table
 from bunryu.models.initial import choose_architecture, network
 from bunryu.runs.folder import RunFolder
-from bunryu.settings.data import FoldSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage
 from bunryu.settings.validate import replaced
@@ -73,7 +73,8 @@ def plan_folds(
         folds=f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
     )
     plan = said(dataclasses.replace(plan, decisions=decisions))
-    restored = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
+    restored: dict[str, Any] = {name: getattr(settings, name) for name in ("folds", "split", "decision")}
+    restored["decode.range"] = settings.decode.range  # each fold finds it in its own training rows
     return dataclasses.replace(plan, settings=replaced(plan.settings, restored)), fold_N, table
 
 

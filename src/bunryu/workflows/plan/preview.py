@@ -59,7 +59,9 @@ def _write(folder: RunFolder, plan: Plan, look: Pictures, stage: Stage, epoch: i
         x_BHWC, ids = next(iter(feed.batches([plain(keys)], epoch % stage.views)))
     target_B = torch.from_numpy(target[ids]).to(x_BHWC.device)
     if stage.views is None and settings.mix.name != "none" and epoch < (settings.mix.end_epoch or epoch + 1):
-        counts_K = torch.tensor(epoch_counts(targets.counts(rows), settings.data.balance_to), dtype=torch.float32)
+        counts_K = torch.tensor(
+            epoch_counts(targets.counts(rows), settings.train, settings.data.balance_to), dtype=torch.float32
+        )
         process = (distributed.rank(),) if distributed.world() > 1 else ()
         counts_K = counts_K.to(x_BHWC.device)
         held = None if held_JL is None else held_JL.to(x_BHWC.device)
@@ -117,5 +119,5 @@ def try_first_batch(plan: Plan) -> None:
     with memory_advice(len(rows)):
         x, _ = next(iter(feed.batches([rows], 0)))
         logits = feed.logits(x)
-    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} logits")
+    console.say(f"first batch: {tuple(x.shape)} uint8 -> {tuple(logits.shape)} scores of classes (logits)")
     console.say("dry run: no run was made; leave out --dry-run to train", style="bold")

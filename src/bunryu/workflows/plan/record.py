@@ -57,6 +57,7 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
     )
     folder.note([folder.split, folder.folds, folder.frame])
     write_config(folder, settings)
+    folder.set_up()
 
 
 def write_config(folder: RunFolder, settings: RunSettings) -> None:

@@ -30,6 +30,11 @@ def require_measurable(settings: RunSettings, table: Table, heads: Heads) -> Non
     require_dro_groups(table)
     _require_copies(settings, {name: counts[name] for name in classes if counts[name]})
     monitor = settings.train.monitor
+    if monitor == "mean_macro_f1" and not heads.attributes:
+        raise ConfigError(
+            "train.monitor=mean_macro_f1 is the mean over several label columns, and there is one. Use "
+            "train.monitor=macro_f1, or name the columns: data.label_columns=[...]"
+        )
     if monitor.startswith(("roc_auc", "positive_")) and (
         len(classes) != 2 or len(set(table.target_labels[table.split("val")])) != 2
     ):
@@ -74,7 +79,7 @@ def require_validation(settings: RunSettings, table: Table) -> None:
     if len(table.split("val")) == 0 and not settings.train.monitor.startswith("train_"):
         raise ConfigError(
             f"There are no validation rows to compute train.monitor={settings.train.monitor} on. "
-            "Set split.val above 0, give --val-dir, or use train.monitor=train_loss."
+            "Set split.val above 0, give --val-dir, or seal the last epoch: train.monitor=train_epochs."
         )
 
 

@@ -78,7 +78,7 @@ def paced(plan: Plan, minutes: float, began: float) -> Plan:
     spent = time.monotonic() - began
     looks = n["val"] + n["test"] + (n["train"] + n["val"] if pretrained else 0)  # to measure, and for the probe
     labels = Counter(plan.table.target_labels[plan.table.split("train")])
-    learned = sum(epoch_counts(list(labels.values()), plan.settings.data.balance_to))
+    learned = sum(epoch_counts(list(labels.values()), plan.settings.train, plan.settings.data.balance_to))
     seconds = {size: pace.learn[size] * learned + pace.look * n["val"] for size in sizes}
     left = _SPARE * (60 * minutes - spent) - _FINISH - pace.look * looks
     least = 0.0 if pretrained else seconds[sizes[-1]]
