@@ -438,7 +438,7 @@ def test_a_leak_stops_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_no_image_at_all_is_one_clear_error(tmp_path: Path) -> None:
     checked = check(make(tmp_path, {f"{i}.jpg": b"" for i in range(12)}))
-    with pytest.raises(DataError, match=r"All 12 images are unreadable, e\.g\. 0\.jpg: not an image .* and 9 more"):
+    with pytest.raises(DataError, match=r"All 12 images are unreadable: 12 such as 0\.jpg \(not an image "):
         require_usable(checked, total=12)
 
 

@@ -165,8 +165,7 @@ def predict(
         (name, reason) of the others. With ``data.multi_label`` path, pred (labels joined by ``|``) and p_LABEL.
 
     Raises:
-        DataError: an input that is not there, or that is no picture.
-        ImageError: not one of the pictures can be read.
+        DataError, ImageError: an input that is not there or no picture; not one of them can be read.
         ConfigError: an `out` that cannot be written.
         RunError, DeviceError: no run, or one that was stopped; no such device, or memory ran out.
     """

@@ -190,7 +190,7 @@ class RunFolder:
             RunError: the run is not finished, or ended without a final model.
         """
         if self.ensemble.exists():
-            return self.ensemble
+            return self.intact(self.ensemble)
         if not self.model.exists():
             if self.folds.exists() and self.metrics.exists():
                 raise RunError(
@@ -239,7 +239,7 @@ def model_file(path: Path) -> Path:
         RunError: there is none, or not yet.
     """
     if path.is_file():
-        return path
+        return RunFolder(path.parent).intact(path)
     if path.suffix == ".safetensors":
         there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise RunError(f"There is no model file {path}.{nearest(path.name, there, folder=str(path.parent))}")

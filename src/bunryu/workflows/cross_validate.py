@@ -183,7 +183,9 @@ def _finish(folds: Folds) -> None:
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
+        folder.forget([folder.ensemble])
         write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
+        folder.note([folder.ensemble])
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)

@@ -35,6 +35,7 @@ from bunryu.inference.ensemble_record import (
 from bunryu.inference.predictions import Predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, read_sealed
+from bunryu.runs import digests
 from bunryu.runs.claim import claimed, require_new
 from bunryu.runs.folder import RunFolder, model_file, open_folder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -79,9 +80,8 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         "metrics.json",
         "report.txt",
         "ensemble.json",
-        "SHA256SUMS",
     )
-    with claimed("", out, out.parent, "ensemble", written):
+    with claimed("", out, out.parent, "ensemble", (*written, digests.NAME)):
         folder = RunFolder(out)
         (out / "members").mkdir()
         for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
@@ -91,6 +91,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
         folder.note([*folder.splits, *folder.results])
         write_ensemble(folder, record)  # last: a folder that has it is whole
+        folder.note([folder.ensemble])
     return folder
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -155,6 +155,17 @@ def find_copies(table: Table) -> list[Copies]:
     return found
 
 
+def told_skipped(skipped: Sequence[Skipped], limit: int = 5) -> str:
+    """Say which files were skipped and why: several for one reason together, the most frequent reason first."""
+    reasons = Counter(row.reason for row in skipped)
+    first = {row.reason: row.path for row in reversed(skipped)}
+    told = (
+        f"{first[reason]} ({reason})" if number == 1 else f"{number:,} such as {first[reason]} ({reason})"
+        for reason, number in reasons.most_common()
+    )
+    return some(told, limit)
+
+
 def require_usable(checked: Checked, *, total: int) -> None:
     """Raise where too little is left to learn from.
 
@@ -163,9 +174,9 @@ def require_usable(checked: Checked, *, total: int) -> None:
     """
     if len(checked.table) == 0:
         which = "The only image is" if total == 1 else f"All {total:,} images are"
-        examples = some((f"{row.path}: {row.reason}" for row in checked.skipped), 3)
         raise DataError(
-            f"{which} unreadable, e.g. {examples}. Give images that an image viewer can open."
+            f"{which} unreadable: {told_skipped(checked.skipped, 3)}. Give images that an image viewer can open, or "
+            "mend what is said."
             if checked.skipped
             else "There is no image to use: the table has no rows."
         )

@@ -130,7 +130,7 @@ def _scans(content: bytes) -> tuple[list[bytes], int]:
 def _complete(scans: list[bytes]) -> bool:
     """Return whether the scans of a progressive JPEG give every coefficient of its first component to the last bit."""
     missing = set(range(64))
-    first = scans[0][1] if scans and len(scans[0]) > 1 else None
+    first = scans[0][1] if scans and len(scans[0]) > 1 else -1
     for head in scans:
         components = head[1 : 1 + 2 * head[0] : 2]
         low, high, bits = head[1 + 2 * head[0] :][:3].ljust(3, b"\xff")

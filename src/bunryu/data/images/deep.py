@@ -71,11 +71,12 @@ def loaded(file: ImageFile.ImageFile | ArrayFile, *, colour: bool) -> Image.Imag
     if isinstance(file, ArrayFile):
         return of_array(file.read())
     if colour and (swapped := _other_bytes(file)) is not None:
-        low = type(file)(file.fp, "")  # type: ignore[arg-type]
+        stream: Any = file.fp
         load_whole(file)
         high = np.asarray(file).astype(np.uint16)
-        tile = low.tile[0]._replace(args=swapped)
-        low.tile = [tile, *(other._replace(args=swapped) for other in low.tile[1:])]
+        stream.seek(0)
+        low = type(file)(stream, "")
+        low.tile = [tile._replace(args=swapped) for tile in low.tile]
         low.load()
         values = high << 8 | np.asarray(low)
         alpha = (values[:, :, 3] >> 8).astype(np.uint8) if values.shape[2] == 4 else None

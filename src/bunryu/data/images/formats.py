@@ -73,7 +73,7 @@ DICOM = Format(
     "pip install 'bunryu[dicom]'",
     "convert it to 16-bit PNG, as with: dcm2img --write-16-bit-png IN OUT.png",
 )
-NPY = Format("a NumPy array", (".npy",), ((0, b"\x93NUMPY"),))
+NPY = Format("NumPy array", (".npy",), ((0, b"\x93NUMPY"),))
 RAW = Format(
     "a camera's raw file",
     (

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from bunryu.core import console
 from bunryu.core.errors import count, some
-from bunryu.data.checks.check import Checked
+from bunryu.data.checks.check import Checked, told_skipped
 from bunryu.data.images.facts import Facts
 
 
@@ -17,7 +15,9 @@ def say_checked(checked: Checked, total: int) -> None:
     known = f" ({checked.remembered:,} unchanged since last time)" if checked.remembered else ""
     console.say(f"data: {count(total, 'image')} checked{known} in {console.duration(checked.seconds)}")
     if checked.skipped:
-        console.say(f"data: {len(checked.skipped)} of {total:,} skipped: {_skipped(checked)}", style="yellow")
+        console.say(
+            f"data: {len(checked.skipped)} of {total:,} skipped: {told_skipped(checked.skipped)}", style="yellow"
+        )
     _say_frames(checked)
     _say_facts(checked)
     for kind, meaning in (
@@ -30,19 +30,6 @@ def say_checked(checked: Checked, total: int) -> None:
             shown = some((" = ".join(str(checked.table.paths[row]) for row in group.rows[:3]) for group in groups), 3)
             many = "1 picture stands" if len(groups) == 1 else f"{len(groups):,} pictures stand"
             console.say(f"data: {many} {meaning}: {shown} (all kept)", style="yellow")
-
-
-def _skipped(checked: Checked) -> str:
-    """Return the reasons, each with how many files it is of where several have it, the most frequent first."""
-    reasons = Counter(row.reason for row in checked.skipped)
-    if len(checked.skipped) <= 5:
-        return some(f"{row.path} ({row.reason})" for row in checked.skipped)
-    first = {row.reason: row.path for row in reversed(checked.skipped)}
-    told = (
-        f"{number:,} such as {first[reason]} ({reason})" if number > 1 else f"{first[reason]} ({reason})"
-        for reason, number in reasons.most_common()
-    )
-    return some(told, 5)
 
 
 def _say_frames(checked: Checked) -> None:
