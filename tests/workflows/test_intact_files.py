@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import bunryu as package
-from bunryu.core.errors import BunryuError, RunError
+from bunryu.core.errors import BunryuError, Interrupted, RunError
 from bunryu.runs import digests
 from bunryu.runs.folder import RunFolder
 from conftest import Command, Tiny, refused
@@ -193,3 +193,21 @@ def test_folds_and_their_predictions(tiny_run: Tiny, tmp_path: Path) -> None:
     flipped(run / "fold-2/predictions_val.csv", 0.5)
     with pytest.raises(RunError, match=r"fold-2.predictions_val\.csv is not as the run wrote it"):
         package.resume(run, quiet=True)
+
+
+def test_a_folder_that_a_kill_left_before_it_was_set_up_is_taken_over_with_its_list(
+    tiny_run: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: RunFolder) -> None:
+        raise KeyboardInterrupt
+
+    small = ["model.name=scratch_cnn", "train.device=cpu", "train.epochs=1", "input.size=16", "evaluate.bootstrap=0"]
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "set_up", killed)
+        with pytest.raises(Interrupted):
+            package.train(tiny_run.data, *small, out=run, quiet=True)
+    assert (run / digests.NAME).exists()
+    (run / "config.yaml").unlink(missing_ok=True)  # killed just before it was written
+    package.train(tiny_run.data, *small, out=run, quiet=True)
+    package.open_run(run).evaluate()

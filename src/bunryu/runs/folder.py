@@ -17,7 +17,8 @@ from bunryu.settings.validate import build
 
 _OF_SETTING_UP = (
     *("checkpoints/", "plots/", "code/"),
-    *("data.csv", "split.csv", "folds.csv", "skipped.csv", "duplicates.csv", "environment.json", "config.yaml"),
+    *("data.csv", "split.csv", "folds.csv", "skipped.csv", "duplicates.csv", "environment.json"),
+    *(digests.NAME, "config.yaml"),
 )
 """What a training writes up to its settings, which come last."""
 

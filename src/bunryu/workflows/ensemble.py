@@ -80,7 +80,6 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         "metrics.json",
         "report.txt",
         "ensemble.json",
-        "digests.json",
     )
     with claimed("", out, out.parent, "ensemble", (*written, digests.NAME)):
         folder = RunFolder(out)

@@ -101,7 +101,7 @@ def _with_groups(predictions: Predictions, member: Joining) -> Predictions:
     Raises:
         DataError: it lacks one of the rows.
     """
-    split = member.folder.split
+    split = member.folder.intact(member.folder.split)
     table = read_run_rows(split, member.folder.path, member.sealed.answer.column)
     row_of = {str(path): row for row, path in enumerate(table.paths)}
     lost = [path for path in predictions.paths if path not in row_of]
