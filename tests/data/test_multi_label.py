@@ -15,7 +15,7 @@ from bunryu.data.splits.assign import assign
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.splits.stratify import divide_sets
 from bunryu.data.table import Table, texts
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import SplitSettings
 
 COLUMNS = ["웃음", "glasses", "hat"]
 

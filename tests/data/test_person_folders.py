@@ -9,7 +9,7 @@ from sourcing import one_message, read, touch, write_csv
 
 from bunryu.data.splits.assign import assign
 from bunryu.data.table import class_names
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import SplitSettings
 
 SEVEN = ("mask1.jpg", "mask2.JPEG", "mask3.png", "mask4.webp", "Mask5.JPG", "incorrect_mask.bmp", "normal.jpg")
 

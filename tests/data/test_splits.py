@@ -17,7 +17,7 @@ from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.splits.assign import _two_fullest, assign, few_groups, folds, require_groups_apart
 from bunryu.data.splits.stratify import Holdings, Sides, give_each, join, round_shares
 from bunryu.data.table import SPLITS, Table, texts
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import SplitSettings
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

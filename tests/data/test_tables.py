@@ -15,8 +15,7 @@ from bunryu.data.sources.read import read_source
 from bunryu.data.splits.assign import assign
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.table import class_names
-from bunryu.settings.data import DataSettings
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import DataSettings, SplitSettings
 
 TABLE = "filename,label\nsub/가.jpg,고양이\nb c.jpg,강아지\n"
 

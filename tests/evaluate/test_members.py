@@ -71,4 +71,4 @@ def test_equal_members_are_seldom_called_worse(seed: int) -> None:
         rows = Predictions(["x"] * 60, CLASSES, np.eye(3, dtype=np.float32)[own[0]], TRUE_N[:60])
         found = judge([Path("a"), Path("b")], lambda of, own=own: own[of[0]], rows, resamples=0)  # type: ignore[misc]
         alarms += any("clearly worse" in one for one in found.warnings)
-    assert alarms <= 8, "binomial(40, 0.05) exceeds 8 less than once in ten thousand"
+    assert alarms <= 8, "binomial(40, 0.05) exceeds 8 about once in ten thousand"

@@ -101,3 +101,15 @@ def test_what_is_advised_trains(tmp_path: Path, make_images: Any, tiny_settings:
     for number, way in enumerate(advised(told)):
         run = bunryu.train(tmp_path / "data", *tiny_settings, *way, out=tmp_path / f"run-{number}", quiet=True)
         assert run.metrics["val"]["positive"] == "few"
+
+
+def test_answers_of_whole_groups_that_know_nothing_are_seldom_better_than_chance() -> None:
+    """The null of rows in groups: truth and answers go by group, and do not know of each other; at level 0.025."""
+    rng, alarms = np.random.default_rng(3), 0
+    groups = [f"g{i // 5}" for i in range(120)]
+    for _ in range(150):
+        true_N, pred_N = (np.repeat(rng.integers(0, 3, 24), 5) for _ in range(2))
+        probs_NK = np.eye(3, dtype=np.float32)[pred_N]
+        found = measure(probs_NK, true_N, ["a", "b", "c"], groups=groups, bootstrap=0, ranked=False)
+        alarms += agreement(found).better
+    assert alarms <= 12, "binomial(150, 0.025) exceeds 12 about once in ten thousand"

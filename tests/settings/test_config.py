@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import types
 import typing
 from pathlib import Path
@@ -266,7 +271,17 @@ def test_a_value_is_blamed_on_whoever_set_it_last(tmp_path: Path) -> None:
         ("train: {epochs: 1\n", "is not valid YAML"),
         ("train:\n\tepochs: 1\n", "is not valid YAML"),
         ("a: 1\n---\nb: 2\n", "is not valid YAML"),
-        ("a: &x [*x]\n", "refers to itself"),
+        ("a: &x [*x]\n", "line 1: *x, an alias, is not read in settings. Write its value out."),
+        ("a: &x [1]\nb:\n  c: *x\n", "line 3: *x, an alias"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n", "line 3: *x, an alias"),
+        ("a: &a [x, x]\n" + "".join(f"a{i}: &a{i} [*a, *a]\n" for i in range(40)), "line 2: *a, an alias"),
+        ("a: " + "[" * 40 + "]" * 40 + "\n", "line 1: the values are more than 32 lists and mappings deep"),
+        ("a: " + "[" * 50_000, "more than 32 lists and mappings deep"),
+        ("a: " + "{b: " * 50_000, "more than 32 lists and mappings deep"),
+        ("".join("  " * i + "a:\n" for i in range(600)), "line 32: the values are more than 32"),
+        ("- " * 50_000, "more than 32 lists and mappings deep"),
+        ("a: " + "&x " * 50_000 + "1\n", "is not valid YAML"),
+        ("#" * 1_000_001, "has 1,000,001 bytes; expected settings, which have 1,000,000 at most"),
         ("recipe: nothing\n", "there is no recipe 'nothing'"),
         ("recipe: [a, b]\n", "there is no recipe"),
         ("train: null\n", "train is a section"),
@@ -283,6 +298,56 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "Cannot open the settings file" in told(recipe=str(tmp_path / "folder.yaml"))
     assert "is not UTF-8 text" in told(recipe=str(write(tmp_path / "k.yaml", "name: 분류\n", "cp949")))
     assert "There is no recipe 'scrtch'. Did you mean 'scratch'?" in told(recipe="scrtch")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "it is a pipe or a device, not a file" in told(recipe=str(tmp_path / "pipe.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("[&x 1, *x]", "train.stages: *x, an alias, is not read in settings. Write its value out."),
+        ("{a: &x [*x]}", "train.stages: *x, an alias"),
+        ("[" * 5000, "train.stages: the values are more than 32 lists and mappings deep"),
+        ("{a: " * 5000, "train.stages: the values are more than 32 lists and mappings deep"),
+    ],
+)
+def test_pairs_are_as_bounded_as_files(value: str, expected: str) -> None:
+    assert expected in told(f"train.stages={value}")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process are those of POSIX")
+def test_a_bomb_of_aliases_takes_no_memory(tmp_path: Path) -> None:
+    """Nine lines of nine references each: 9^9 values, were they written out."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    file = write(tmp_path / "bomb.yaml", "\n".join(lines) + "\n")
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom bunryu.core.errors import ConfigError\n"
+        "from bunryu.settings.config import load_yaml\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    load_yaml(Path(sys.argv[1]))\nexcept ConfigError:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
+    assert int(ended.stdout) < 20_000, "KB more than before"
+
+
+@example('a: "\\UFFFFFFFF"')
+@example('["\\UFFFFFFFF"]')
+@example('["\\ud800"]')
+@given(st.text(alphabet="ab:-[]{}&*!|>'\"#,? \n\t%@\\UF", max_size=60))
+def test_whatever_a_file_holds_it_is_settings_or_one_message(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "a.yaml", text)
+        with contextlib.suppress(ConfigError):
+            load_yaml(path)
+        if text.strip()[:1] in ("[", "{"):
+            with contextlib.suppress(ConfigError):
+                parse_overrides([f"a={text}"])
 
 
 def test_evaluate_takes_its_own_sections_only() -> None:

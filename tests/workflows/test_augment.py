@@ -13,8 +13,8 @@ from PIL import Image
 
 import bunryu as package
 from bunryu.data.splits.assign import assign
+from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
-from bunryu.settings.splits import SplitSettings
 from bunryu.workflows.plan.data import check_data, find_data
 from conftest import Command, refused
 

@@ -21,8 +21,8 @@ from bunryu.data.table import Table, texts
 from bunryu.evaluate.decision.logit_adjustment import TAUS, adjusted_out_of_fold, choose_tau
 from bunryu.inference.predictions import read_predictions
 from bunryu.runs.folder import RunFolder
+from bunryu.settings.data import SplitSettings
 from bunryu.settings.load import load_settings
-from bunryu.settings.splits import SplitSettings
 from bunryu.settings.stages import Stage
 from bunryu.settings.validate import replaced
 from bunryu.workflows import resume

@@ -155,7 +155,7 @@ def predict(
         submission_as: what it wants, where it does not say: probability, yes-no, name, number, index or p_CLASS.
         batch_size: pictures in one forward pass.
         image_root: what the paths in a table are relative to; its own folder when None.
-        device: to compute on.
+        device: where to compute.
         tta: test-time augmentation, ``"hflip,crops,scales"`` or some: the mean over the views, told in a column tta.
         trust_code: as in `open_run`.
         quiet: print nothing.
@@ -165,7 +165,7 @@ def predict(
         (name, reason) of the others. With ``data.multi_label`` path, pred (labels joined by ``|``) and p_LABEL.
 
     Raises:
-        DataError, ImageError: an input that is not there or no picture; not one of the pictures can be read.
+        DataError, ImageError: an input that is not there or no picture; not one of them can be read.
         ConfigError: an `out` that cannot be written.
         RunError, DeviceError: no run, or one that was stopped; no such device, or memory ran out.
     """

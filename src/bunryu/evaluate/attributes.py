@@ -7,7 +7,6 @@ heads that is what its head says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +57,7 @@ def measure_attributes(
     return found
 
 
-def mean_macro_f1(
-    probs_NK: NDArray[np.float32], true_N: NDArray[np.integer[Any]], attributes: Sequence[Attribute]
-) -> float:
+def mean_macro_f1(probs_NK: NDArray[np.float32], true_N: NDArray[np.int64], attributes: Sequence[Attribute]) -> float:
     """Return the mean over the attributes of the macro-F1 of each, as `measure_attributes` has it.
 
     The joint macro-F1 of many combinations lets one attribute that nothing tells apart drown the others.

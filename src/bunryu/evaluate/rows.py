@@ -101,7 +101,7 @@ def own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[st
     if not folder.split.exists():
         raise DataError(f"{folder.path} has no images of its own to measure. Give labelled data: --data PATH")
     root = Path(read_json(folder.environment)["data_root"])
-    table = read_run_rows(folder.split, root, model.sealed.answer.column)
+    table = read_run_rows(folder.intact(folder.split), root, model.sealed.answer.column)
     found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
     chosen = {split: rows for split, rows in found.items() if name in (None, split)}
     if not chosen:

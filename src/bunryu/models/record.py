@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 from bunryu.core.errors import RunError, typed
 from bunryu.core.small_json import parsed
 from bunryu.core.storage import require_regular
+from bunryu.settings.bounds import Side
 from bunryu.settings.config import Settings
-from bunryu.settings.data import DecodeSpec, InputSpec, Side
+from bunryu.settings.data import DecodeSpec, InputSpec
 
 SCHEMA = 2
 """1: without the digest that 2 has."""

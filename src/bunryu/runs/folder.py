@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bunryu.core.errors import RunError, nearest, typed
 from bunryu.core.storage import read_json, read_jsonl
+from bunryu.runs import digests
 from bunryu.runs.claim import OF_THE_WHOLE, claim, hold, is_run, stopped_before_whole, whole
 from bunryu.settings.config import load_yaml
 from bunryu.settings.run import RunSettings
@@ -127,19 +128,49 @@ class RunFolder:
         """The folder of pictures."""
         return self.path / "plots"
 
+    @property
+    def results(self) -> list[Path]:
+        """What is read back of its results."""
+        return [self.metrics, *sorted(self.path.glob("predictions_*.csv"))]
+
+    def intact(self, file: Path) -> Path:
+        """Return a file of the run, to be read: as the run wrote it, where its list of digests has it.
+
+        Raises:
+            RunError: it was damaged or edited since.
+        """
+        digests.require_same(self.path, file, _meant(self, file))
+        return file
+
+    def note(self, files: Iterable[Path]) -> None:
+        """List the digests of files that were just written."""
+        digests.note(self.path, files)
+
+    def forget(self, files: Iterable[Path]) -> None:
+        """Take files that are about to be written anew out of the list of digests."""
+        digests.forget(self.path, files)
+
     def settings(self) -> RunSettings:
-        """Read the run's settings back."""
-        return build(RunSettings, [load_yaml(self.config)])
+        """Read the run's settings back.
+
+        Raises:
+            RunError: the file was damaged or edited since.
+        """
+        return build(RunSettings, [load_yaml(self.intact(self.config))])
 
     def read_history(self) -> list[dict[str, Any]]:
-        """Read the history, one dict an epoch."""
-        return read_jsonl(self.history)
+        """Read the history, one dict an epoch.
+
+        Raises:
+            RunError: the file was damaged or edited since.
+        """
+        return read_jsonl(self.intact(self.history))
 
     def read_metrics(self) -> dict[str, dict[str, Any]]:
         """Read the measures of each split.
 
         Raises:
-            RunError: the run is not finished.
+            RunError: the run is not finished, or the file was damaged or edited since.
         """
         if not self.metrics.exists() and self.ensemble.exists() and not self.folds.exists():
             raise RunError(
@@ -148,7 +179,7 @@ class RunFolder:
             )
         if not self.metrics.exists():
             raise RunError(f"{self.path} has no metrics.json: its training has not finished. {self._resume()}")
-        metrics: dict[str, dict[str, Any]] = read_json(self.metrics)
+        metrics: dict[str, dict[str, Any]] = read_json(self.intact(self.metrics))
         return metrics
 
     def require_model(self) -> Path:
@@ -158,7 +189,7 @@ class RunFolder:
             RunError: the run is not finished, or ended without a final model.
         """
         if self.ensemble.exists():
-            return self.ensemble
+            return self.intact(self.ensemble)
         if not self.model.exists():
             if self.folds.exists() and self.metrics.exists():
                 raise RunError(
@@ -207,7 +238,7 @@ def model_file(path: Path) -> Path:
         RunError: there is none, or not yet.
     """
     if path.is_file():
-        return path
+        return RunFolder(path.parent).intact(path)
     if path.suffix == ".safetensors":
         there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise RunError(f"There is no model file {path}.{nearest(path.name, there, folder=str(path.parent))}")
@@ -260,3 +291,13 @@ def _require_final(path: Path) -> None:
     if run and path.parent.name == "checkpoints":
         takes += f" To measure it: bunryu evaluate {typed(run)} --checkpoint {typed(path.stem)}"
     raise RunError(f"{path} is a file, not a run folder.{hint}{takes}")
+
+
+def _meant(folder: RunFolder, file: Path) -> str:
+    """Say what to do where a file of a run was changed on purpose."""
+    if file == folder.config:
+        new = f"bunryu train --recipe {typed(file)} --out NEW_RUN"
+        return f"Other settings are those of a new run: {new} "
+    if file.name.endswith(folder.split.name):
+        return f"Another split is that of a new run: split.file={typed(file)} (Excel may have changed it when saving.) "
+    return ""

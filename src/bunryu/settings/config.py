@@ -31,6 +31,9 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+_MOST_BYTES = 1_000_000
+"""Of a settings file; weights of ten thousand classes have a third of it."""
+_MOST_DEPTH = 32
 Size = tuple[int, int]
 
 
@@ -83,7 +86,11 @@ def load_yaml(path: Path) -> Layer:
         ConfigError: it is missing, not UTF-8, not YAML, not a mapping, or names a key twice.
     """
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # one would wait for a pipe for ever
+            raise ConfigError(f"Cannot open the settings file {path}: it is a pipe or a device, not a file.")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes; expected settings, which have {_MOST_BYTES:,} at most.")
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except FileNotFoundError:
         there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         files = [name for name in there if name.endswith((".yaml", ".yml"))]
@@ -92,17 +99,16 @@ def load_yaml(path: Path) -> Layer:
         raise ConfigError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"Cannot open the settings file {path}: {error.strerror}.") from None
-    except yaml.YAMLError as error:
+    except _Refused as error:
+        raise ConfigError(f"{path}, line {error.line}: {error.problem}.") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter: an escape of no character
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     lines: dict[tuple[str, ...], int] = {}
     if node is None or (isinstance(node, yaml.ScalarNode) and not node.value and node.style is None):
         return Layer(str(path), {})
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: expected `section:` with keys below it, received {type(node).__name__}.")
-    try:
-        values = _construct(node, (), lines, path)
-    except RecursionError:
-        raise ConfigError(f"{path}: an alias in it refers to itself. Write its value out.") from None
+    values = _construct(node, (), lines, path)
     return Layer(str(path), typing.cast("dict[str, Any]", values), lines)
 
 
@@ -122,7 +128,7 @@ def parse_overrides(pairs: Sequence[str], origin: str = "the settings given") ->
         leaf = branch
         for part in location[:-1]:
             leaf = leaf.setdefault(part, {})
-        leaf[location[-1]] = _parse_value(text, pair)
+        leaf[location[-1]] = _parse_value(text, pair, key.strip())
         values = merge(values, branch)
     return Layer(origin, values)
 
@@ -131,6 +137,35 @@ def dump_yaml(settings: Settings) -> str:
     """Return the whole of `settings` as YAML that `load_yaml` reads back to an equal model."""
     values = settings.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+class _Refused(yaml.YAMLError):
+    """What YAML knows and settings do not need, and the line where it stands, counted from 1."""
+
+    def __init__(self, problem: str, event: yaml.Event) -> None:
+        super().__init__(problem)
+        self.problem, self.line = problem, (event.start_mark.line if event.start_mark else 0) + 1
+
+
+class _Loader(yaml.BaseLoader):
+    """Refuses aliases, a few of which stand for any number of values, and values too deep for those who read them."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose what comes next."""
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(f"*{event.anchor}, an alias, is not read in settings. Write its value out", event)
+        if self.depth == _MOST_DEPTH:
+            raise _Refused(
+                f"the values are more than {_MOST_DEPTH} lists and mappings deep, which no setting is", event
+            )
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 class _Dumper(yaml.SafeDumper):
@@ -145,14 +180,16 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _parse_value(text: str, pair: str) -> Any:
+def _parse_value(text: str, pair: str, key: str) -> Any:
     stripped = text.strip()
     if stripped in ("null", "~", ""):
         return None
     if stripped[0] in "[{":
         try:
-            return _nulls(yaml.load(stripped, Loader=yaml.BaseLoader))
-        except yaml.YAMLError:
+            return _nulls(yaml.load(stripped, Loader=_Loader))
+        except _Refused as error:
+            raise ConfigError(f"{key}: {error.problem}.") from None
+        except (yaml.YAMLError, ValueError, OverflowError):
             raise ConfigError(f"Cannot read the list or mapping in {pair!r}; expected YAML, as [1, 2].") from None
     return stripped
 

@@ -13,19 +13,9 @@ from pydantic import (
 )
 
 from bunryu.settings.augment_ops import TORCHVISION_ONLY, Ops, read_ops
+from bunryu.settings.bounds import MOST_MIDDLE, MOST_SIDE, Colour, Fraction, Mean, Middle, Positive, Side, Std
 from bunryu.settings.config import Range, Settings, Size, parse_size
 from bunryu.settings.label_pattern import label_pattern
-
-Channel = Annotated[int, Field(ge=0, le=255)]
-Colour = tuple[Channel, Channel, Channel]
-Positive = Annotated[float, Field(gt=0.0)]
-MOST_SIDE = 4096
-"""Of a network's input in pixels; what is far above takes all memory before it is said to be too much."""
-Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
-MOST_MIDDLE = 1_000_000
-Middle = Annotated[int, Field(ge=1, le=MOST_MIDDLE)]
-Mean = Annotated[float, Field(ge=-1000.0, le=1000.0)]
-Std = Annotated[float, Field(ge=1e-6, le=1000.0)]
 
 
 def _as_list(value: Any) -> Any:
@@ -126,6 +116,27 @@ class DataSettings(Settings):
             raise ValueError(f"data.multi_label names a column twice: {several}")
         if self.label_separator is not None and len(several) != 1:
             raise ValueError("data.label_separator is of one column that lists labels; give data.multi_label=COLUMN")
+        return self
+
+
+class SplitSettings(Settings):
+    """How rows without a given split are divided."""
+
+    val: Fraction = 0.2
+    """Share of the rows for validation, where none is given."""
+    test: Fraction = 0.0
+    """Share of the rows for a held-out test, where none is given."""
+    stratify: str | None = None
+    """The CSV column to stratify by; the label when null."""
+    seed: int = 0
+    """Seed of the split alone, so that the same split can be trained with several train.seed."""
+    file: str | None = None
+    """A split.csv of an earlier run to use again, row by row."""
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train(self) -> SplitSettings:
+        if self.val + self.test >= 1.0:
+            raise ValueError(f"split.val + split.test must be below 1, received {self.val} + {self.test}")
         return self
 
 

@@ -10,11 +10,18 @@ from pydantic import model_validator
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError
 from bunryu.settings.config import Settings
-from bunryu.settings.data import AugmentSettings, DataSettings, DecodeSettings, DecodeSpec, InputSettings
+from bunryu.settings.data import (
+    AugmentSettings,
+    DataSettings,
+    DecodeSettings,
+    DecodeSpec,
+    InputSettings,
+    SplitSettings,
+)
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library
 from bunryu.settings.multilabel_rules import why_not_labels
-from bunryu.settings.splits import FoldSettings, SplitSettings
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage, trains_on_own, with_given
 from bunryu.settings.train import LossSettings, MixSettings, TrainSettings, stage_epochs, with_average
 from bunryu.settings.validate import replaced

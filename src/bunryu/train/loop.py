@@ -13,7 +13,7 @@ from torch import nn
 
 from bunryu.core import console, distributed
 from bunryu.core.randomness import key_of
-from bunryu.core.storage import read_jsonl
+from bunryu.runs.folder import RunFolder
 from bunryu.settings.stages import AverageStage, with_given
 from bunryu.train.best_epoch import answering, next_stage, remember
 from bunryu.train.checkpoint import Checkpoint, Progress, restore_optimizer
@@ -93,7 +93,7 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     scaler.load_state_dict(checkpoint.scaler)
     if ema is not None:
         ema.module.load_state_dict(checkpoint.ema)
-    history = read_jsonl(job.folder / "history.jsonl")[: checkpoint.progress.history]
+    history = RunFolder(job.folder).read_history()[: checkpoint.progress.history]
     average = {name: value.to(job.model.device) for name, value in checkpoint.average.items()}
     board = board_of(settings, job.folder, len(history))
     return State(checkpoint.progress, scaler, ema, history, average=average or None, board=board)

@@ -8,6 +8,7 @@ from bunryu.core import distributed
 from bunryu.core.errors import Interrupted, typed
 from bunryu.core.storage import write_jsonl
 from bunryu.models.sealed_file import seal_state
+from bunryu.runs.folder import RunFolder
 from bunryu.train.checkpoint import save_checkpoint
 from bunryu.train.state import Job, State
 
@@ -31,7 +32,10 @@ def save(job: Job, state: State) -> None:
         state.unsaved.clear()
         return
     if len(state.history) > state.written:
-        write_jsonl(job.folder / "history.jsonl", state.history)
+        folder = RunFolder(job.folder)
+        folder.forget([folder.history])
+        write_jsonl(folder.history, state.history)
+        folder.note([folder.history])
         state.written = len(state.history)
     if state.board is not None:
         state.board.write(state.history, last=state.progress.stage == len(job.stages))

@@ -129,7 +129,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
         say_other_versions(environment["versions"])
         read = unchanged_data(folder, settings, Path(environment["data_root"]))
         table, checked = read_again(*read, separate=settings.model.heads == "separate")
-        fold_N = read_folds(folder.folds, table)
+        fold_N = read_folds(folder.intact(folder.folds), table)
         _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment["facts"])))
     return folder
 
@@ -183,7 +183,9 @@ def _finish(folds: Folds) -> None:
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
+        folder.forget([folder.ensemble])
         write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
+        folder.note([folder.ensemble])
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":
         model = open_predictor(folder.path, device=settings.train.device)
@@ -192,7 +194,9 @@ def _finish(folds: Folds) -> None:
     title = f"bunryu cross-validation {folder.path.name}"
     steps = next_steps(folder if settings.folds.final != "none" else runs[0])
     again = f"bunryu evaluate {typed(folder.path)}"
+    folder.forget(folder.results)
     write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
+    folder.note(folder.results)
     for result in results:
         for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
@@ -200,7 +204,7 @@ def _finish(folds: Folds) -> None:
 
 def _out_of_fold(folds: Folds, run: RunFolder, fold: int, sealed: Sealed) -> Predicted:
     """Return what a fold's run wrote of its own fold, with the rows of the table that they are."""
-    predictions = read_predictions(run.path / "predictions_val.csv", sealed.classes, sealed.attributes)
+    predictions = read_predictions(run.intact(run.path / "predictions_val.csv"), sealed.classes, sealed.attributes)
     rows = np.flatnonzero(folds.fold_N == fold)
     left = iter(predictions.paths)
     path = next(left, None)

@@ -35,6 +35,7 @@ from bunryu.inference.ensemble_record import (
 from bunryu.inference.predictions import Predictions
 from bunryu.inference.trust import keep_code
 from bunryu.models.record import Decision, read_sealed
+from bunryu.runs import digests
 from bunryu.runs.claim import claimed, require_new
 from bunryu.runs.folder import RunFolder, model_file, open_folder
 from bunryu.settings.evaluate import EvaluateSettings
@@ -71,8 +72,17 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         mean=mean,
         decision=Decision(logit_offsets=_offsets(members, weights_M)),
     )
-    written = ("members/", "code/", "split.csv", "environment.json", "metrics.json", "report.txt", "ensemble.json")
-    with claimed("", out, out.parent, "ensemble", written):
+    written = (
+        "members/",
+        "code/",
+        "split.csv",
+        "environment.json",
+        "metrics.json",
+        "report.txt",
+        "ensemble.json",
+        "digests.json",
+    )
+    with claimed("", out, out.parent, "ensemble", (*written, digests.NAME)):
         folder = RunFolder(out)
         (out / "members").mkdir()
         for entry, file in zip(record.members, (file for member in members for file in member.files), strict=True):
@@ -80,7 +90,9 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         keep_code(folder, [file for member in members for file in member.files])
         _copy_rows(folder, members)
         _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+        folder.note([*folder.splits, *folder.results])
         write_ensemble(folder, record)  # last: a folder that has it is whole
+        folder.note([folder.ensemble])
     return folder
 
 
@@ -133,13 +145,13 @@ def _copy_rows(folder: RunFolder, members: Sequence[Joining]) -> None:
     splits = [member.folder.split for member in members]
     if all(split.exists() for split in splits) and not any(m.folder.folds.exists() for m in members):
         roots = {read_json(member.folder.environment)["data_root"] for member in members}
-        if len({split.read_bytes() for split in splits}) == 1 and len(roots) == 1:
+        if len({m.folder.intact(m.folder.split).read_bytes() for m in members}) == 1 and len(roots) == 1:
             write_atomic(folder.split, splits[0].read_bytes())
             write_json(folder.environment, {"data_root": roots.pop()})
             return
     for i, member in enumerate(members, 1):
         for j, split in enumerate(member.folder.splits, 1):
-            write_atomic(folder.path / "members" / f"{i}-{j}.split.csv", split.read_bytes())
+            write_atomic(folder.path / "members" / f"{i}-{j}.split.csv", member.folder.intact(split).read_bytes())
 
 
 def _write_report(

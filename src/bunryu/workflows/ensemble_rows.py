@@ -129,7 +129,7 @@ def _validated(folder: RunFolder, classes: list[str]) -> Predictions:
     file = folder.path / "predictions_val.csv"
     if not file.exists():
         raise DataError(f"{folder.path} has no predictions_val.csv: it had no validation rows.")
-    predictions, sealed = read_predictions(file, classes), read_sealed(folder.model)
+    predictions, sealed = read_predictions(folder.intact(file), classes), read_sealed(folder.model)
     if LEARNED_FROM_VAL in sealed.provenance:
         raise DataError(f"{folder.path} learned from its validation rows in the end.")
     offsets_K = sealed.answer_offsets

@@ -220,8 +220,8 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
     folder.read_metrics()  # refuses one that has not finished
     own, sealed = folder.settings(), read_sealed(folder.fold(1).model)
     root = Path(read_json(folder.environment)["data_root"])
-    table = read_run_rows(folder.split, root, sealed.answer.column)
-    fold_N = read_folds(folder.folds, table)
+    table = read_run_rows(folder.intact(folder.split), root, sealed.answer.column)
+    fold_N = read_folds(folder.intact(folder.folds), table)
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
@@ -254,7 +254,7 @@ def _evaluation(results: list[Measured], path: Path) -> Evaluation:
 
 def _copies(folder: RunFolder, digests: list[str]) -> tuple[Copies, ...]:
     """Return how many of the images the model knows from its training, byte for byte."""
-    own = [read_digests(file) for file in folder.splits]
+    own = [read_digests(folder.intact(file)) for file in folder.splits]
     val = "learned from" if _learned_from_val(folder) else "chosen its best epoch by"
     trained = set().union(*(digests["train"] for digests in own))
     chosen_by = set().union(*(digests["val"] for digests in own)) - trained

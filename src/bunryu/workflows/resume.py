@@ -129,9 +129,10 @@ def unchanged_data(
         RunError: listing what was added, removed or changed.
     """
     spec, data = decode_spec(settings), settings.data
+    folder.intact(folder.frame)
     if checked is None:
         checked = check_images(read_source(data, root=root), spec, level=data.check, workers=data.workers)
-    before = read_run_rows(folder.split, checked.table.root, checked.table.target)
+    before = read_run_rows(folder.intact(folder.split), checked.table.root, checked.table.target)
     changes = _changes(before, checked.table)
     if changes:
         listing = folder.path / "data_changes.txt"
@@ -251,6 +252,7 @@ def _extended(folder: RunFolder, settings: RunSettings, checkpoint: Checkpoint, 
     stages.append(replaced(last, {"name": f"more{number}", "epochs": more_epochs, "sizes": sizes}))
     epochs = sum(int(stage.epochs or 0) for stage in stages if not stage.solve)
     settings = replaced(settings, {"train.stages": stages, "train.epochs": epochs})
+    folder.forget(folder.results)
     folder.metrics.unlink(missing_ok=True)
     write_config(folder, settings)  # the checkpoint stands before the new stage: a kill here loses nothing
     return settings

@@ -169,7 +169,9 @@ def finish(session: Session, trained: State) -> None:
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
     decisions = dataclasses.replace(session.decisions, training=ended, decision=told or None)
+    folder.forget(folder.results)
     write_results(folder.path, results, folder.path.name, title, decisions.told(), steps, again, settings)
+    folder.note(folder.results)
     console.say(ended)
     if told:
         console.say(f"decision: {told}")

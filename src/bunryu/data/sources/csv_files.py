@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bunryu.core.errors import DataError, count, some
+from bunryu.core.storage import require_regular
 from bunryu.data.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def read_csv(path: Path) -> Columns:
             another length.
     """
     try:
+        require_regular(path)
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None

@@ -14,7 +14,7 @@ from bunryu.core.randomness import generator
 from bunryu.data.multi_label import held_labels
 from bunryu.data.splits.stratify import Floats, Holdings, Ints, Sides, divide, divide_sets, give_each, join
 from bunryu.data.table import SPLITS, Table, Texts, nfc, texts
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import SplitSettings
 
 
 def assign(table: Table, settings: SplitSettings) -> Table:

@@ -14,7 +14,7 @@ from bunryu.core.errors import DataError
 from bunryu.core.storage import write_atomic
 from bunryu.data.splits.assign import canonical_order, folds, stratum_column
 from bunryu.data.table import Table
-from bunryu.settings.splits import SplitSettings
+from bunryu.settings.data import SplitSettings
 
 
 def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.core.storage import write_atomic
+from bunryu.core.storage import require_regular, write_atomic
 from bunryu.data.sources.csv_files import Columns
 from bunryu.data.splits.assign import require_groups_apart
 from bunryu.data.table import DRO_GROUP, SPLITS, Table, nfc, texts
@@ -84,6 +84,7 @@ def read_digests(file: Path) -> dict[str, set[str]]:
 def _read_columns(file: Path) -> Columns:
     """Read a split.csv: its columns as text, every row with a known split."""
     try:
+        require_regular(file)
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             return _columns(csv.reader(stream), file)
     except OSError as error:

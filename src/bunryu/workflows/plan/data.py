@@ -124,7 +124,7 @@ def known_to_donor(weights: str | None, table: Table) -> str:
     donor = RunFolder(given if given.is_dir() else given.parent)
     if not donor.split.exists():
         return ""
-    learned = read_digests(donor.split)["train"]
+    learned = read_digests(donor.intact(donor.split))["train"]
     told = []
     for split in ("val", "test"):
         own = table.digests[table.split(split)].tolist()

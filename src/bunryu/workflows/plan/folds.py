@@ -20,8 +20,8 @@ from bunryu.data.splits.folds import assign_folds, fold_table
 from bunryu.data.table import Table
 from bunryu.models.initial import choose_architecture, network
 from bunryu.runs.folder import RunFolder
+from bunryu.settings.folds import FoldSettings
 from bunryu.settings.run import RunSettings, whole_stages
-from bunryu.settings.splits import FoldSettings
 from bunryu.settings.stages import AverageStage
 from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.data import find_data, read_data

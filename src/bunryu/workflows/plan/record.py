@@ -55,13 +55,16 @@ def write_setup(folder: RunFolder, plan: Plan, frame: Any) -> None:
         data_root=str(plan.table.root),
         facts=plan.decisions.told(),
     )
+    folder.note([folder.split, folder.folds, folder.frame])
     write_config(folder, settings)
     folder.set_up()
 
 
 def write_config(folder: RunFolder, settings: RunSettings) -> None:
     """Write every setting of the run."""
+    folder.forget([folder.config])
     write_atomic(folder.config, "# every setting of this run\n" + dump_yaml(settings))
+    folder.note([folder.config])
 
 
 def write_skipped(file: Path, skipped: Sequence[Skipped]) -> None:
