@@ -75,7 +75,7 @@ def test_a_fold_has_no_say_in_its_own_tau() -> None:
 
 def test_separate_heads_are_adjusted_each_by_its_own_prior() -> None:
     of = [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
-    parts = [Attribute(column=str(k), classes=["x"] * (k + 2), of=own) for k, own in enumerate(of)]
+    parts = [Attribute(column=str(k), classes=[f"x{i}" for i in range(k + 2)], of=own) for k, own in enumerate(of)]
     counts_J = np.array([5, 1, 0, 2, 8, 4])
     heads = [Head(column=part.column, classes=[f"{k}" for k in range(len(part.classes))]) for part in parts]
     sealed: Any = SimpleNamespace(heads=heads, attributes=parts)

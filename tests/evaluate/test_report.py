@@ -116,7 +116,7 @@ def test_groups_are_named():
 def test_decomposed_hangul_and_control_characters():
     decomposed = unicodedata.normalize("NFD", "기쁨")
     assert width(decomposed) == width("기쁨") == 4
-    assert shorten(decomposed + "\n", 10) == "기쁨 "
+    assert shorten(decomposed + "\n", 10) == "기쁨\\n"
     assert pad("기쁨", 6) == "기쁨  "
     shorten("caf\udce9", 10).encode("utf-8")  # a file name that is not Unicode
 

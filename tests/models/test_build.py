@@ -17,6 +17,7 @@ import timm
 import timm.models._builder
 import torch
 from families import LARGE, TIMM, pair, small
+from pydantic import ValidationError
 from torch import nn
 from torchvision import models
 
@@ -179,8 +180,11 @@ def test_an_unknown_name_is_told_the_nearest(name: str, words: list[str]) -> Non
 def test_only_known_arguments_reach_a_constructor() -> None:
     """A sealed file may come from anyone: its arguments must not make timm unpickle a file."""
     for arguments in ({"checkpoint_path": "evil.pth"}, {"pretrained_cfg_overlay": {"file": "evil.pth"}}):
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            Architecture(name="timm/test_resnet", arguments=arguments)
+        unchecked = Architecture(name="timm/test_resnet").model_copy(update={"arguments": arguments})
         with pytest.raises(ModelError, match="there is no argument"):
-            build(Architecture(name="timm/test_resnet", arguments=arguments), 2)
+            build(unchecked, 2)
 
 
 # Sizes and the input that weights expect

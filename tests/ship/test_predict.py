@@ -213,7 +213,7 @@ def test_a_competitions_table_finds_the_images_beside_it(
     bunryu: Command, tiny_run: Any, here: Path, folder: str
 ) -> None:
     shutil.copytree(tiny_run.data / "cat", here / "eval" / folder)
-    (here / "eval/시험.csv").write_text("ImageID,ans\n001.png,0\n000.png,0\n", encoding="utf-8")
+    (here / "eval/시험.csv").write_text("ImageID,ans\n001.png,\n000.png,\n", encoding="utf-8")
     ended = bunryu("predict", tiny_run.run, "eval/시험.csv", "--submission", "eval/시험.csv", "--out", "out.csv")
     assert ended.code == 0, ended.err
     assert f"its images are in {here / 'eval' / folder}" in ended.err

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from bunryu.core import console
-from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError, RunError
+from bunryu.core.errors import BunryuError, ConfigError, DataError, DeviceError, ModelError
 from bunryu.data.images.statistics import mean_and_std
 from bunryu.data.table import Table, texts
 from bunryu.models import hub
@@ -383,8 +383,8 @@ def test_other_sizes_and_options_than_the_runs_are_refused(photos: Path, tmp_pat
 
 
 def test_a_folder_that_is_no_run_is_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="There is no model file"):
-        plan_of(photos, f"model.weights={tmp_path}")
+    with pytest.raises(ModelError, match=r"is not a run folder\. Expected imagenet, none"):
+        plan_of(photos, f"model.weights={tmp_path / 'photos'}")
 
 
 def test_a_damaged_sealed_file_is_one_error(photos: Path, tmp_path: Path) -> None:

@@ -156,7 +156,9 @@ def _refusal(name: str, place: str, error: Exception, silent: str) -> ModelError
     """Say why there are no weights; `silent` is why nothing could be asked, or empty where something answered."""
     if isinstance(error, OSError) or type(error).__module__.startswith(_NETWORK):
         why = f"{silent}, and they are not in the local cache" if silent else first_line(error)
-        return ModelError(f"The weights of {name} could not be fetched: {why}. Nothing was trained.\n{_ways(place)}")
+        return ModelError(
+            f"The weights of {name} could not be fetched: {why}. Nothing was trained.", *_ways(place).split("\n")
+        )
     return ModelError(f"{name} cannot be made with its weights: {first_line(error)}")
 
 

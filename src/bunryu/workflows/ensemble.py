@@ -78,6 +78,7 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
         "split.csv",
         "environment.json",
         "metrics.json",
+        "mistakes_val.csv",
         "report.txt",
         "ensemble.json",
     )
