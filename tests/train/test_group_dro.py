@@ -26,6 +26,7 @@ SMALL = (
     *("train.batch_size=8", "evaluate.bootstrap=0", "augment.preset=none"),
 )
 DRO = "loss.group_dro=[배경, label]"
+ROBUST = ("loss.group_dro_eta=0.05", "evaluate.bootstrap=100")
 
 
 class LossComputer:

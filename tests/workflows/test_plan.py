@@ -383,8 +383,9 @@ def test_other_sizes_and_options_than_the_runs_are_refused(photos: Path, tmp_pat
 
 
 def test_a_folder_that_is_no_run_is_refused(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"is not a run folder\. Expected imagenet, none"):
-        plan_of(photos, f"model.weights={tmp_path / 'photos'}")
+        plan_of(photos, f"model.weights={tmp_path / 'empty'}")
 
 
 def test_a_damaged_sealed_file_is_one_error(photos: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import replaced
 
 _WORDS = (None, "none", "imagenet")
+_OF_RUNS = ("config.yaml", "ensemble.json", "model.safetensors")
 _OF_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 

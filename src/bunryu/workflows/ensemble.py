@@ -168,7 +168,10 @@ def _write_report(
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
-    facts = {"members": "\n".join(lines), "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights"}
+    facts: dict[str, str | list[str]] = {
+        "members": lines,
+        "mean": f"of {record.mean}, {'fitted' if fitted else 'equal'} weights",
+    }
     metrics: dict[str, Metrics] = {}
     if shared is None:
         facts["measured"] = f"not here: {why}"
