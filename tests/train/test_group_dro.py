@@ -107,8 +107,7 @@ def test_the_group_that_fares_worst_fares_better(misleading: Path, bunryu: Comma
         misleading,
         *pairs,
         DRO,
-        "loss.group_dro_eta=0.05",
-        "evaluate.bootstrap=100",
+        *ROBUST,
         out=tmp_path / "robust",
         quiet=True,
     )

@@ -38,9 +38,7 @@ def require_weights(settings: RunSettings) -> None:
         return
     path = Path(weights)
     expected = "Expected imagenet, none, a .safetensors or .pth file, or a run folder."
-    if path.is_dir() and not any(
-        (path / name).is_file() for name in ("config.yaml", "ensemble.json", "model.safetensors")
-    ):
+    if path.is_dir() and not any((path / name).is_file() for name in _OF_RUNS):
         files = sorted(file for file in path.iterdir() if file.suffix in _OF_WEIGHTS)
         mend = f"To take the file in it: model.weights={typed(files[0])}" if files else expected
         raise ModelError(f"model.weights: {path} is not a run folder. {mend}")
