@@ -12,9 +12,10 @@ import pytest
 
 from bunryu.core.errors import DataError
 from bunryu.data.sources.csv_files import read_csv
+from bunryu.data.sources.json_lines import read_json_lines
 from bunryu.data.splits.split_csv import read_digests
 
-READERS: list[Callable[[Path], Any]] = [read_csv, read_digests]
+READERS: list[Callable[[Path], Any]] = [read_csv, read_json_lines, read_digests]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 from bunryu.evaluate.chance import ranks_by_chance, recall_by_chance
 from bunryu.evaluate.compare import macro_f1_difference
-from bunryu.evaluate.difference import LEVEL
-from bunryu.evaluate.significance import BETTER, holm
+from bunryu.evaluate.difference import BETTER, LEVEL
+from bunryu.evaluate.significance import holm
 
 
 def held_to(alarms: int, tests: int, level: float) -> None:

@@ -78,6 +78,11 @@ class Words:
                 return there[0] if len(there) == 1 else None
         return None
 
+    def spellings(self, words: Iterable[str]) -> dict[str, str]:
+        """Return {word: the one of these that says the same} for those of `words` that are spelled otherwise."""
+        found = ((word, self.find(word)) for word in dict.fromkeys(words))
+        return {word: own for word, own in found if own is not None and own != word}
+
     def _indices(self) -> list[dict[str, list[str]]]:
         if not self._by:
             for way in _WAYS:

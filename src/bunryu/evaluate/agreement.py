@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import ClassMetrics, Metrics
-
-_LEVEL = 0.025
-"""Of the one-sided test: one model in forty that knows nothing is taken for one that does."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Agreement:
     @property
     def better(self) -> bool:
         """Return whether chance alone does not explain it."""
-        return self.p < _LEVEL
+        return self.p < BETTER
 
 
 def agreement(metrics: Metrics) -> Agreement:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.chance import recall_by_chance
+from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import AttributeMetrics
 from bunryu.evaluate.metrics import INTERVALS, averages, counts_of, measure
 from bunryu.evaluate.positive import of_column
-from bunryu.evaluate.significance import BETTER
 from bunryu.inference.predictions import Predictions
 from bunryu.models.record import Attribute
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 LEVEL = 0.05
 """Two-sided: a difference with a p below it is beyond noise."""
+BETTER = LEVEL / 2
+"""One-sided: what is better than chance, or worse than the rest, has a p below it (one in forty by chance)."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
 from bunryu.evaluate.chance import ranks_by_chance
+from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, MultilabelMetrics
 from bunryu.evaluate.ranks import resampled_ranks, roc_auc
-from bunryu.evaluate.significance import BETTER, holm
+from bunryu.evaluate.significance import holm
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.settings.evaluate import BOOTSTRAP
 

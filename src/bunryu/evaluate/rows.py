@@ -59,11 +59,10 @@ def _as_the_model_spells(table: Table, model: Sealed) -> Table:
     columns = {table.target: model.classes, **{part.column: part.classes for part in model.attributes}}
     labels = dict(table.labels)
     for column in labels.keys() & columns.keys():
-        words = Words(columns[column])
         cells = [cell.split(JOIN) if table.label_names else [cell] for cell in labels[column]]
-        given = {name for names in cells for name in names} - {"", *columns[column]}
-        own = {name: found for name in sorted(given) if (found := words.find(name)) is not None}
-        _, changed = replaced_words([name for names in cells for name in names], own)
+        given = [name for names in cells for name in names if name]
+        own = Words(columns[column]).spellings(given)
+        _, changed = replaced_words(given, own)
         if changed:
             console.say(f"data: column {column!r}: taken as the model spells them: {changes_told(changed)}")
             labels[column] = texts([JOIN.join(dict.fromkeys(own.get(name, name) for name in names)) for names in cells])

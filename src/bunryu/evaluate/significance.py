@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import comb, ndtr
 
 from bunryu.core.randomness import generator
-from bunryu.evaluate.difference import LEVEL
 
 _Floats = NDArray[np.float64]
 
-BETTER = LEVEL / 2
-"""One-sided: what is better than chance, or worse than the rest, has a p below it."""
 _LISTED = 12
 """Units whose 2^n swaps are all listed; of more, swaps are drawn."""
 _DRAWS, _PER_TEST = 1_999, 100

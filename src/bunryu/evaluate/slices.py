@@ -12,8 +12,9 @@ from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import draw
 from bunryu.evaluate.chance import slices_by_chance
 from bunryu.evaluate.class_intervals import groups_with, spread, wilson
+from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import GroupMetrics, Interval
-from bunryu.evaluate.significance import BETTER, holm, numbered
+from bunryu.evaluate.significance import holm, numbered
 from bunryu.settings.evaluate import BOOTSTRAP
 
 _Ints = NDArray[np.int64]

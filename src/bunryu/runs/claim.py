@@ -7,7 +7,6 @@ refused by name. Without a marker nothing is removed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bunryu.core.errors import RunError, some, typed
-from bunryu.core.storage import json_text, write_atomic
+from bunryu.core.storage import json_text, read_json, write_atomic
 
 Verb = Literal["train", "ensemble", "split", "augment", "probe"]
 MARKER = ".unfinished"
@@ -157,7 +156,7 @@ def _meant(name: str) -> str:
 
 def _read(folder: Path) -> tuple[Verb, set[str]]:
     """Return the command that was killed here, and the files that it meant to write."""
-    found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    found = read_json(folder / MARKER)
     return found["command"], {*found["files"], MARKER}
 
 

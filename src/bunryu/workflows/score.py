@@ -176,9 +176,8 @@ def _joined(said: dict[str, str], true: dict[str, str], predictions: Path, truth
         raise DataError(f"{predictions} and {truth} do not fit: {'; '.join(told)}.{hint} Every image needs one answer.")
     for note in join.told:
         console.say(f"{truth}: {note}")
-    words = Words(true.values())
-    answers = {answer: own for answer in set(said.values()) if (own := words.find(answer)) not in (None, answer)}
-    found, changed = replaced_words([said[known[place]] for place in join.place], answers)
+    answers = [said[known[place]] for place in join.place]
+    found, changed = replaced_words(answers, Words(true.values()).spellings(answers))
     if changed:
         console.say(f"{predictions}: taken as {truth} spells them: {changes_told(changed)}")
     return dict(zip(wanted, found, strict=True))

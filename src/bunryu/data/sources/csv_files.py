@@ -47,12 +47,7 @@ def read_csv(path: Path) -> Columns:
         DataError: missing, empty, of another encoding, without a header, with a column twice, or with a row of
             another length.
     """
-    try:
-        require_regular(path)
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
-    text = decode_text(raw, path)
+    text = table_text(path)
     first = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
     if delimiter not in first and _is_spaced_list(text):  # "path label" a line, as ImageNet's lists are
@@ -166,12 +161,17 @@ def from_frame(frame: Any) -> Columns:
     return Columns("the DataFrame", values, range(len(frame)), "row")
 
 
-def decode_text(raw: bytes, path: Path) -> str:
+def table_text(path: Path) -> str:
     """Return the text of a table: UTF-8 with or without BOM, UTF-16 with BOM, or cp949.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is missing, no regular file, or of another encoding.
     """
+    try:
+        require_regular(path)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
     for encoding in encodings:
         try:

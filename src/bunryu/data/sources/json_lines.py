@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bunryu.core.errors import DataError
-from bunryu.data.sources.csv_files import Columns, decode_text
+from bunryu.data.sources.csv_files import Columns, table_text
 
 JSON_LINES = (".jsonl", ".ndjson")
 _LONGEST = 1_000_000
@@ -20,12 +20,8 @@ def read_json_lines(path: Path) -> Columns:
     Raises:
         DataError: missing, empty, of another encoding, or a line that is no flat JSON object.
     """
-    try:
-        text = decode_text(path.read_bytes(), path)
-    except OSError as error:
-        raise DataError(f"Cannot open the table {path}: {error.strerror}.") from None
     rows, lines = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(table_text(path).split("\n"), start=1):
         if line.strip():
             rows.append(_row(line, f"{path}, line {number}"))
             lines.append(number)

@@ -63,10 +63,7 @@ def as_in_training(
     told: list[str] = []
     for name, cells in labels.items():
         learned = {cell for cell, split in zip(cells, splits, strict=True) if split in ("", "train")}
-        others = set(cells) - learned
-        words = Words(learned)
-        names = {other: own for other in others if (own := words.find(other)) is not None} if learned else {}
-        found[name], changed = replaced_words(cells, names)
+        found[name], changed = replaced_words(cells, Words(learned).spellings(cells))
         if changed and (name != next(iter(labels)) or len(labels) == 1):
             told.append(f"column {name!r}: labels of other splits taken as in training: {changes_told(changed)}")
     target, *parts = found
