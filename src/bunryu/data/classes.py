@@ -8,6 +8,7 @@ from pathlib import Path
 from bunryu.core.errors import DataError, count, nearest, some, typed
 from bunryu.data.multi_label import check_labels, lacking_labels, names_in_rows
 from bunryu.data.sources import class_folders
+from bunryu.data.sources.archives import as_written
 from bunryu.data.sources.label_twins import likely_twins, yaml_text
 from bunryu.data.table import SPLITS, Table, Texts
 
@@ -107,4 +108,7 @@ def _nested_hint(table: Table) -> str:
     seconds = {part[1] for part in parts if len(part) > 2}
     if first[0] == label and len(seconds) > 1:
         return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
-    return class_folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""
+    folder = (
+        Path(table.on_disk(str(table.root.joinpath(*first[: first.index(label)])))) if label in first[:-1] else None
+    )
+    return as_written(class_folders.table_hint(folder), table.unpacked) if folder else ""

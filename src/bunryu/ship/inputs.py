@@ -14,6 +14,7 @@ from bunryu.core.errors import ConfigError, DataError, nearest
 from bunryu.core.storage import absolute
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import source_name
+from bunryu.data.sources.archives import archive_in, as_written, on_disk, told_of
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
 from bunryu.data.sources.columns import image_column, image_folder, require_files
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
@@ -35,7 +36,7 @@ class Inputs:
 
 
 def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
-    """List the files that the inputs mean: images, folders (recursively, sorted), globs, or tables of paths.
+    """List the files that the inputs mean: images, folders or archives (all in them, sorted), globs, tables of paths.
 
     Pictures in memory (bytes, arrays) are taken as they are, and are called ``image 0`` by their position.
 
@@ -54,7 +55,9 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
         path = Path(given).expanduser()
         if not given:
             raise DataError("Expected images, folders, globs or tables, received an empty name.")
-        if path.is_dir():
+        if archive_in(given) is not None:
+            _add_archive(found, given)
+        elif path.is_dir():
             _add_folder(found, given, path)
         elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
             tables += 1
@@ -69,6 +72,23 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
     if image_root is not None and not tables:
         raise ConfigError("--image-root says what the paths in a CSV are relative to, and no CSV was given.")
     return found
+
+
+def _add_archive(found: Inputs, given: str) -> None:
+    """Add the images in an archive, or in a folder of it, or one image in it."""
+    opened: dict[str, str] = {}
+    path = on_disk(given, opened)
+    before = len(found.notes)
+    try:
+        if path.is_dir():
+            _add_folder(found, given, path)
+        elif path.exists():
+            found.add([given], [str(path)])
+        else:
+            raise DataError(_not_there(path))
+    except DataError as error:
+        raise DataError(*(as_written(line, opened) for line in error.args)) from None
+    found.notes[before:] = [*told_of(opened), *(as_written(note, opened) for note in found.notes[before:])]
 
 
 def _add_folder(found: Inputs, given: str, path: Path) -> None:
