@@ -8,11 +8,13 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bunryu.core.cache import cache_folder, key_of_facts
 from bunryu.core.errors import DataError, count, typed
+from bunryu.core.same_paths import path_parts
 from bunryu.core.storage import absolute, write_json
 from bunryu.data.sources.unpack import unpack
 
@@ -72,6 +74,21 @@ def archives_of(root: Path, paths: Iterable[str]) -> Opened:
     for head in sorted(heads):
         on_disk(root / head, opened)
     return opened
+
+
+def folder_of(archive: Path, path: str) -> str | None:
+    """Return the folder in a zip below which a table's path (or an id without its ending) lies; None in none."""
+    wanted = path_parts(path)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [path_parts(name) for name in opened.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return None
+    for parts in names:
+        tail = parts[len(parts) - len(wanted) :]
+        if wanted and (tail == wanted or (*tail[:-1], os.path.splitext(tail[-1])[0] if tail else "") == wanted):  # noqa: PTH122
+            return "/".join([str(archive), *parts[: len(parts) - len(wanted)]])
+    return None
 
 
 def as_written(text: str, opened: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
 from bunryu.data.images.formats import IMAGE_SUFFIXES
+from bunryu.data.sources.archives import is_archive
 from bunryu.data.sources.pattern_hints import pattern_hint
 from bunryu.data.sources.split_words import split_of
 
@@ -202,8 +203,15 @@ def no_class_folders(root: Path) -> DataError:
         )
     return DataError(
         f"There are no class folders and no images in {root}.{_found_instead(listing)} "
-        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{table_hint(root)}"
+        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{_archive_hint(root)}"
+        f"{table_hint(root)}"
     )
+
+
+def _archive_hint(folder: Path) -> str:
+    """Name an archive in `folder`, as where a competition's zip holds train.zip."""
+    found = next((path for path in sorted(folder.iterdir()) if is_archive(path)), None)
+    return f" There is an archive in it: bunryu train {typed(found)}" if found else ""
 
 
 def _one_class_hint(root: Path) -> str:

@@ -12,6 +12,7 @@ from bunryu.core.errors import DataError, nearest, some, typed
 from bunryu.core.same_text import plain
 from bunryu.core.storage import absolute
 from bunryu.data.multi_label import NO, YES, label_sets, set_columns
+from bunryu.data.sources.archives import folder_of, is_archive
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image
 from bunryu.data.sources.find_files import Located, file_under, is_address, locate
 from bunryu.data.sources.label_columns import (
@@ -317,6 +318,9 @@ def _where_instead(root: Path, first: str, mend: str) -> str:
     for folder in (root.parent, *(path for path in near if path.is_dir())):
         if os.path.isfile(file_under(folder, first)):  # noqa: PTH113
             return f" Did you mean {mend.format(folder)}?"
+    for archive in filter(is_archive, near):
+        if (folder_in := folder_of(archive, first)) is not None:
+            return f" Did you mean {mend.format(folder_in)}? They are in that archive, and read from there."
     for folder in (root, *(path for path in near if path.is_dir())):
         for suffix in (".jpg", ".jpeg", ".png"):
             if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113

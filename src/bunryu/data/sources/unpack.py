@@ -51,7 +51,7 @@ class _Found:
 
     def add(self, member: _Member) -> None:
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        if any(part.startswith(".") or part.lower() == "__macosx" for part in parts):
+        if ".." not in parts and any(part.startswith(".") or part.lower() == "__macosx" for part in parts):
             self.junk += 1
             return
         path = "/".join(parts)
