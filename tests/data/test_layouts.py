@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sourcing import one_message, read, rows, touch
 
+from bunryu.data.sources import file_names
 from bunryu.data.sources.split_words import split_of
 
 CLASSES = ("cat", "dog")
@@ -152,3 +153,12 @@ def test_columns_that_look_like_a_split_are_named(tmp_path: Path) -> None:
     notes = "\n".join(read(tmp_path / "t.csv").notes)
     assert "data.split_column=part" in notes
     assert "data.group_column=fold" in notes
+
+
+@pytest.mark.parametrize("pattern", [r"((?:a+)+)b", "{label}_*_*_*_*_*_*x_*"])
+def test_a_pattern_that_tries_every_way_is_stopped(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_names, "_SECONDS", 0.2)
+    touch(tmp_path, "_" + "a" * 60 + "_" * 120 + ".jpg")
+    assert "takes too long on _aaa" in one_message(tmp_path, label_pattern=pattern)

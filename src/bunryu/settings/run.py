@@ -9,15 +9,9 @@ from pydantic import model_validator
 
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError
+from bunryu.settings.augment import AugmentSettings
 from bunryu.settings.config import Settings
-from bunryu.settings.data import (
-    AugmentSettings,
-    DataSettings,
-    DecodeSettings,
-    DecodeSpec,
-    InputSettings,
-    SplitSettings,
-)
+from bunryu.settings.data import DataSettings, DecodeSettings, DecodeSpec, InputSettings, SplitSettings
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
 from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library

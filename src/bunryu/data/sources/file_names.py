@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bunryu.core.deadline import deadline
 from bunryu.core.errors import DataError, count, some
 from bunryu.data.sources.class_folders import Listing, walk_images
 from bunryu.data.sources.pattern_hints import pattern_hint
 from bunryu.data.sources.split_words import PREDICT, split_of
 from bunryu.data.table import nfc
 from bunryu.settings.label_pattern import LabelPattern
+
+_SECONDS, _SECONDS_A_NAME = 20.0, 1e-4
+"""That patterns may take: a hundred times what usual ones do."""
 
 
 @dataclass
@@ -33,13 +37,14 @@ def read_names(trees: Mapping[str, Path], pattern: LabelPattern, listing: Listin
     Notes go to `listing`, where a tree for validation or test has no label in any name.
 
     Raises:
-        DataError: names without a label in what is to be learned, or a split that is none.
+        DataError: names without a label in what is to be learned, a split that is none, or a pattern that takes too
+            long.
     """
     found = Named()
     for split, root in trees.items():
         before, strange = len(found.rows), []
-        for file in walk_images(root, listing):
-            parts = pattern.find(os.path.relpath(file, root).replace(os.sep, "/"))
+        files = list(walk_images(root, listing))
+        for file, parts in zip(files, _parts(files, root, pattern), strict=True):
             label = nfc(parts["label"]).strip() if parts else ""
             if not parts or not label:
                 strange.append(file)
@@ -58,6 +63,22 @@ def read_names(trees: Mapping[str, Path], pattern: LabelPattern, listing: Listin
             f"{count(len(found.other), 'image does', 'images do')} not fit data.label_pattern={pattern.text}: not used "
             f"({shown})"
         )
+    return found
+
+
+def _parts(files: Sequence[str], root: Path, pattern: LabelPattern) -> list[dict[str, str] | None]:
+    """Return what the pattern finds in the path of each file below `root`."""
+    names = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
+    found: list[dict[str, str] | None] = []
+    try:
+        with deadline(_SECONDS + len(names) * _SECONDS_A_NAME):
+            found.extend(map(pattern.find, names))
+    except TimeoutError:
+        raise DataError(
+            f"data.label_pattern={pattern.text} takes too long on {names[len(found)]}, as where repeats stand in "
+            "repeats, (a+)+, or many * beside each other. Write a simpler one: {label} where the label stands, and as "
+            "few * as tell it apart."
+        ) from None
     return found
 
 
