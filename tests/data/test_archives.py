@@ -305,11 +305,12 @@ def test_the_advice_of_a_message_leads_into_the_archive(tmp_path: Path) -> None:
 
 
 def test_a_table_beside_the_zip_of_its_pictures(tmp_path: Path) -> None:
-    zipped(tmp_path / "train.zip", {"train/1.png": b"", "train/2.png": b""})
+    (tmp_path / "d").mkdir()
+    zipped(tmp_path / "d/train.zip", {"train/1.png": b"", "train/2.png": b""})
     for name, cells in (("full", ("1.png", "2.png")), ("ids", ("1", "2"))):
-        table = write_csv(tmp_path / f"{name}.csv", f"id,label\n{cells[0]},a\n{cells[1]},b\n")
+        table = write_csv(tmp_path / f"d/{name}.csv", f"id,label\n{cells[0]},a\n{cells[1]},b\n")
         advised = re.findall(r"data.image_root=([^\s?]+)", one_message(table))
-        assert advised == [f"{tmp_path}/train.zip/train"]
+        assert advised == [f"{tmp_path}/d/train.zip/train"]
         found = read(table, image_root=advised[0])
         assert rows(found) == [("1.png", "a", ""), ("2.png", "b", "")]
         assert Path(found.file(0)).is_file()

@@ -19,7 +19,8 @@ TABLES = {
     "a measurement that is called label": ("path,label\n" + FRACTIONS, []),
     "labels in one of several columns": ("path,kind,note\n0.png,a,x\n1.png,b,y\n2.png,a,z\n", []),
     "paths in a column of another name": ("where,label\n0,a\n1,b\n", []),
-    "pictures in a folder beside": ("path,label\nbeside.png,a\nother.png,b\n", []),
+    "pictures in one of two folders": ("path,label\nbeside.png,a\nother.png,b\n", []),
+    "pictures in a folder beside": ("path,label\naside.png,a\nasunder.png,b\n", []),
     "a word in two cases": ("path,label\n0.png,Cat\n1.png,cat\n2.png,dog\n", []),
     "cells that list labels, some empty": ("path,label\n0.png,a|b\n1.png,\n2.png,b\n", []),
     "one column of yes and no": ("path,hat\n0.png,1\n1.png,0\n2.png,1\n", ["data.multi_label=hat"]),
@@ -48,6 +49,9 @@ def test_the_advice_of_a_message_works(kind: str, tmp_path: Path) -> None:
     (tmp_path / "t" / "pictures").mkdir(parents=True)
     for name in [*(f"{at}.png" for at in range(20)), "pictures/beside.png", "pictures/other.png"]:
         (tmp_path / "t" / name).touch()
+    for name in ("t/copies/beside.png", "t/copies/other.png", "aside/aside.png", "aside/asunder.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     file.write_text(text, encoding="utf-8")
     with pytest.raises(BunryuError) as error:
         read(file, pairs)

@@ -116,10 +116,10 @@ def test_json_lines_that_are_none(line: str, told: str, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_told_how_to_unpack(tmp_path: Path) -> None:
-    path = tmp_path / "my photos.zip"
-    path.write_bytes(b"PK")
+    path = tmp_path / "my photos.7z"
+    path.write_bytes(b"7z")
     command = one_message(path).partition("give the folder: ")[2]
-    assert shlex.split(command) == ["unzip", str(path)]
+    assert shlex.split(command) == ["7z", "x", str(path)]
 
 
 @pytest.mark.parametrize("column", ["video_id", "hospital", "slide", "session"])

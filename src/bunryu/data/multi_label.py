@@ -95,7 +95,7 @@ def check_labels(table: Table) -> None:
     """Refuse labels that cannot be learned.
 
     Raises:
-        DataError: fewer than two labels, one in two spellings, one without a training row with it (or without it).
+        DataError: fewer than two labels, one without a training row with it (or without it).
     """
     names = table.label_names
     if len(names) < 2:
@@ -104,11 +104,6 @@ def check_labels(table: Table) -> None:
             f"{table.target!r}. Labels that hold together are two or more; for one, data.label_column names a column "
             "of two classes."
         )
-    folded: dict[str, str] = {}
-    for name in names:
-        other = folded.setdefault(name.casefold(), name)
-        if other != name:
-            raise DataError(f"The same label in two spellings: {other!r} and {name!r}. Write it in one way.")
     held_NL = held_labels(table.target_labels, names)
     learned = np.isin(table.splits.astype(str), ["", "train"])
     never, always = absent_labels(names, held_NL[learned]), absent_labels(names, ~held_NL[learned])

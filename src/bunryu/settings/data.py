@@ -50,7 +50,8 @@ class DataSettings(Settings):
     """What stands between the labels in a cell, where data.multi_label is one column; | when null."""
     rename_labels: dict[str, str] | None = None
     """Labels under another name, such as {cats: cat}: two spellings become one class. Labels that there are not are
-    refused. Labels that may be one are named before training; none are made one unless it is said here."""
+    refused, and so is a new name that is itself renamed. Labels that may be one are named before training; none are
+    made one unless it is said here."""
     group_column: str | None = None
     """The CSV column whose equal values must never be on two sides of a split, such as a person; found by its name
     when null (group, person, subject, patient, also with _id); none: no groups."""
@@ -88,6 +89,20 @@ class DataSettings(Settings):
     def _readable_pattern(self) -> DataSettings:
         if self.label_pattern is not None:
             label_pattern(self.label_pattern)
+        return self
+
+    @model_validator(mode="after")
+    def _renamed_once(self) -> DataSettings:
+        names = self.rename_labels or {}
+        if empty := next((old for old, new in names.items() if not new.strip()), None):
+            raise ValueError(f"data.rename_labels gives {empty!r} an empty name; remove its rows instead")
+        if chain := next(((old, new) for old, new in names.items() if names.get(new, new) != new), None):
+            old, new = chain
+            raise ValueError(
+                f"data.rename_labels makes {new!r} of {old!r}, and {names[new]!r} of {new!r}; give each label the name "
+                f"that it is to have in the end, such as {{{old}: {names[new]}, {new}: {names[new]}}} (two names that "
+                "change places: rename them in the data)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from bunryu.core.errors import ConfigError, DataError, nearest
-from bunryu.core.storage import absolute
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import source_name
 from bunryu.data.sources.archives import archive_in, as_written, on_disk, told_of
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
-from bunryu.data.sources.columns import image_column, image_folder, require_files
+from bunryu.data.sources.columns import image_column
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
-from bunryu.data.sources.find_files import file_under, locate
+from bunryu.data.sources.image_places import located_below
 
 
 @dataclass(frozen=True)
@@ -103,25 +102,16 @@ def _add_folder(found: Inputs, given: str, path: Path) -> None:
 
 def _add_table(found: Inputs, path: Path, image_root: str | None) -> None:
     cells = image_column(read_csv(path))
-    root = image_folder(image_root, path.parent, key="--image-root")
-    if image_root is None and (beside := _beside(path, cells)):
-        found.notes.append(f"{path}: its images are in {beside}")
-        root = beside
-    located = locate(cells, root, str(path))
-    require_files(str(path), cells[0], located, root, mend="--image-root {} (in Python: image_root=)")
+    located = located_below(
+        cells,
+        image_root,
+        path.parent,
+        str(path),
+        key="--image-root",
+        typed_as="--image-root {} (in Python: image_root=)",
+    )
     found.notes.extend(f"{path}: {told}" for told in located.told)
     found.add(cells, located.files)
-
-
-def _beside(path: Path, cells: Sequence[str]) -> Path | None:
-    """Return the folder beside a table that its images lie in, as in competitions: images/, or one of the table's name.
-
-    None where images lie where the paths point, or in neither.
-    """
-    places = (path.parent, path.parent / "images", path.with_suffix(""))
-    there = (place for place in places if any(os.path.isfile(file_under(place, cell)) for cell in cells))  # noqa: PTH113
-    found = next(there, path.parent)
-    return None if found == path.parent else absolute(found)
 
 
 def _not_there(path: Path) -> str:

@@ -24,7 +24,8 @@ from bunryu.data.sources.layouts import Tree
 from bunryu.settings.data import DataSettings
 from bunryu.settings.label_pattern import LabelPattern, label_pattern
 
-ReadTable = Callable[[Path], tabular.Rows]
+ReadTable = Callable[[Path, str], tabular.Rows]
+"""Reads a table, which is told to be what the text says."""
 
 
 def read_tree(
@@ -99,7 +100,7 @@ def _hugging_face(tree: Tree, read_table: ReadTable) -> tabular.Rows:
     read = []
     for split, table in tables.items():
         if table:
-            rows = read_table(table)
+            rows = read_table(table, f"a Hugging Face folder{f' ({split})' if split else ''}")
             read.append(dataclasses.replace(rows, splits=[split] * len(rows.files)) if split else rows)
     if "train" in tables and tables["train"] is None:
         raise no_class_folders(tree.trees["train"])

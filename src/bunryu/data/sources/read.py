@@ -15,8 +15,8 @@ from bunryu.data.sources import class_folders, person_folders
 from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.archives import Opened, archive_in, as_written, on_disk, told_of
 from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
-from bunryu.data.sources.find_files import locate
 from bunryu.data.sources.folder_tree import holds_persons, read_tree
+from bunryu.data.sources.image_places import image_folder, located_below
 from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
 from bunryu.data.sources.label_twins import renamed
 from bunryu.data.sources.same_labels import as_in_training
@@ -91,8 +91,8 @@ def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
     if settings.image_root and archive_in(settings.image_root):
         return frame
     column = tabular.path_column(from_frame(frame), settings)
-    folder = tabular.image_folder(settings.image_root, Path.cwd())
-    return frame.assign(**{column: locate([str(cell) for cell in frame[column]], folder, "the DataFrame").files})
+    cells = [str(cell) for cell in frame[column]]
+    return frame.assign(**{column: located_below(cells, settings.image_root, Path.cwd(), "the DataFrame").files})
 
 
 def require_there(settings: DataSettings, frame: Any = None) -> None:
@@ -164,8 +164,8 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
     path = Path(data).expanduser()
     if path.is_dir():
 
-        def table_in(file: Path) -> tabular.Rows:
-            return _table_rows(file, "", settings, label, parts)
+        def table_in(file: Path, told: str) -> tabular.Rows:
+            return _table_rows(file, "", settings, label, parts, told)
 
         return read_tree(path, split, settings, table_in, label=label, parts=parts)
     if path.suffix.lower() not in (*TABLE_SUFFIXES, *JSON_LINES):
@@ -179,11 +179,16 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
 
 
 def _table_rows(
-    path: Path, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]
+    path: Path,
+    split: str,
+    settings: DataSettings,
+    label: str | None,
+    parts: Sequence[str],
+    told: str = "a table",
 ) -> tabular.Rows:
     table = read_json_lines(path) if path.suffix.lower() in JSON_LINES else read_csv(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
-    notes = [f"read as: a table; {count(len(table), 'row')} in {path}", *rows.notes]
+    notes = [f"read as: {told}; {count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return dataclasses.replace(rows, splits=splits, notes=notes)
 
@@ -195,7 +200,7 @@ def _interpreted(
     notes: list[str] = []
     paths = tabular.path_column(columns, settings)
     if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
-        columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
+        columns, notes = person_folders.from_table(columns, paths, image_folder(settings.image_root, base))
         settings = replaced(settings, {"path_column": None})
     elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
         raise ConfigError(
