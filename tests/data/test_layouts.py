@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from pathlib import Path
 
 import pytest
@@ -152,7 +154,7 @@ def test_columns_that_look_like_a_split_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label,part,fold\na.jpg,x,train,0\nb.jpg,y,val,1\n", encoding="utf-8")
     notes = "\n".join(read(tmp_path / "t.csv").notes)
     assert "data.split_column=part" in notes
-    assert "data.group_column=fold" in notes
+    assert "--folds 2 folds.column=fold validates on each of its folds" in notes
 
 
 @pytest.mark.parametrize("pattern", [r"((?:a+)+)b", "{label}_*_*_*_*_*_*x_*"])
@@ -162,3 +164,30 @@ def test_a_pattern_that_tries_every_way_is_stopped(
     monkeypatch.setattr(file_names, "_SECONDS", 0.2)
     touch(tmp_path, "_" + "a" * 60 + "_" * 120 + ".jpg")
     assert "takes too long on _aaa" in one_message(tmp_path, label_pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("folder", "lines"),
+    [
+        ("meta", "cat/{n}\ndog/{n}\n"), (".", "cat/{n}.jpg\ndog/{n}.jpg\n"),
+        ("annotations", "cat/{n} 1 1 1\ndog/{n} 2 2 1\n"), ("images", "cat/{n}.jpg cat\ndog/{n}.jpg dog\n"),
+    ],
+)  # fmt: skip
+def test_lists_that_say_a_split_are_named_and_the_advice_takes_them(tmp_path: Path, folder: str, lines: str) -> None:
+    root = touch(tmp_path / "food" / "images", *(f"{label}/{at}.jpg" for label in CLASSES for at in (1, 2, 3, 4)))
+    (tmp_path / "food" / folder).mkdir(exist_ok=True)
+    for at, name in enumerate(("train", "val", "trainval", "test"), 1):
+        (tmp_path / "food" / folder / f"{name}.txt").write_text(lines.format(n=at), encoding="utf-8")
+    note = next(note for note in read(root).notes if "say a split and are not used" in note)
+    words = shlex.split(note.partition("bunryu train ")[2].removesuffix(" takes it"))
+    given = {word[2:-4]: path for word, path in itertools.pairwise(words) if word.endswith("-dir")}
+    assert given.keys() == {"train", "val", "test"}
+    assert words[-1] == f"data.image_root={root}"
+    found = read(**given, image_root=str(root))
+    assert {(path, split) for path, _, split in rows(found)} == {
+        (f"{label}/{at}.jpg", split) for label in CLASSES for at, split in ((1, "train"), (2, "val"), (4, "test"))
+    }
+    assert len(set(found.target_labels)) == 2
+    assert [
+        note for note in read(spread(tmp_path / "d", {"train": "train", "val": "val"})).notes if "takes" in note
+    ] == []

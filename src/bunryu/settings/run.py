@@ -196,12 +196,16 @@ def _of_folds(run: RunSettings) -> Iterator[str]:
     if k is None:
         if final != "ensemble":
             yield f"folds.final={final} is the final model of several folds; give folds.k too (--folds 5)"
+        if run.folds.column is not None:
+            yield f"folds.column={run.folds.column} says the fold of each row; give their number too (--folds 5)"
         return
     if run.split.val != SplitSettings().val:
         yield (
             f"split.val={run.split.val:g} has no effect with folds.k={k}: each fold is the validation of one run; "
             "leave split.val out"
         )
+    if run.folds.column is not None and run.split.stratify is not None:
+        yield f"folds.column={run.folds.column} decides the folds, and split.stratify would have no effect; give one"
     if other := next((stage for stage in run.train.stages if stage.rows != "train"), None):
         yield (
             f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), "

@@ -39,6 +39,8 @@ _LIKE_GROUPS = re.compile(
 """Names of columns that often say which pictures are not independent."""
 _ID_NAMES = ("id", "id_code", "name", "photo", "photo_id", "picture", "isic_id", "uuid")
 """Of the path column, where no other is it: what names a picture often without its ending."""
+_MOST_FOLDS = 20
+"""Values of a column called fold, up to which each may be the validation of one run."""
 _HELD_OUT = {"is_valid": "val", "is_val": "val", "is_test": "test"}
 """Columns of yes and no, as fastai has them, and the split of the rows with yes."""
 
@@ -151,9 +153,11 @@ def _passed_over(columns: Columns, used: set[str]) -> list[str]:
         if "train" in splits and None not in splits and len(splits) > 1:
             notes.append(f"column {name!r} looks like a split and is not used: data.split_column={typed(name)} uses it")
         elif name not in used and "fold" in name.lower():
-            notes.append(
-                f"column {name!r} is not used: with --folds, data.group_column={typed(name)} keeps its folds whole"
-            )
+            many = len(set(map(str.strip, cells)))
+            told = f"--folds {many} folds.column={typed(name)} validates on each of its folds"
+            if not 2 <= many <= _MOST_FOLDS:
+                told = f"with --folds, data.group_column={typed(name)} keeps its folds whole"
+            notes.append(f"column {name!r} is not used: {told}")
         elif name not in used and _LIKE_GROUPS.search(name) and 1 < len(set(cells)) < len(cells):
             notes.append(
                 f"column {name!r} says which rows belong together? data.group_column={typed(name)} keeps them on one "

@@ -21,6 +21,7 @@ from bunryu.data.sources.class_folders import (
 )
 from bunryu.data.sources.file_names import Named, read_names
 from bunryu.data.sources.layouts import Tree
+from bunryu.data.sources.split_lists import lists_told
 from bunryu.settings.data import DataSettings
 from bunryu.settings.label_pattern import LabelPattern, label_pattern
 
@@ -60,6 +61,8 @@ def read_tree(
         named, told = _deeper(tree, deeper, listing)
     else:
         named, told = _class_folders(tree, listing, strict=label is None), tree.told
+    if label is None and not split and not any(row[2] for row in named.rows):
+        listing.notes += lists_told(tree.root)
     return _rows(path, named, f"{split}: {told}" if split else told, [*tree.notes, *listing.all_notes()], label)
 
 
