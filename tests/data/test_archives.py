@@ -84,10 +84,12 @@ def test_splits_in_several_archives_and_in_an_archive_of_archives(tmp_path: Path
     assert rows(apart)[0] == ("train.zip/cat/1.png", "cat", "train")
     assert {split for _, _, split in rows(apart)} == {"train", "val"}
     outer = zipped(tmp_path / "all.zip", {f"{s}.zip": (tmp_path / f"{s}.zip").read_bytes() for s in ("train", "val")})
-    advised = re.findall(r"bunryu train (\S+)", one_message(outer))
-    assert advised == [f"{outer}/train.zip"]
-    assert rows(read(advised[0]))[0] == ("cat/1.png", "cat", "")
-    both = read(train=f"{outer}/train.zip", val=f"{outer}/val.zip")
+    advised = re.findall(r"--(\w+)-dir (\S+)", one_message(outer))
+    assert advised == [("train", f"{outer}/train.zip"), ("val", f"{outer}/val.zip")]
+    assert rows(read(advised[0][1]))[0] == ("cat/1.png", "cat", "")
+    both = read(**dict(advised))
+    alone = zipped(tmp_path / "alone.zip", {"photos.zip": (tmp_path / "train.zip").read_bytes()})
+    assert f"bunryu train {alone}/photos.zip" in one_message(alone)
     for table, root in ((apart, tmp_path), (both, outer)):
         write_split(tmp_path / "split.csv", table)
         again = read_run_rows(tmp_path / "split.csv", root, "label")

@@ -16,8 +16,8 @@ from bunryu.data.images.sources import source_name
 from bunryu.data.sources.archives import archive_in, as_written, on_disk, told_of
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
 from bunryu.data.sources.columns import image_column
-from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
 from bunryu.data.sources.image_places import located_below
+from bunryu.data.sources.tables import TABLES, read_table
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
             _add_archive(found, given)
         elif path.is_dir():
             _add_folder(found, given, path)
-        elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
+        elif path.suffix.lower() in TABLES and path.exists():
             tables += 1
             _add_table(found, path, image_root)
         elif os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
@@ -101,7 +101,7 @@ def _add_folder(found: Inputs, given: str, path: Path) -> None:
 
 
 def _add_table(found: Inputs, path: Path, image_root: str | None) -> None:
-    cells = image_column(read_csv(path))
+    cells = image_column(read_table(path))
     located = located_below(
         cells,
         image_root,

@@ -16,9 +16,11 @@ from bunryu.core.cache import cache_folder, key_of_facts
 from bunryu.core.errors import DataError, count, typed
 from bunryu.core.same_paths import path_parts
 from bunryu.core.storage import absolute, write_json
+from bunryu.data.sources.parquet import PARQUET, holds_pictures, unpack_pictures
 from bunryu.data.sources.unpack import unpack
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", PARQUET)
+"""Of files that are read as the folder they hold; a parquet where it holds pictures."""
 _ENDED = re.compile(rf"(?:{'|'.join(map(re.escape, ENDINGS))})(?=/|$)", re.IGNORECASE)
 _PEEKED = 1 << 22
 """Bytes at both ends of an archive that tell it from others: the end of a zip has the checksums of its files."""
@@ -31,14 +33,18 @@ Opened = dict[str, str]
 def is_archive(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is named like an archive that can be read, and is a file."""
     text = os.fspath(path)
-    return text.lower().endswith(ENDINGS) and os.path.isfile(os.path.expanduser(text))  # noqa: PTH111, PTH113
+    return text.lower().endswith(ENDINGS) and _holds_files(os.path.expanduser(text))  # noqa: PTH111
+
+
+def _holds_files(file: str) -> bool:
+    return os.path.isfile(file) and (not file.lower().endswith(PARQUET) or holds_pictures(Path(file)))  # noqa: PTH113
 
 
 def archive_in(path: str | os.PathLike[str]) -> str | None:
     """Return the outermost archive that a path is or leads into, absolute; None where it lies on the disk itself."""
     text = str(absolute(os.fspath(path)))
     ends = (found.end() for found in _ENDED.finditer(text.replace(os.sep, "/")))
-    return next((text[:end] for end in ends if os.path.isfile(text[:end])), None)  # noqa: PTH113
+    return next((text[:end] for end in ends if _holds_files(text[:end])), None)
 
 
 def on_disk(path: str | os.PathLike[str], opened: Opened) -> Path:
@@ -117,7 +123,7 @@ def _unpacked(archive: Path) -> Path:
     """Return the folder that an archive is unpacked into, by this run or an earlier one."""
     from filelock import FileLock
 
-    stem = re.sub(r"\.(?:zip|tar|t[bgx]z2?)(?:\.\w+)?$", "", archive.name, flags=re.IGNORECASE) or "archive"
+    stem = re.sub(r"\.(?:zip|tar|t[bgx]z2?|parquet)(?:\.\w+)?$", "", archive.name, flags=re.IGNORECASE) or "archive"
     place = cache_folder() / "unpacked" / f"{stem[:40]}.{_key(archive)}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +145,8 @@ def _unpack_into(archive: Path, place: Path, stem: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
     try:
         (beside / stem).mkdir(parents=True)
-        _, _, notes = unpack(archive, beside / stem)
+        unpacking = unpack_pictures if archive.name.lower().endswith(PARQUET) else unpack
+        notes = unpacking(archive, beside / stem)
         files, size = _content(beside / stem)
         write_json(beside / _LISTED, {"archive": str(archive), "files": files, "bytes": size, "notes": notes})
         beside.rename(place)

@@ -14,7 +14,7 @@ from bunryu.core.storage import absolute
 from bunryu.data.images.formats import IMAGE_SUFFIXES
 from bunryu.data.sources.archives import is_archive
 from bunryu.data.sources.pattern_hints import pattern_hint
-from bunryu.data.sources.split_words import split_of
+from bunryu.data.sources.split_words import split_of, splits_of
 
 _HEAD_BYTES = 1 << 24
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -210,7 +210,13 @@ def no_class_folders(root: Path) -> DataError:
 
 def _archive_hint(folder: Path) -> str:
     """Name an archive in `folder`, as where a competition's zip holds train.zip."""
-    found = next((path for path in sorted(folder.iterdir()) if is_archive(path)), None)
+    there = [path for path in sorted(folder.iterdir()) if is_archive(path)]
+    called = splits_of([path.name.split("-")[0].split(".")[0] for path in there])
+    splits = {called.get(path.name.split("-")[0].split(".")[0], ""): path for path in there}
+    if "train" in splits and len(splits) == len(there) > 1:
+        options = " ".join(f"--{name}-dir {typed(splits[name])}" for name in ("train", "val", "test") if name in splits)
+        return f" There are archives in it: bunryu train {options}"
+    found = next(iter(there), None)
     return f" There is an archive in it: bunryu train {typed(found)}" if found else ""
 
 

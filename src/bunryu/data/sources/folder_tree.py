@@ -73,6 +73,12 @@ def holds_persons(path: Path, settings: DataSettings) -> bool:
     )
 
 
+def holds_table(path: Path, settings: DataSettings) -> bool:
+    """Return whether a folder is one of Hugging Face's, with a table of its images, itself or in its split folders."""
+    tree = layouts.recognised(path, settings.layout)
+    return settings.label_pattern is None and any(map(layouts.metadata_in, tree.trees.values()))
+
+
 def _of_persons(tree: Tree) -> bool:
     return any(map(person_folders.are_person_folders, tree.trees.values()))
 

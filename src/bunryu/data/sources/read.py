@@ -14,12 +14,12 @@ from bunryu.core.storage import absolute
 from bunryu.data.sources import class_folders, person_folders
 from bunryu.data.sources import columns as tabular
 from bunryu.data.sources.archives import Opened, archive_in, as_written, on_disk, told_of
-from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
-from bunryu.data.sources.folder_tree import holds_persons, read_tree
+from bunryu.data.sources.csv_files import Columns, from_frame, require_frame
+from bunryu.data.sources.folder_tree import holds_persons, holds_table, read_tree
 from bunryu.data.sources.image_places import image_folder, located_below
-from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
 from bunryu.data.sources.label_twins import renamed
 from bunryu.data.sources.same_labels import as_in_training
+from bunryu.data.sources.tables import TABLES, read_table
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 from bunryu.settings.validate import replaced
@@ -150,7 +150,10 @@ def _require_table(settings: DataSettings, sources: list[Any]) -> None:
     """Refuse settings that say how to read a table, where all data are folders."""
     given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
     if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
-        if given in _OF_PERSONS and all(holds_persons(Path(data).expanduser(), settings) for data in sources):
+        places = [Path(data).expanduser() for data in sources]
+        if given in _OF_PERSONS and all(holds_persons(place, settings) for place in places):
+            return
+        if given != "image_root" and any(holds_table(place, settings) for place in places):
             return
         raise ConfigError(
             f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
@@ -168,12 +171,12 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
             return _table_rows(file, "", settings, label, parts, told)
 
         return read_tree(path, split, settings, table_in, label=label, parts=parts)
-    if path.suffix.lower() not in (*TABLE_SUFFIXES, *JSON_LINES):
+    if path.suffix.lower() not in TABLES:
         how = _OTHER_ARCHIVES.get(path.suffix.lower())
         mend = f" Unpack it, and give the folder: {how} {typed(path)}" if how else ""
         raise DataError(
             f"{path} is not a folder and not a table. Expected a folder of class folders, a .zip or .tar of them, a "
-            f".csv, .tsv or .jsonl.{mend}"
+            f".csv, .tsv, .jsonl or .parquet.{mend}"
         )
     return _table_rows(path, split, settings, label, parts)
 
@@ -186,7 +189,7 @@ def _table_rows(
     parts: Sequence[str],
     told: str = "a table",
 ) -> tabular.Rows:
-    table = read_json_lines(path) if path.suffix.lower() in JSON_LINES else read_csv(path)
+    table = read_table(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
     notes = [f"read as: {told}; {count(len(table), 'row')} in {path}", *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits

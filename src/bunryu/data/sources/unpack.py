@@ -70,8 +70,8 @@ class _Found:
         return told
 
 
-def unpack(archive: Path, folder: Path) -> tuple[int, int, list[str]]:
-    """Unpack a zip or tar into `folder`, which is new; return files, bytes, and what is told of it, in sentences.
+def unpack(archive: Path, folder: Path) -> list[str]:
+    """Unpack a zip or tar into `folder`, which is new; return what is told of it, in sentences.
 
     Names that are no UTF-8 are read as cp949, where all of them can be: zips of Korean Windows.
 
@@ -83,7 +83,7 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int, list[str]]:
         with reading(archive) as found:
             _require_within(archive, found)
             total = sum(member.size for member in found.members.values())
-            _require_room(archive, folder, total)
+            require_room(archive, folder, total)
             damaged = _written(archive, folder, found)
     except _BROKEN as error:
         raise _damaged(archive, str(error) or "it ends too early") from None
@@ -91,13 +91,12 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int, list[str]]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _no_room(archive, folder, 0) from None
         raise DataError(f"Cannot unpack {archive}: {error.strerror or error}.{_by_hand(archive)}") from None
-    files = len(found.members) - len(damaged)
-    if damaged and not files:
+    if damaged and len(damaged) == len(found.members):
         raise _damaged(archive, f"not one of its {count(len(damaged), 'file')} can be read whole")
     told = found.told()
     if damaged:
         told.append(f"{count(len(damaged), 'file')} in it damaged: not used ({some(damaged)})")
-    return files, total, told
+    return told
 
 
 def _written(archive: Path, folder: Path, found: _Found) -> list[str]:
@@ -227,7 +226,12 @@ def _require_within(archive: Path, found: _Found) -> None:
             )
 
 
-def _require_room(archive: Path, folder: Path, total: int) -> None:
+def require_room(archive: Path, folder: Path, total: int) -> None:
+    """Refuse to unpack what the disk has no room for, or what looks like a zip bomb.
+
+    Raises:
+        DataError: saying so, and the way out.
+    """
     _require_usual(archive, total)
     if shutil.disk_usage(folder).free < total + _SPARED:
         raise _no_room(archive, folder, total)
