@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from pathlib import Path
 
@@ -191,3 +192,25 @@ def test_lists_that_say_a_split_are_named_and_the_advice_takes_them(tmp_path: Pa
     assert [
         note for note in read(spread(tmp_path / "d", {"train": "train", "val": "val"})).notes if "takes" in note
     ] == []
+
+
+def test_data_sets_beside_each_other_are_asked(tmp_path: Path) -> None:
+    """Each with the splits of the same classes: the names of the sets are hardly the classes."""
+    for name in ("first", "second"):
+        spread(tmp_path / name, {"train": "training_set", "test": "test_set"})
+    text = one_message(tmp_path)
+    ways = re.findall(r'data.label_pattern="([^"]+)"', text)
+    assert [{label for _, label, _ in plain(tmp_path, label_pattern=way)} for way in ways] == [
+        {"first", "second"}, {"cat", "dog"}
+    ]  # fmt: skip
+
+
+def test_the_table_that_has_the_labels_is_named_first(tmp_path: Path) -> None:
+    touch(tmp_path, "img/b0.jpg", "img/b1.jpg", "img/r0.jpg", "img/r1.jpg")
+    rows_of = "".join(f"{name},{name[0]}\n" for name in ("b0", "b1", "r0", "r1"))
+    for name in ("sample_submission", "labels", "other"):
+        (tmp_path / f"{name}.csv").write_text(f"id,label\n{rows_of}", encoding="utf-8")
+    for folder in (tmp_path, tmp_path / "img"):
+        text = one_message(folder)
+        assert f"bunryu train {tmp_path}/labels.csv (or other.csv, sample_submission.csv)" in text
+    assert len(read(tmp_path / "labels.csv")) == 4

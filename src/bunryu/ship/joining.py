@@ -9,7 +9,7 @@ from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.core.same_paths import join_paths
 
 
-def places(images: Sequence[str], where: str, answered: Sequence[str], answers: str) -> list[int]:
+def places(images: Sequence[str], where: str, answered: Sequence[str], answers: str, mend: str = "") -> list[int]:
     """Return where in `answered` each image is, by the longest tail that two paths share (`join_paths`).
 
     Args:
@@ -17,6 +17,7 @@ def places(images: Sequence[str], where: str, answered: Sequence[str], answers: 
         where: that table.
         answered: the images that there are answers to.
         answers: where they are from.
+        mend: what to do where there are answers to other images alone.
 
     Raises:
         DataError: an image without an answer, or that may be several, or an answer to none of the images.
@@ -37,7 +38,10 @@ def places(images: Sequence[str], where: str, answered: Sequence[str], answers: 
         told.append(f"{count(len(extra), 'answer')} to images that {where} does not have: {some(extra)}")
     if told:
         hint = nearest(missing[0], extra) if missing and extra else ""
-        raise DataError(f"{answers} and {where} do not fit: {'; '.join(told)}.{hint} Every image needs one answer.")
+        raise DataError(
+            f"{answers} and {where} do not fit: {'; '.join(told)}.{hint} "
+            f"Every image needs one answer.{'' if missing else mend}"
+        )
     for note in join.told:
         console.say(f"{where}: {note}")
     return join.place

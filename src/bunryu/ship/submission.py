@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.csv_text import csv_lines
+from bunryu.core.errors import typed
 from bunryu.data.multi_label import JOIN
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.inference.predictions import Predictions, PredictionTable
@@ -40,7 +41,8 @@ def fill(path: Path, predictions: PredictionTable, sealed: Sealed, given: str | 
     sample = read_sample(path, predictions.paths, sealed, given)
     for note in sample.notes:
         console.say(f"{sample.table.where}: {note}")
-    rows_R = np.array(places(sample.images, sample.table.where, predictions.paths, "The predictions"), np.int64)
+    mend = f" To answer those alone, predict the table: bunryu predict RUN {typed(path)} --submission {typed(path)}"
+    rows_R = np.array(places(sample.images, str(path), predictions.paths, "The predictions", mend), np.int64)
     filled: dict[str, Sequence[object]]
     if sample.asked:
         cells = {name: _cells(asked, predictions, rows_R) for name, asked in sample.asked.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -195,8 +196,8 @@ def no_class_folders(root: Path) -> DataError:
     images = list(walk_images(root, listing))
     if images:
         names = [os.path.relpath(image, root).replace(os.sep, "/") for image in images]
-        hint = table_hint(root) or pattern_hint(names) or _one_class_hint(root)
-        hint = hint or table_hint(root.parent, naming=Path(images[0]).name)
+        beside = table_hint(root.parent, naming=Path(images[0]).name)
+        hint = table_hint(root) or beside or pattern_hint(names) or _one_class_hint(root)
         return DataError(
             f"{root} has {count(len(images), 'image')} but no class folders, so their labels are not known. "
             f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
@@ -237,10 +238,27 @@ def _one_class_hint(root: Path) -> str:
 
 
 def table_hint(folder: Path, *, naming: str | None = None) -> str:
-    """Name a table in `folder`, which may hold the labels of images; one that names the image `naming`, if given."""
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-    found = next((table for table in tables if naming is None or _names_image(table, naming)), None)
-    return f" A table may hold the labels: bunryu train {typed(found)}" if found else ""
+    """Name the tables in `folder` that may hold the labels of images, the likeliest first.
+
+    Args:
+        folder: where to look.
+        naming: an image that a table has to have, if given; with its ending or without.
+    """
+    tables = [path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+    found = [table for table in tables if naming is None or _names_image(table, naming)]
+    found.sort(key=lambda table: (_unlikely(table.stem), table.name))
+    if not found:
+        return ""
+    others = f" (or {some((table.name for table in found[1:]), 3)})" if len(found) > 1 else ""
+    return f" A table may hold the labels: bunryu train {typed(found[0])}{others}"
+
+
+def _unlikely(stem: str) -> int:
+    """Return how unlikely a table of this name is to hold the labels to learn."""
+    word = stem.lower()
+    if split_of(stem) == "train" or "label" in word or "train" in word:
+        return 0
+    return 2 if split_of(stem) or "sample" in word or "submi" in word or "test" in word else 1
 
 
 def _names_image(table: Path, name: str) -> bool:
@@ -249,7 +267,11 @@ def _names_image(table: Path, name: str) -> bool:
             head = stream.read(_HEAD_BYTES)
     except OSError:
         return False
-    return any(name.encode(encoding, "replace") in head for encoding in ("utf-8", "cp949", "utf-16-le"))
+    return any(
+        re.search(rb"(?:^|[,;\t\r\n/\"\\])" + re.escape(text.encode(encoding, "replace")), head) is not None
+        for text in (name, os.path.splitext(name)[0] + ",")  # noqa: PTH122
+        for encoding in ("utf-8", "cp949", "utf-16-le")
+    )
 
 
 def _found_instead(listing: Listing) -> str:

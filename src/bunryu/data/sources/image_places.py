@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bunryu.core.errors import DataError, count, nearest, typed
+from bunryu.core.errors import DataError, nearest, typed
 from bunryu.core.storage import absolute
 from bunryu.data.sources.archives import folder_of, is_archive
 from bunryu.data.sources.find_files import Located, file_under, folders_with, is_address, locate
@@ -60,7 +60,7 @@ def located_below(
     if below:
         ways = " or ".join(mend.format(typed(folder)) for folder in below[:3])
         raise DataError(
-            f"The images of {where} are not in {root}, and {count(len(below), 'folder')} below has such names. Say "
+            f"The images of {where} are not in {root} itself, and {len(below)} folders below have such names. Say "
             f"which is meant: {ways}"
         )
     _require_files(where, cells[0], root, mend)

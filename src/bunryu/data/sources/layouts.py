@@ -20,6 +20,8 @@ NESTED = "**/{label}/*"
 """The innermost folder of each image is its class."""
 CLASS_FIRST = "{label}/{split}/**"
 """Class folders that each hold train/, test/ ..."""
+SPLIT_SECOND = "*/{split}/{label}/**"
+"""Data sets beside each other, each with train/, test/ ... of the same classes."""
 METADATA = ("metadata.csv", "metadata.jsonl")
 """The tables of a Hugging Face folder, which name the images beside them."""
 _DEEPEST = 8
@@ -125,6 +127,11 @@ def _deeper(root: Path, known: Collection[str], tree: Tree) -> str:
         return ""
     below = sorted({folder.name for top in used for folder in inner.get(top, [])})
     if "" in tree.trees and set(used) <= set(inner) and _all_splits(below):
+        parts = [folder for top in used for folder in inner[top] if not holds_images(folder)]
+        if any(len(_with_images(class_folders(folder))) > 1 for folder in parts):
+            raise _two_readings(
+                root, used, {f'data.label_pattern="{text}"': text for text in (CLASS_FIRST, SPLIT_SECOND)}
+            )
         return CLASS_FIRST
     if set(below) <= set(_ONE_OF_MANY):
         return ""
