@@ -289,3 +289,17 @@ def test_a_folder_of_other_classes_is_not_the_one_below(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t/t.csv", "image,label\ncat/1.jpg,cat\ndog/1.jpg,dog\n")
     touch(tmp_path / "t", "bird/1.jpg")
     assert "None of the images" in one_message(path)
+
+
+def test_grades_and_whole_numbers_are_classes(tmp_path: Path) -> None:
+    """Few fractions that come again, versions and ids: what people have as classes."""
+    for at in range(40):
+        touch(tmp_path, f"{at}.png")
+    for name, labels in {
+        "grades": [f"{1 + at % 4 / 2}" for at in range(40)],
+        "ids": [str(at) for at in range(40)],
+        "words": [f"{at % 3}.5 mm" for at in range(40)],
+    }.items():
+        file = tmp_path / f"{name}.csv"
+        file.write_text("path,label\n" + "".join(f"{at}.png,{label}\n" for at, label in enumerate(labels)))
+        assert len(set(read(file).target_labels)) == len(set(labels))

@@ -78,7 +78,7 @@ def _check_column(table: Table, column: str) -> None:
     if len(training) < 2 and column != table.target:
         raise DataError(
             f"There is only one value, {next(iter(training))!r}, in the label column {column!r}. A classifier needs at "
-            "least two; leave the column out: data.label_columns=[...]"
+            "least two; leave the column out of data.label_columns"
         )
     if len(training) < 2:
         inside = _nested_hint(table)
@@ -109,7 +109,7 @@ def _nested_hint(table: Table) -> str:
     first, label = parts[row], table.target_labels[row]
     seconds = {part[1] for part in parts if len(part) > 2}
     if first[0] == label and len(seconds) > 1:
-        return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
+        return f" Did you mean what is in it ({some(sorted(seconds))})? bunryu train {typed(table.root / label)}"
     folder = (
         Path(table.on_disk(str(table.root.joinpath(*first[: first.index(label)])))) if label in first[:-1] else None
     )

@@ -130,7 +130,8 @@ def _listed(
     if words <= {*YES, *NO}:
         raise ConfigError(
             f"data.multi_label: {name!r} of {columns.where} is one column of yes and no, which is an ordinary column "
-            f"of two classes: data.label_column={name}. To learn several, name them all: data.multi_label=[{name}, ...]"
+            f"of two classes: data.label_column={name} in place of it. To learn several, name them all: "
+            f"data.multi_label=[{name}, ...]"
         )
     held = [{part.strip() for part in cell.split(separator)} - {""} for cell in cells]
     names = tuple(sorted(set().union(*held)))

@@ -6,6 +6,7 @@ mean what the field says, in a file as on the command line.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -180,11 +181,15 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
+_TEMPLATE = re.compile(r"\{\w+\}")
+"""How text begins that is no mapping: {label}.jpg, of data.label_pattern."""
+
+
 def _parse_value(text: str, pair: str, key: str) -> Any:
     stripped = text.strip()
     if stripped in ("null", "~", ""):
         return None
-    if stripped[0] in "[{":
+    if stripped[0] in "[{" and not _TEMPLATE.match(stripped):
         try:
             return _nulls(yaml.load(stripped, Loader=_Loader))
         except _Refused as error:

@@ -88,7 +88,8 @@ def count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
 def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> DataError:
     """Return what is wrong where class folders have no image: few of them, or most, as in a project's folder."""
     below = next(_data_below(root), None)
-    hint = f" Did you mean the data in it: {below[0]} (with {some(f'{name}/' for name in below[1])})?" if below else ""
+    names = some(f"{name}/" for name in below[1]) if below else ""
+    hint = f" Did you mean the data in it (with {names})? bunryu train {typed(below[0])}" if below else ""
     if 2 * len(empty) <= total:
         return DataError(
             f"Class folder without any image in {root}: {some(empty)}.{instead} "
@@ -234,7 +235,8 @@ def _one_class_hint(root: Path) -> str:
         return ""
     if root.name not in beside or len(beside) < 2:
         return ""
-    return f" Is it one class of several ({some(beside)})? Then give the folder that holds them: {root.parent}"
+    whole = f"bunryu train {typed(root.parent)}"
+    return f" Is it one class of several ({some(beside)})? Then give the folder that holds them: {whole}"
 
 
 def table_hint(folder: Path, *, naming: str | None = None) -> str:

@@ -31,7 +31,7 @@ class Named:
     """Files whose names the pattern does not fit."""
 
 
-def read_names(trees: Mapping[str, Path], pattern: LabelPattern, listing: Listing, *, strict: bool = True) -> Named:
+def read_names(trees: Mapping[str, Path], pattern: LabelPattern, listing: Listing) -> Named:
     """Read the images of trees, {split, or "" where it is not decided: folder}, whose names hold their labels.
 
     Notes go to `listing`, where a tree for validation or test has no label in any name.
@@ -52,7 +52,7 @@ def read_names(trees: Mapping[str, Path], pattern: LabelPattern, listing: Listin
             found.rows.append((file, label, split or _split_in(parts, pattern, file)))
             found.groups.append(nfc(parts.get("group", "")))
         if len(found.rows) == before and split in ("", "train"):
-            raise _nothing_fits(root, pattern, strange, strict=strict)
+            raise _nothing_fits(root, pattern, strange)
         if len(found.rows) == before:
             listing.notes.append(f"{root.name}/ has {count(len(strange), 'image')} without a label: not used")
         else:
@@ -95,13 +95,12 @@ def _split_in(parts: Mapping[str, str], pattern: LabelPattern, file: str) -> str
     return split
 
 
-def _nothing_fits(root: Path, pattern: LabelPattern, files: Sequence[str], *, strict: bool) -> DataError:
+def _nothing_fits(root: Path, pattern: LabelPattern, files: Sequence[str]) -> DataError:
     if not files:
         return DataError(f"There are no images in {root}.")
     names = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
     hint = pattern_hint(names) or " Expected {label} where the label stands, * for any text, # for a number."
-    own = "" if strict else " (as the run was trained; data.label_pattern=null: not)"
     return DataError(
-        f"data.label_pattern={pattern.text}{own} fits none of the {count(len(names), 'image')} in {root}, such as "
+        f"data.label_pattern={pattern.text} fits none of the {count(len(names), 'image')} in {root}, such as "
         f"{names[0]}.{hint}"
     )

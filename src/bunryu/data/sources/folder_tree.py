@@ -55,7 +55,7 @@ def read_tree(
         return _hugging_face(tree, read_table)
     listing = Listing()
     if pattern is not None:
-        named, told = read_names(tree.trees, pattern, listing, strict=label is None), f"names as {pattern.text}"
+        named, told = read_names(tree.trees, pattern, listing), f"names as {pattern.text}"
         told = told if "" in tree.trees else f"{tree.told}, {told}"
     elif deeper := layouts.class_pattern(tree, settings.layout):
         named, told = _deeper(tree, deeper, listing)

@@ -136,7 +136,7 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
     if source is None and settings.train is None and apart:
         split, path = apart[0]
         raise ConfigError(
-            f"--train-dir is missing: {path} is for {split} only. Name what to train on too: "
+            f"Data to train on are missing: {path} is for {split} only. Name them too: "
             f"bunryu train --train-dir FOLDER --{split}-dir {typed(path)}"
         )
     if source is None and settings.train is None:
