@@ -22,7 +22,9 @@ from sourcing import one_message, read, rows, touch, write_csv
 from bunryu.core.errors import BunryuError
 from bunryu.data.sources import unpack
 from bunryu.data.sources.archives import as_written
+from bunryu.data.sources.read import with_absolute_paths
 from bunryu.data.splits.split_csv import read_run_rows, write_split
+from bunryu.settings.data import DataSettings
 from bunryu.ship.inputs import gather
 
 NAMES = ("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png")
@@ -114,6 +116,22 @@ def test_a_swept_cache_is_unpacked_again(tmp_path: Path) -> None:
 
 
 KOREAN = ("고양이/가.png", "강아지/나.png")
+
+
+def test_spaces_of_all_kinds_in_names(tmp_path: Path) -> None:
+    names = ("고양이\u3000사진/가\u00a0나.png", "강아지 사진/\u200bx.png")
+    table = read(zipped(tmp_path / "photos.zip", dict.fromkeys(names, b"x")))
+    assert all(Path(table.file(row)).is_file() for row in range(2))
+
+
+def test_a_dataframe_of_pictures_in_an_archive(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"path": list(NAMES), "label": ["a", "b"] * 2})
+    root = DataSettings(image_root=str(zipped(tmp_path / "photos.zip")))
+    assert with_absolute_paths(frame, root) is frame
+    table = read(frame, image_root=root.image_root)
+    assert rows(table)[0] == ("cat/1.png", "a", "")
+    assert table.root == tmp_path / "photos.zip"
 
 
 @pytest.mark.parametrize(
@@ -325,6 +343,7 @@ def test_inputs_of_predict(tmp_path: Path) -> None:
     assert all(Path(str(file)).is_file() for file in found.files)
     assert gather([f"{given_as}/dog"]).names == [f"{given_as}/{name}" for name in NAMES[2:]]
     assert gather([f"{given_as}/dog/3.png"]).names == [f"{given_as}/dog/3.png"]
+    assert gather([f"{tmp_path}/*.zip"]).names == found.names
     with pytest.raises(BunryuError, match=re.escape(f"{given_as}/dog/5.png")):
         gather([f"{given_as}/dog/5.png"])
 

@@ -13,7 +13,7 @@ import numpy as np
 from bunryu.core.errors import ConfigError, DataError, nearest
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import source_name
-from bunryu.data.sources.archives import archive_in, as_written, on_disk, told_of
+from bunryu.data.sources.archives import archive_in, as_written, is_archive, on_disk, told_of
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
 from bunryu.data.sources.columns import image_column
 from bunryu.data.sources.image_places import located_below
@@ -67,7 +67,11 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
             matches = sorted(match for match in glob.glob(str(path), recursive=True) if os.path.isfile(match))  # noqa: PTH113, PTH207
             if not matches:
                 raise DataError(_not_there(path))
-            found.add(matches, matches)
+            for match in matches:
+                if is_archive(match):
+                    _add_archive(found, match)
+                else:
+                    found.add([match], [match])
     if image_root is not None and not tables:
         raise ConfigError("--image-root says what the paths in a CSV are relative to, and no CSV was given.")
     return found

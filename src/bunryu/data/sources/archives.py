@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bunryu.core.cache import cache_folder, key_of_facts
 from bunryu.core.errors import DataError, count, typed
@@ -59,7 +60,7 @@ def on_disk(path: str | os.PathLike[str], opened: Opened) -> Path:
     """
     if archive_in(path) is None:
         return Path(os.path.expanduser(path))  # noqa: PTH111
-    written = real = str(absolute(path))
+    written = real = str(absolute(os.fspath(path)))
     while (archive := archive_in(real)) is not None:
         inner = real[len(archive) :].lstrip(os.sep)
         folder = _unpacked(Path(archive))
@@ -161,7 +162,7 @@ def _is_whole(place: Path, folder: Path) -> bool:
     return listed is not None and _content(folder) == (listed.get("files"), listed.get("bytes"))
 
 
-def _listed(place: Path) -> dict[str, object] | None:
+def _listed(place: Path) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((place / _LISTED).read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None

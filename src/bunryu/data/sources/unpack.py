@@ -220,7 +220,7 @@ def _require_within(archive: Path, found: _Found) -> None:
                 f"{archive} is not unpacked: its member {member.name} would be written outside the folder, which no "
                 "archive of pictures needs. Get it from elsewhere, or make it anew."
             )
-        if not path.isprintable():  # also half characters, which no table could hold
+        if any("\ud800" <= char <= "\udfff" for char in path):
             raise DataError(
                 f"{archive}: the name of its member {path!r} is no text that a table could hold.{_by_hand(archive)}"
             )
