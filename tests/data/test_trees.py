@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -79,12 +80,16 @@ def read_of(root: Path, **options: str) -> set[tuple[str, str, str]]:
     return {(Path(path).name, label, split) for path, label, split in rows}
 
 
-@given(trees())
+@given(trees(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_a_tree_is_read_rightly_or_asked(tree: tuple[list[str], set[tuple[str, str, str]], set[str] | None]) -> None:
+def test_a_tree_is_read_rightly_or_asked(
+    tree: tuple[list[str], set[tuple[str, str, str]], set[str] | None], packed: bool
+) -> None:
     files, expected, doubtful = tree
     with tempfile.TemporaryDirectory() as made:
         root = touch(Path(made, "root"), *files)
+        if packed:
+            root = Path(shutil.make_archive(str(Path(made, "root")), "zip", root))
         try:
             found = read_of(root)
         except BunryuError as error:

@@ -75,18 +75,18 @@ def locate(cells: Sequence[str], root: str | os.PathLike[str], where: str) -> Lo
 
 
 def folders_with(cells: Sequence[str], root: str) -> list[str]:
-    """Return the folders in `root`, and in these, below which the paths of a table lie, at least half of them.
+    """Return the folders in `root`, and in these, below which most paths of a table lie, at least half of them.
 
     For ids and names alone, without the folder that they are in: a path counts whole, as it is written or looked for.
     """
     looked = cells[:: max(1, len(cells) // _LOOKED_AT)]
-    found = []
+    found: dict[str, int] = {}
     for folder in _folders_below(root):
         own = _Disk(folder)
         hits = (own.find(_written_parts(text)) for text in looked)
-        if 2 * sum(hit is not None and not hit.dropped for hit in hits) >= len(looked):
-            found.append(folder)
-    return found
+        if 2 * (many := sum(hit is not None and not hit.dropped for hit in hits)) >= len(looked):
+            found[folder] = many
+    return [folder for folder, many in found.items() if many == max(found.values())]
 
 
 def _folders_below(root: str) -> Iterator[str]:
