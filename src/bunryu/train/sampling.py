@@ -7,6 +7,7 @@ augmented anew; see `randomness.coming`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from bunryu.core.randomness import coming, generator
 from bunryu.settings.train import TrainSettings
 
 Rows = NDArray[np.int64]
+Counts = Sequence[float] | NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
+"""Of each class; a mean of several tables has fractions."""
 
 
 def epoch_rows(rows: Rows, target_N: Rows, settings: TrainSettings, epoch: int, balance_to: int | None = None) -> Rows:
@@ -73,9 +76,7 @@ def balanced(rows: Rows, target_N: Rows, to: int, seed: int, epoch: int) -> Rows
     return np.concatenate(copies)
 
 
-def epoch_counts(
-    counts: Sequence[int] | Rows, settings: TrainSettings, balance_to: int | None = None
-) -> Sequence[float]:
+def epoch_counts(counts: Counts, settings: TrainSettings, balance_to: int | None = None) -> Sequence[float]:
     """Return how many rows of each class an epoch of `epoch_rows` shows, on average over the epochs.
 
     Everything that goes by how frequent a class is asks this: ReMix, and (where rows are mixed by it with what

@@ -25,7 +25,7 @@ from bunryu.settings.stages import AverageStage, Stage
 from bunryu.train.checkpoint import Progress
 from bunryu.train.head_losses import HeadLosses
 from bunryu.train.mixup import label_counts
-from bunryu.train.sampling import apart_in_batches, epoch_counts, epoch_rows
+from bunryu.train.sampling import Counts, apart_in_batches, epoch_counts, epoch_rows
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 
@@ -89,7 +89,7 @@ def losses_for(
 
 def losses_of_epochs(
     settings: RunSettings,
-    counts: Sequence[float] | NDArray[np.int64],
+    counts: Counts,
     sealed: Sealed,
     device: torch.device | str = "cpu",
     *,

@@ -42,7 +42,7 @@ def _offsets(counts: _Counts, tau: float) -> NDArray[np.float64]:
 
 
 def uninformed(
-    settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed, *, mixed: bool = False
+    settings: RunSettings, counts_K: _Counts, sealed: Sealed, *, mixed: bool = False
 ) -> list[NDArray[np.float64]]:
     """Return what each head of a model so trained answers to a picture that says nothing; see `Loss.uninformed`.
 
@@ -70,9 +70,7 @@ def independent(counts: Sequence[_Counts]) -> NDArray[np.float64]:
     return joint_J
 
 
-def prior(
-    settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed, *, mixed: bool = False
-) -> NDArray[np.float64]:
+def prior(settings: RunSettings, counts_K: _Counts, sealed: Sealed, *, mixed: bool = False) -> NDArray[np.float64]:
     """Return by what a model's answers are adjusted, of each class, its heads' together; see `uninformed`."""
     return independent(uninformed(settings, counts_K, sealed, mixed=mixed))
 
