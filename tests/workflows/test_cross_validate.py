@@ -217,6 +217,20 @@ def test_a_given_validation_split_joins_the_folds_and_a_test_split_stays(make_im
     assert offsets == pytest.approx(added_FK.mean(axis=0).tolist())
 
 
+def test_each_fold_is_adjusted_by_what_its_run_has_learned(make_images, tmp_path: Path) -> None:
+    """Copies are of each fold's own rows: 4 of a and 2 of b, to 3."""
+    data = make_images(tmp_path / "data", {"a": 8, "b": 4})
+    pairs = (*SMALL, "train.epochs=1", "data.balance_to=3", "loss.label_smoothing=0")
+    for tau in ("1", "auto"):
+        run = product.train(data, *pairs, f"decision.tau={tau}", folds=2, out=tmp_path / tau, quiet=True)
+        found = np.array(run.model.sealed.decision.logit_offsets)
+        chosen = 1.0 if tau == "1" else float(found[0] / -np.log(4 / 7))
+        assert chosen in TAUS or min(abs(chosen - one) for one in TAUS) < 1e-6
+        assert found == pytest.approx(-chosen * np.log([4 / 7, 3 / 7]), rel=1e-5)
+    again = product.evaluate(tmp_path / "auto", quiet=True)
+    assert again.metrics["oof"]["loss"] == pytest.approx(run.metrics["oof"]["loss"], rel=1e-4)
+
+
 def test_what_does_not_go_together_is_refused(photos: Path, tmp_path: Path, bunryu) -> None:
     for pairs, message in (
         (("folds.final=refit",), "give folds.k too"),
