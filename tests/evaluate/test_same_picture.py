@@ -55,9 +55,9 @@ def outline(seed: int) -> Image.Image:
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     image = Image.new("RGB", (120, 90), "white")
     for radius in (46.0, 30.0, 12.0):
-        by = radius + rng.normal(0, 1.5, 24)
+        by = radius + rng.normal(0, 1.0, 24)
         points = [(60 + r * np.cos(t), 45 + 0.8 * r * np.sin(t)) for r, t in zip(by, turn, strict=True)]
-        ImageDraw.Draw(image).line([*points, points[0]], fill="black", width=2)
+        ImageDraw.Draw(image).line([*points, points[0]], fill="black", width=3)
     return image
 
 
