@@ -235,7 +235,7 @@ class LossSettings(Settings):
     logit_adjusted: cross-entropy after adding tau log(prior) to the logits in training alone (Menon et al. 2021);
     soft_f1: 1 - macro-F1 of the whole batch, with probabilities for counts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target spread evenly over all classes (Szegedy et al. 2016), with the row's weight; of logit_adjusted
+    """Share of the target, as the row weighs, spread evenly over all classes (Szegedy et al. 2016); of logit_adjusted
     over what is answered, so that a picture that says nothing gets equal probabilities with tau 1. Not with soft_f1."""
     class_weights: Literal["balanced", "effective"] | dict[str, Positive] | None = None
     """balanced (by inverse counts of an epoch's labels), effective (by the effective number of samples, Cui
