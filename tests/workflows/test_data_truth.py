@@ -131,6 +131,21 @@ def test_paths_that_lead_nowhere_are_counted_listed_and_left_out(bunryu: Command
     assert "gone" not in (tmp_path / "run" / "split.csv").read_text(encoding="utf-8")
 
 
+def test_runs_that_lie_in_the_data_are_no_class(bunryu: Command, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on from within, as people do: the plots of the first run are no pictures of a class of the second."""
+    monkeypatch.chdir(photos)
+    for number in (1, 2):
+        ended = bunryu("train", ".", *TINY)
+        assert ended.code == 0, ended.err
+        assert "classes: 2: ant, bee" in ended.err
+        assert (photos / f"runs/photos-{number}/model.safetensors").exists()
+        (photos / f"runs/photos-{number}/plot.png").touch()
+    assert "runs/ ignored: bunryu's own runs" in ended.err
+    named = bunryu("train", ".", *TINY, "--out", "mine")
+    assert "classes: 2: ant, bee" in named.err
+    assert "mine/, runs/ ignored" in bunryu("predict", "mine", ".").err
+
+
 def test_the_names_that_a_run_gives_labels_hold_where_it_is_measured(
     bunryu: Command, tmp_path: Path, make_images: MakeImages
 ) -> None:

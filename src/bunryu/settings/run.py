@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import model_validator
 
@@ -55,7 +54,8 @@ class RunSettings(Settings):
         source = self.data.source or self.data.train
         if self.name or not source:
             return self.name or "data"
-        return Path(source).name if Path(source).is_dir() else Path(source).stem
+        place = storage.absolute(source)  # a dot has no name
+        return place.name if place.is_dir() else place.stem
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:

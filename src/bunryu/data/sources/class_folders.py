@@ -28,6 +28,8 @@ class Listing:
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     """(absolute path, label, split) of each image."""
     junk: int = 0
+    runs: dict[str, None] = field(default_factory=dict)
+    """Folders of runs: what lies in them are plots of ours."""
     others: Counter[str] = field(default_factory=Counter)
     loose: int = 0
     empty: list[str] = field(default_factory=list)
@@ -38,6 +40,8 @@ class Listing:
         notes = list(self.notes)
         if self.junk:
             notes.append(f"{count(self.junk, 'hidden or system file')} ignored (such as .DS_Store, Thumbs.db)")
+        if self.runs:
+            notes.append(f"{some((f'{name}/' for name in self.runs), 3)} ignored: bunryu's own runs")
         if self.others:
             kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in self.others.most_common()], 4)
             others = count(self.others.total(), "file that is not an image", "files that are not images")
@@ -142,9 +146,31 @@ def entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
         raise DataError(f"Cannot open the folder {folder}: {error.strerror}.") from None
     kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _JUNK)]
     listing.junk += len(entries) - len(kept)
+    if ours := {entry.name for entry in kept if entry.is_dir() and _is_of_runs(entry)}:
+        listing.runs |= dict.fromkeys(sorted(ours))
+        kept = [entry for entry in kept if entry.name not in ours]
     for entry in kept:
         require_utf8(entry.path)
     return sorted(kept, key=lambda entry: entry.name)
+
+
+def _is_of_runs(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a run, or that in which runs are made where data are trained on from within."""
+    if _is_run(entry.path):
+        return True
+    if entry.name != "runs":
+        return False
+    try:
+        with os.scandir(entry.path) as found:
+            return any(inner.is_dir() and _is_run(inner.path) for inner in found)
+    except OSError:
+        return False
+
+
+def _is_run(folder: str) -> bool:
+    marks = ("config.yaml", "ensemble.json")
+    digests = os.path.join(folder, "SHA256SUMS")  # noqa: PTH118
+    return os.path.exists(digests) and any(os.path.exists(os.path.join(folder, mark)) for mark in marks)  # noqa: PTH110, PTH118
 
 
 def require_utf8(path: str) -> None:
