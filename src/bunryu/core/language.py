@@ -67,12 +67,19 @@ def in_korean(line: str) -> str | None:
 
     A line that begins with a word of ours and a colon (``data: ...``) is looked up without it as well.
     """
-    if found := _looked_up(line, ""):
-        return found
+    return _only(_with_labels(line))
+
+
+def _with_labels(line: str) -> set[str | None]:
+    found = _readings(line, "")
     label, colon, rest = line.partition(": ")
-    known = _looked_up(label, "label") if colon else None
-    told = in_korean(rest) if known else None
-    return f"{known}: {told}" if told else None
+    if colon and (known := _only(_readings(label, "label"))):
+        found |= {told and f"{known}: {told}" for told in _with_labels(rest)}
+    return found
+
+
+def _only(found: set[str | None]) -> str | None:
+    return next(iter(found)) if len(found) == 1 else None
 
 
 class Slot(NamedTuple):
@@ -246,8 +253,8 @@ def _numbers(match: re.Match[str]) -> dict[str, str]:
     return {name.replace("__", "."): text for name, text in match.groupdict().items() if name != "whole"}
 
 
-def _looked_up(line: str, context: str) -> str | None:
-    """Return the Korean of a line by the templates of a context; None where there is none, or more than one."""
+def _readings(line: str, context: str) -> set[str | None]:
+    """Return each way to say a line by the templates of a context; None among them is one that cannot be said."""
     found: set[str | None] = set()
     for entry in _catalogue().get(context, []):
         first = entry.english[0]
@@ -263,7 +270,7 @@ def _looked_up(line: str, context: str) -> str | None:
                     continue
                 if any(map(_SENTENCES.search, values.values())):
                     found.add(None)  # a name, or a sentence that is not known
-    return found.pop() if len(found) == 1 else None
+    return found
 
 
 class _UnknownError(Exception):
@@ -292,12 +299,12 @@ def _written(
 
 def _value(text: str, slot: Slot) -> str:
     if slot.often == "*":
-        parts = [_looked_up(part, slot.kind) for part in text.split("; ")]
+        parts = [_only(_readings(part, slot.kind)) for part in text.split("; ")]
         if None in parts:
             raise _UnknownError
         return ". ".join(filter(None, parts))
     if slot.kind == "count" or slot.often == "~":
-        return _looked_up(text, slot.kind) or text
+        return _only(_readings(text, slot.kind)) or text
     if slot.kind == "some" and (rest := _REST.fullmatch(text)):
         return f"{rest[1]} 외 {rest[2]}개"
     return text
