@@ -65,7 +65,9 @@ def counted(node: ast.AST) -> Iterator[str]:
 def of_the_source() -> set[str]:
     """Return every text that the package, or the parser of the command line, can say."""
     parser = Path(typer.__file__).parent
-    found = set(map(os.strerror, errno.errorcode)) | {re.sub(r"\{\w+\}", HOLE, error["message_template_python"]) for error in list_all_errors()}
+    found = set(map(os.strerror, errno.errorcode)) | {
+        re.sub(r"\{\w+\}", HOLE, error["message_template_python"]) for error in list_all_errors()
+    }
     for path in [*SRC.rglob("*.py"), *parser.rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             found.update(counted(node))
@@ -96,7 +98,9 @@ def fields(korean: str) -> set[str]:
 def test_both_sides_have_the_same_fields(context: str, entry: Entry) -> None:
     """What comes from outside is kept; what is grammar alone (were, them) may have no place in Korean."""
     own = slots(entry)
-    grammar = {slot.name for slot in own.values() if not slot.outside and slot.kind in ("are", "was", "them", "they", "have")}
+    grammar = {
+        slot.name for slot in own.values() if not slot.outside and slot.kind in ("are", "was", "them", "they", "have")
+    }
     assert fields(entry.korean) <= own.keys()
     assert own.keys() - grammar <= fields(entry.korean)
     assert len(own) == sum(isinstance(part, Slot) for part in entry.english)
@@ -179,7 +183,10 @@ def test_any_name_is_kept_whole(name: str) -> None:
 def test_templates_as_names_are_kept_whole(context: str, entry: Entry) -> None:
     """A name that is itself one of our lines, in another of our lines."""
     name = language_sample(entry)
-    for line in (f"There is no file or folder {name}.", f"{name} is not a run folder: it has neither config.yaml nor model.safetensors."):
+    for line in (
+        f"There is no file or folder {name}.",
+        f"{name} is not a run folder: it has neither config.yaml nor model.safetensors.",
+    ):
         told = in_korean(line)
         assert told is None or name in told, (line, told)
 

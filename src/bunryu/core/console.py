@@ -36,8 +36,12 @@ _PLAIN_SECONDS = 10.0
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = False
 _told_of_language = False
-_noted: set[tuple[str, ...]] | None = None
-"""The notes that were said, where each is said once; None where it is not asked."""
+_noted: dict[tuple[str, ...], tuple[str, ...]] | None = None
+"""The notes that were said, by their lines without numbers, where each is said once; None where it is not asked."""
+_alike = 0
+"""How many notes were left out since, which differ from one that was said."""
+_NUMBERS = re.compile(r"(?<![\w'./-])\d[\d,]*(?:\.\d+)?%?(?![\w'/-])")
+"""Numbers that stand by themselves: those of names (``'3'``, ``n003/``, ``a-1.png``) tell notes apart."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -59,24 +63,39 @@ def quietly(quiet: bool) -> Iterator[None]:
 
 def say(*lines: str, style: str | None = None) -> None:
     """Print a message for the person at the terminal, each argument a line; a note is one in yellow."""
-    if _quiet:
+    if _quiet or (style == "yellow" and _was_noted(lines)):
         return
-    if _noted is not None and style == "yellow":
-        if lines in _noted:
-            return
-        _noted.add(lines)
     _print(lines or ("",), style)
 
 
+def _was_noted(lines: tuple[str, ...]) -> bool:
+    global _alike
+    if _noted is None:
+        return False
+    key = tuple(_NUMBERS.sub("#", line) for line in lines)
+    said = _noted.setdefault(key, lines)
+    if said is lines:
+        return False
+    _alike += said != lines
+    return True
+
+
 @contextmanager
-def each_note_once() -> Iterator[None]:
-    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation."""
-    global _noted
-    before, _noted = _noted, set()
+def each_note_once(where: str) -> Iterator[None]:
+    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation.
+
+    One that differs from it by numbers alone counts as the same; at the end it is said how many there were, and that
+    they are found in `where`.
+    """
+    global _noted, _alike
+    before, _noted, _alike = (_noted, _alike), {}, 0
     try:
         yield
+        left = _alike
     finally:
-        _noted = before
+        _noted, _alike = before
+    if left:
+        say(f"Said once, though it came again with other numbers ({left:,} in all): see {where}.")
 
 
 def result(*lines: str) -> None:

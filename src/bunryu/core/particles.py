@@ -7,7 +7,7 @@ import re
 _SILENT = re.compile(r"[^0-9A-Za-z%\u3131-\u3163\uac00-\ud7a3]+\Z")
 """What is not pronounced, behind a word: quotes, brackets, full stops."""
 _WORD = re.compile(r"[A-Za-z]+\Z")
-_SPOKEN = re.compile(r"(?P<l>l|[^aeiou]le)\Z|(?:m|n|ng|[aeiou][mn]e|ck|(?<![aeiou])[aeiou][bckpt])\Z")
+_SPOKEN = re.compile(r"(?P<l>l|[^aeiou]le)\Z|(?:m|n|ng|[aeiou][mn]e|ck|out|(?<![aeiou])[aeiou][bckpt])\Z")
 """English words whose last sound stays a final consonant in Korean: model 모델, train 트레인, net 넷; but dog 도그."""
 
 
