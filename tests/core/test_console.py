@@ -44,8 +44,12 @@ def test_notes_that_differ_by_a_number_alone_are_one(
 
 
 def test_of_an_error_nothing_more_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyError), console.each_note_once("there"):
-        console.say("1", style="yellow")
-        console.say("2", style="yellow")
-        raise KeyError
+    def fails() -> None:
+        with console.each_note_once("there"):
+            console.say("1", style="yellow")
+            console.say("2", style="yellow")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert capsys.readouterr().err.splitlines() == ["1"]

@@ -32,7 +32,7 @@ HOLE = "\0"
 
 
 def expression(entry: Entry) -> re.Pattern[str]:
-    """Return what finds a template in the source: its own words there word for word, and its fields as holes or text."""
+    """Return what finds a template in the source: its words word for word, its fields as holes or text."""
     parts = (re.escape(part) if isinstance(part, str) else "[^\n]*" for part in entry.english)
     return re.compile("(?i)" + "".join(parts))
 

@@ -67,14 +67,14 @@ def in_korean(line: str) -> str | None:
 
     A line that begins with a word of ours and a colon (``data: ...``) is looked up without it as well.
     """
-    return _only(_with_labels(line))
+    return _only(_by_first_word(line))
 
 
-def _with_labels(line: str) -> set[str | None]:
+def _by_first_word(line: str) -> set[str | None]:
     found = _readings(line, "")
-    label, colon, rest = line.partition(": ")
-    if colon and (known := _only(_readings(label, "label"))):
-        found |= {told and f"{known}: {told}" for told in _with_labels(rest)}
+    word, colon, rest = line.partition(": ")
+    if colon and (known := _only(_readings(word, "word"))):
+        found |= {told and f"{known}: {told}" for told in _by_first_word(rest)}
     return found
 
 
@@ -103,7 +103,7 @@ class Entry(NamedTuple):
 
 
 def read_catalogue(text: str) -> dict[str, list[Entry]]:
-    """Return the templates of each context of a catalogue, which has a line for each ``msgctxt``, ``msgid``, ``msgstr``.
+    """Return the templates of each context of a catalogue, with ``msgctxt``, ``msgid``, ``msgstr`` a line each.
 
     Raises:
         ValueError: a line that is none of these.
