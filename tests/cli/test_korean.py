@@ -143,3 +143,36 @@ def test_python_and_json_stay_english(tiny_run: Tiny, here: Path, bunryu: Comman
         package.train("nothing")
     ended = bunryu("predict", tiny_run.run, tiny_run.data / "cat/000.png", "--format", "jsonl")
     assert ended.out.startswith('{"path": ')
+
+
+PAGE = Path(__file__).parents[2] / "docs/ko/quickstart.md"
+SHOWN = re.findall(r"^\$ bunryu (.*)\n(오류: .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.fixture
+def shown_folders(here: Path, make_images: MakeImages) -> Path:
+    """What the page of the quick start has in its folder."""
+    make_images(here / "photos", {"개미": 3, "벌": 3})
+    make_images(here / "하나", {"개미": 3})
+    make_images(here / "빈것", {"개미": 3, "벌": 3})
+    (here / "빈것/나비").mkdir()
+    (here / "빈것/나비/나비.docx").write_bytes(b"x")
+    make_images(here / "외톨이", {"개미": 3, "벌": 1})
+    make_images(here / "쓰던폴더", {"개미": 1})
+    (here / "photos.zip").write_bytes(b"PK")
+    rows = "".join(f"photos/벌/{n:03}.png,{'봄여'[n % 2]},{'풀꽃'[n % 2]}\n" for n in range(3))
+    (here / "표.csv").write_text(f"path,철,곳\n{rows}")
+    (here / "다른곳.csv").write_text("path,label\n벌/1.jpg,벌\n개미/1.jpg,개미\n")
+    return here
+
+
+@pytest.mark.parametrize(("line", "told"), SHOWN, ids=map(str, range(len(SHOWN))))
+def test_the_quick_start_shows_what_is_said(line: str, told: str, shown_folders: Path, bunryu: Command) -> None:
+    ended = bunryu(*shlex.split(line))
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1].replace(str(shown_folders), "~") == told
+
+
+def test_the_quick_start_shows_the_commonest_mistakes() -> None:
+    assert len(SHOWN) >= 12
+    assert PAGE.read_text(encoding="utf-8").count("$ bunryu") == len(SHOWN)
