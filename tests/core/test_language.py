@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core._pydantic_core import list_all_errors  # type: ignore[attr-defined]
 
@@ -168,6 +168,7 @@ def test_a_name_is_passed_through_and_taken_for_no_text_of_ours(name: str) -> No
         assert told in (None, plain.replace("사진", name))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab .:?'(){}/가0,"), min_size=1, max_size=30))
 def test_any_name_is_kept_whole(name: str) -> None:
     for template in (
@@ -208,14 +209,14 @@ def test_the_time_grows_with_the_length_of_a_line(text: str) -> None:
     def seconds(times: int) -> float:
         line = f"There are no class folders and no images in {text * times}."
         found = []
-        for _ in range(3):
-            start = time.perf_counter()
+        for _ in range(5):
+            start = time.process_time()
             in_korean(line)
-            found.append(time.perf_counter() - start)
+            found.append(time.process_time() - start)
         return min(found)
 
     small = 4_000 // len(text)
-    assert seconds(8 * small) < 24 * seconds(small) + 0.02
+    assert seconds(8 * small) < 32 * seconds(small) + 0.02
 
 
 @pytest.mark.parametrize(
