@@ -231,7 +231,7 @@ def no_class_folders(root: Path) -> DataError:
         )
     return DataError(
         f"There are no class folders and no images in {root}. Expected one folder a class, such as {root}/cat/1.jpg "
-        f"and {root}/dog/2.jpg.{_found_instead(listing)}{_archive_hint(root)}{table_hint(root)}"
+        f"and {root}/dog/2.jpg.{_found_instead(listing)}{_archive_hint(root) or table_hint(root)}"
     )
 
 

@@ -187,11 +187,14 @@ def _table_rows(
     settings: DataSettings,
     label: str | None,
     parts: Sequence[str],
-    told: str = "a table",
+    told: str = "",
 ) -> tabular.Rows:
     table = read_table(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
-    notes = [f"read as: {told}; {count(len(table), 'row')} in {path}", *rows.notes]
+    read_as = f"read as: a table; {count(len(table), 'row')} in {path}"
+    if told:
+        read_as = f"read as: {told}; {count(len(table), 'row')} in {path}"
+    notes = [read_as, *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return dataclasses.replace(rows, splits=splits, notes=notes)
 
