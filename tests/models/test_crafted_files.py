@@ -61,7 +61,7 @@ def changed(values: dict[str, Any], at: tuple[Any, ...], new: Any) -> dict[str, 
 
 def file_of(texts: dict[str, str]) -> bytes:
     """Return a sealed file with such a record; its digest is right, as whoever crafts one would make it."""
-    return with_digest(save(TENSORS, {"format": "pt", "schema": "2", "digest": BLANK, **texts}))
+    return b"".join(with_digest(save(TENSORS, {"format": "pt", "schema": "2", "digest": BLANK, **texts})))
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,6 @@ def test_more_tensors_than_the_record_says(tmp_path: Path) -> None:
     open_sealed(path)
     texts = {key: json.dumps(value) for key, value in VALUES.items()}
     for tensors in ({}, {"head.1.bias": torch.zeros(0)}, TENSORS | {"": torch.zeros(1)}):
-        path.write_bytes(with_digest(save(tensors, {"schema": "2", "digest": BLANK, **texts})))
+        path.write_bytes(b"".join(with_digest(save(tensors, {"schema": "2", "digest": BLANK, **texts}))))
         with pytest.raises(RunError, match="do not fit its own record"):
             open_sealed(path)

@@ -334,7 +334,7 @@ class TestDamage:
         payload = file.read_bytes()
         assert damage(payload) != payload
         file.write_bytes(damage(payload))
-        with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(.+\)\. Start the training anew"):
+        with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(.+\), so .+ start again"):
             load_checkpoint(file)
 
     def test_resuming_from_it_says_so(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -23,7 +23,7 @@ def absolute(path: str | Path) -> Path:
     return Path(plain if os.path.realpath(plain) == real else real)
 
 
-def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+def write_atomic(path: Path, content: bytes | str | Iterable[str | bytes | memoryview]) -> None:
     """Write `content`, whole or piece by piece, to `path`: a reader, or a kill, sees the old file or the new one.
 
     Raises:

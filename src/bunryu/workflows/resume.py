@@ -20,7 +20,7 @@ from bunryu.data.table import Table, Texts, texts
 from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
 from bunryu.inference.trust import Trust, trust_run
-from bunryu.models.build import build
+from bunryu.models.sealed_file import empty
 from bunryu.runs.folder import RunFolder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
@@ -28,6 +28,7 @@ from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
 from bunryu.settings.validate import replaced
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
+from bunryu.train.resumed import give
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.decide import make_plan, require_shareable
@@ -94,8 +95,8 @@ def _reopened(folder: RunFolder, more_epochs: int, trust: Trust, checked: Checke
         raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
     if more_epochs:
         settings = _extended(folder, settings, checkpoint, more_epochs)
-    net = build(checkpoint.sealed.architecture, checkpoint.sealed.outputs)
-    net.load_state_dict(checkpoint.net)
+    net = empty(folder.last, checkpoint.sealed)
+    give(net, checkpoint.net, checkpoint)
     say_other_versions(environment["versions"])
     stages = whole_stages(settings)
     console.say(f"resuming {folder.path} at {_place(checkpoint, stages)}, {environment['threads']} threads")
