@@ -280,7 +280,7 @@ class TestTwoTrainings:
         until = time.monotonic() + 60
         while not (run / "checkpoints" / "last.safetensors").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        with pytest.raises(RunError, match="Another training is running in"):
+        with pytest.raises(RunError, match="Another command is running in"):
             api.resume(run, quiet=True)
         with pytest.raises(RunError, match="is not empty, and a run is never overwritten"):
             api.train(photos, *TWO, out=run, quiet=True)
@@ -301,7 +301,7 @@ class TestTwoTrainings:
 
         kept: list[Any] = []
         monkeypatch.setattr(train, "create_run", late)
-        with pytest.raises(RunError, match="Another training is running in"):
+        with pytest.raises(RunError, match="Another command is running in"):
             api.train(photos, *TWO, out=run, quiet=True)
         assert not (run / "config.yaml").exists(), "the other's files were touched"
 

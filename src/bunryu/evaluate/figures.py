@@ -15,6 +15,7 @@ from bunryu.core.errors import RunError
 from bunryu.core.text_width import shorten
 from bunryu.evaluate.difference import Difference
 from bunryu.runs.folder import RunFolder
+from bunryu.settings.validate import first_fault
 
 NAME_WIDTH = 40
 """Cells of a class name within a sentence."""
@@ -335,6 +336,4 @@ def read_metrics(folder: RunFolder) -> dict[str, Figures]:
     try:
         return {name: parsed(found) for name, found in folder.read_metrics().items()}
     except ValidationError as error:
-        first = error.errors()[0]
-        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise RunError(f"{folder.metrics} is damaged, or of another version: {told}.") from None
+        raise RunError(f"{folder.metrics} is damaged, or of another version: {first_fault(error)}.") from None

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from bunryu.core.errors import RunError, typed
-from bunryu.core.small_json import MOST_CHARACTERS, parsed
+from bunryu.core.small_json import MOST_CHARACTERS, parsed, require_few_values
 from bunryu.core.storage import require_regular
 from bunryu.settings.bounds import Side
 from bunryu.settings.config import Settings
 from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.validate import first_fault
 
 SCHEMA = 2
 """1: without the digest that 2 has."""
@@ -252,9 +253,7 @@ def read_sealed(path: Path) -> Sealed:
     except KeyError as error:
         raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
+        raise RunError(f"{path} has a damaged bunryu record: {first_fault(error)}") from None
     except ValueError as error:
         raise RunError(f"{path} has a damaged bunryu record: {error}") from None
     return sealed
@@ -286,7 +285,9 @@ def metadata_of(path: Path) -> dict[str, str]:
     if size > MOST_CHARACTERS:
         raise ValueError(f"its header is said to have {size:,} bytes, more than {MOST_CHARACTERS:,}")
     with safe_open(path, "numpy") as file:
-        return file.metadata() or {}
+        found: dict[str, str] = file.metadata() or {}
+    require_few_values(list(found.values()))
+    return found
 
 
 def sealed_digest(metadata: dict[str, str], schema: str = "schema") -> str | None:
@@ -315,7 +316,7 @@ def schema_number(text: str) -> int:
 def _value(name: str, text: str) -> Any:
     try:
         return parsed(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 

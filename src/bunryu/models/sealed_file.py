@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bunryu.core.errors import ModelError, RunError
+from bunryu.core.errors import ModelError, RunError, some
 from bunryu.core.storage import write_atomic
 from bunryu.models import digest
 from bunryu.models.budget import Budget
@@ -64,6 +64,7 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
         digest.require_intact(path, expected)
     net = empty(path, sealed)
     try:
+        _require_names(net, path)
         fill(net, load_file(path))
     except ValueError as error:
         raise RunError(f"{path}: its weights do not fit its own record: {error}") from None
@@ -103,6 +104,18 @@ def fill(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(" ".join(str(error).split())[:300]) from None
+
+
+def _require_names(net: nn.Module, path: Path) -> None:
+    """Refuse a file with other tensors than the network's, before any of them is read."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        own, found = net.state_dict().keys(), set(file.keys())
+    if more := sorted(found - own):
+        raise ValueError(f"it has tensors that the network has not: {some(more, 3)}")
+    if missing := sorted(own - found):
+        raise ValueError(f"it lacks tensors of the network: {some(missing, 3)}")
 
 
 def _wrong(tensor: torch.Tensor, own: torch.Tensor) -> str | None:

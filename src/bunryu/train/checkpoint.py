@@ -19,6 +19,7 @@ from bunryu.models import digest
 from bunryu.models.record import Sealed, metadata_of, schema_number, sealed_digest
 from bunryu.models.sealed_file import separate
 from bunryu.settings.config import Settings
+from bunryu.settings.validate import first_fault
 
 SCHEMA = 2
 """1: without the digest that 2 has."""
@@ -171,8 +172,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             # Copies: Windows cannot replace a file of which a tensor is still a map.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        raise damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise damaged(path, first_fault(error)) from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise damaged(path, (str(error) or type(error).__name__).splitlines()[0]) from None
     return Checkpoint(
