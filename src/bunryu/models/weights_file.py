@@ -32,6 +32,10 @@ _NOT_WEIGHTS = (  # how a file begins that is often found in place of weights, w
     (b"\x89HDF", "it is a model of Keras", "A net of PyTorch is needed: one of timm or torchvision"),
     (b"\x1f\x8b", "it is compressed (gzip)", "Unpack it first (gunzip)"),
 )
+_MOST_PLAIN = 500_000
+"""Bytes of another pickle, which is read to say what is in it; it takes a second for each million."""
+_OF_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""Within the first bytes of what torch.save wrote before it wrote archives: a number, pickled."""
 _PLAIN = "torch.save(model.state_dict(), FILE), or safetensors"
 
 
@@ -105,6 +109,8 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load
 
             return load(path.read_bytes())
+        elif path.stat().st_size > _MOST_PLAIN and _OF_TORCH not in start:
+            raise UnpicklingError("it does not begin as torch.save begins a file")
         return _load_inert(path, zipped)
     except ModelError:
         raise
