@@ -125,8 +125,10 @@ def texts() -> Iterator[Case]:
             yield f"{name}: {kind}", read, content
     for kind, text in (("list", "a: [" + "1," * 400_000 + "]"), ("keys", "".join(f"k{i}: 1\n" for i in range(90_000)))):
         yield f"config.yaml: {kind}", lambda path: RunFolder(path.parent).settings(), text.encode()
-    yield "config.yaml: wrong keys", lambda path: RunFolder(path.parent).settings(), b"k: 1\n" + b"".join(
-        f"k{i}: 1\n".encode() for i in range(20_000)
+    yield (
+        "config.yaml: wrong keys",
+        lambda path: RunFolder(path.parent).settings(),
+        b"k: 1\n" + b"".join(f"k{i}: 1\n".encode() for i in range(20_000)),
     )
     yield "split.csv: columns", read_digests, b"," * 5_000_000
     yield "split.csv: quotes", read_digests, b'"' * 5_000_001
@@ -152,13 +154,22 @@ def pictures() -> Iterator[Case]:
     def shown(path: Path) -> Any:
         return decode(path, DecodeSpec())
 
-    for kind, shape in (("more than there is", "(9000, 9000, 4)"), ("absurd", f"({2**40}, {2**40})"), ("none", "(-1, 5)")):
+    for kind, shape in (
+        ("more than there is", "(9000, 9000, 4)"),
+        ("absurd", f"({2**40}, {2**40})"),
+        ("none", "(-1, 5)"),
+    ):
         text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".encode()
         yield f"npy: {kind}", shown, b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(100)
     yield "npy: a giant head", shown, b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31) + b"(" * 1_000_000
-    yield "npy: a pickle", shown, b"\x93NUMPY\x01\x00" + struct.pack("<H", 56) + (
-        b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}"
-    ) + b"cos\nsystem\n."
+    yield (
+        "npy: a pickle",
+        shown,
+        b"\x93NUMPY\x01\x00"
+        + struct.pack("<H", 56)
+        + (b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}")
+        + b"cos\nsystem\n.",
+    )
     packed = io.BytesIO()
     np.savez_compressed(packed, a=np.zeros(100_000_000, np.uint8))
     yield "npz: zeros", shown, packed.getvalue()

@@ -131,8 +131,7 @@ def hold(folder: Path) -> Iterator[None]:
         held.acquire()
     except Timeout:
         raise RunError(
-            f"Another command is running in {folder}. Wait for it, or stop it first; "
-            "or name another folder with --out."
+            f"Another command is running in {folder}. Wait for it, or stop it first; or name another folder with --out."
         ) from None
     try:
         yield
