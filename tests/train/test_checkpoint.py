@@ -184,7 +184,7 @@ def test_weights_that_share_their_memory_are_saved_each(tmp_path: Path) -> None:
 
 
 def saved(file: Path, **changed: Any) -> Path:
-    """Write a checkpoint with an optimiser in it; of the values that are kept as JSON these changed, its digest right."""
+    """Write a checkpoint with an optimiser in it; of what is kept as JSON this changed, its digest right."""
     net = nn.Linear(3, 2)
     optimizer = Counting(net.parameters())
     optimizer.step()
@@ -257,7 +257,7 @@ def test_any_flipped_bit_is_told(tmp_path: Path) -> None:
             content = bytearray(whole)
             content[at] ^= bit
             file.write_bytes(content)
-            with pytest.raises(RunError, match="is damaged or not a checkpoint|was written by a later bunryu"):
+            with pytest.raises(RunError, match=r"is damaged or not a checkpoint|was written by a later bunryu"):
                 load_checkpoint(file)
 
 

@@ -15,7 +15,7 @@ from bunryu.core.errors import ModelError
 
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.linspace}
 _MORE = 200_000_000
-"""Bytes. Tables that are not sealed, and what initial values take on their way, come on top of the tensors of the file."""
+"""Bytes. Tables that are not sealed, and what initial values take on their way, come on top of the file's tensors."""
 _LARGE = 4_000_000
 """Bytes of a tensor of which what is computed is measured before."""
 

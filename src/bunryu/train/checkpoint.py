@@ -195,8 +195,8 @@ def damaged(path: Path, told: str) -> RunError:
     best, config = path.parent / "best.safetensors", path.parent.parent / "config.yaml"
     from_best = f" To begin with its best weights so far, add model.weights={typed(best)}" if best.exists() else ""
     return RunError(
-        f"{path} is damaged or not a checkpoint ({told}), so this training cannot go on from it. Put back a copy of it, "
-        f"or start again in a new folder: bunryu train --recipe {typed(config)} --out NEW_RUN{from_best}"
+        f"{path} is damaged or not a checkpoint ({told}), so this training cannot go on from it. Put back a "
+        f"copy of it, or start again in a new folder: bunryu train --recipe {typed(config)} --out NEW_RUN{from_best}"
     )
 
 
