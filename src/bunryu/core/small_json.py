@@ -44,7 +44,7 @@ def require_few_values(texts: list[str]) -> None:
 
 
 def _too_deep(text: str) -> bool:
-    """Return whether more than `MOST_DEPTH` lists and mappings stand in each other; of what is no JSON it takes long."""
+    """Return whether more than `MOST_DEPTH` lists and mappings stand in each other; of no JSON it takes long."""
     depth = 0
     for mark in _MARKS.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
