@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.core.errors import RunError, TrainingError
+from bunryu.core.errors import BunryuError, TrainingError
 from bunryu.core.shown import json_escaped
 from bunryu.core.small_json import MOST_CHARACTERS, parsed, require_few_values
 
@@ -81,12 +81,12 @@ def read_json(path: Path) -> Any:
     """Read UTF-8 JSON, with the caps of `small_json`.
 
     Raises:
-        RunError: it is missing, damaged, or no file.
+        BunryuError: it is missing, damaged, or no file.
     """
     try:
         return parsed(read_text(path, MOST_CHARACTERS))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
+        raise BunryuError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
 
 
 def require_regular(path: Path) -> None:
@@ -116,7 +116,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines, with the caps of `small_json`; a last line cut short by a kill is left out.
 
     Raises:
-        RunError: another line is no JSON object, or it is no file.
+        BunryuError: another line is no JSON object, or it is no file.
     """
     if not path.exists():
         return []
@@ -125,7 +125,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         require_few_values([text])
         return list(_whole_lines(text))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
+        raise BunryuError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

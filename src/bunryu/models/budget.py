@@ -55,14 +55,16 @@ class Budget(TorchFunctionMode):
         made = func(*args, **kwargs)
         for value in _tensors(made):
             if value._base is None and value.nbytes >= 1000 and not isinstance(value, torch.nn.Parameter):
-                self._held.append((StorageWeakRef(value.untyped_storage()), value.nbytes))
+                held = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
+                self._held.append((held, value.nbytes))
                 self._taken += value.nbytes
         return made
 
     def _require_room(self, more: int) -> None:
         if self._taken + more <= self.most:
             return
-        self._held = list({held.cdata: (held, size) for held, size in self._held if not held.expired()}.values())
+        alive = (pair for pair in self._held if not pair[0].expired())  # type: ignore[no-untyped-call]
+        self._held = list({held.cdata: (held, size) for held, size in alive}.values())
         self._taken = sum(size for _, size in self._held)
         if self._taken + more > self.most:
             raise ModelError(f"the network is far larger than the {self.size / 1e6:.1f} MB that the file has")

@@ -63,9 +63,7 @@ class Progress:
     step: Count = 0
     updates: Count = 0
     total_epochs: Count = 0
-    sums: dict[Literal["loss", "correct", "rows"], Number] = field(
-        default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0}
-    )
+    sums: dict[str, Number] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
     best: Number | None = None
     best_loss: Number | None = None
     best_epoch: Count = 0

@@ -10,7 +10,7 @@ from bunryu.models.sealed_file import fill
 from bunryu.models.weights_file import State
 from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Checkpoint, damaged
-from bunryu.train.stages import batches_of_epoch, on_rows
+from bunryu.train.stages import batches_of_epoch, of_epoch
 from bunryu.train.state import Job
 
 
@@ -68,7 +68,7 @@ def _of_rows(job: Job, checkpoint: Checkpoint) -> str:
         return f"it has weights of {count(logs, 'group')}, and there are {groups}"
     if not progress.step:
         return ""
-    batches = len(batches_of_epoch(on_rows(job, job.stages[progress.stage]), progress))
+    batches = len(batches_of_epoch(of_epoch(job, progress), progress))
     return f"it has {progress.step} batches of an epoch of {batches}" if progress.step > batches else ""
 
 
