@@ -136,7 +136,7 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
 
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
-    with console.each_note_once():
+    with console.each_note_once("the report.txt of each fold"):
         for number in range(1, folds.k + 1):
             table = fold_table(folds.table, folds.fold_N, number - 1)
             run = folds.folder.fold(number)
