@@ -106,6 +106,15 @@ def test_any_value_of_an_ensemble(at: tuple[Any, ...], new: Any, folder: Path) -
         read_ensemble(path)
 
 
+@pytest.mark.parametrize(
+    "file", ["../a.safetensors", "m/../../a", "/etc/passwd", "C:\\a", "\\\\host\\a", "..\\a", "C:a"]
+)
+def test_a_member_is_in_the_folder_of_its_ensemble(file: str, tmp_path: Path) -> None:
+    (tmp_path / "ensemble.json").write_text(json.dumps(changed(ENSEMBLE, ("members", 0, "file"), file)))
+    with pytest.raises(RunError, match="is not in the folder of the ensemble"):
+        read_ensemble(tmp_path / "ensemble.json")
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[[{"b":['])
 def test_deep_json(opening: str, tmp_path: Path) -> None:
     deep = opening * DEEP
