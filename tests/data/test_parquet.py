@@ -99,5 +99,5 @@ def test_without_pyarrow_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest
 def test_the_column_of_a_hugging_face_folder_can_be_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "metadata.csv").write_text("file_name,kind,mood\na.jpg,x,1\nb.jpg,y,2\n", encoding="utf-8")
-    assert "It could be: kind" in one_message(tmp_path)
+    assert "kind (2), mood (2). Name it: data.label_column=kind" in one_message(tmp_path)
     assert rows(read(tmp_path, label_column="mood")) == [("a.jpg", "1", ""), ("b.jpg", "2", "")]
