@@ -107,6 +107,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "macro_f1_ci",
         "weighted_f1_ci",
         "bootstrap",
+        "shuffled",
         "attributes",
         "by_group",
         "worst_group_accuracy",

@@ -148,7 +148,9 @@ def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None
 def test_a_label_at_chance_is_told() -> None:
     metrics = measure_labels(drawn(), bootstrap=300)
     assert [metrics.per_class[name].better_than_chance for name in NAMES[:3]] == [True, True, False]
-    assert any(told.startswith("label 'hat': no better than chance (ROC AUC") for told in warnings_of(metrics))
+    assert any(
+        told.startswith("label 'hat': not seen to be better than chance (ROC AUC") for told in warnings_of(metrics)
+    )
     assert ", mAP 0." in headline(metrics)
     report = text_report("t", {}, {"val": metrics}, next_steps=[])
     assert "AP  threshold" in report

@@ -10,6 +10,7 @@ import typer
 from bunryu.cli.arguments import Quiet, table_of
 from bunryu.cli.sagemaker import ANSWERS, TRUTH
 from bunryu.core import console
+from bunryu.settings.evaluate import BOOTSTRAP
 
 
 def score(
@@ -36,6 +37,9 @@ def score(
             show_default=False,
         ),
     ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples of the 95 % intervals; neither intervals nor tests when 0.")
+    ] = BOOTSTRAP,
     quiet: Quiet = False,
 ) -> None:
     """Score a table of answers against the truth.
@@ -47,6 +51,6 @@ def score(
     true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import api
 
-    found = api.score(answers, true, out=out, positive=positive, group_column=group_column)
+    found = api.score(answers, true, out=out, bootstrap=bootstrap, positive=positive, group_column=group_column)
     console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

@@ -167,5 +167,5 @@ def _by_groups(
         if fewest < 2 or not len(defined):
             found.append(None)
         else:
-            found.append(percentile_interval(defined) if np.ptp(defined) > 0 else of_groups)
+            found.append(percentile_interval(defined, int(fewest)) if np.ptp(defined) > 0 else of_groups)
     return found

@@ -7,6 +7,7 @@ draws (Phipson & Smyth 2010, "Permutation p-values should never be zero"). What 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -45,6 +46,12 @@ def holm(p_values: Sequence[float], of: int | None = None) -> list[float]:
         least = max(least, min(1.0, (of - rank) * p_values[at]))
         found[at] = least
     return found
+
+
+def below(level: float, p_values: Sequence[float]) -> list[bool | None]:
+    """Return of each test whether its p, adjusted for all of them, is below a level; None where it is nan: not made."""
+    found = iter(holm([p for p in p_values if not math.isnan(p)]))
+    return [None if math.isnan(p) else next(found) < level for p in p_values]
 
 
 def draws_for(tests: int) -> int:
