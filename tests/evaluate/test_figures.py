@@ -141,7 +141,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "skipped",
     ]
     own = whole().as_json()["attributes"]["of0"]
-    assert list(own)[-3:] == ["bootstrap", "chance", "better_than_chance"]
+    assert list(own)[-3:] == ["shuffled", "chance", "better_than_chance"]
     label = of(labels()).metrics.as_json()["per_class"]["a"]
     assert list(label) == [
         "precision",

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom, rankdata
 
-from bunryu.evaluate.significance import numbered, rank_sum, shuffled, sign_flips
+from bunryu.evaluate.significance import numbered, rank_sum, shuffled, sign_flips, too_many
 
 _Floats = NDArray[np.float64]
 _MOST = 5_000
@@ -36,6 +35,8 @@ def ranks_by_chance(
         for k in defined:
             found_L[k] = rank_sum(held_NL[:, k], probs_NL[:, k], tests=len(defined), seed=seed)
     elif len(defined):
+        from scipy.stats import rankdata  # a second to load
+
         ranks_ND = rankdata(probs_NL[:, defined], axis=0)
         found_L[defined] = sign_flips(_centred(held_NL[:, defined]) * _centred(ranks_ND), unit_N, len(defined), seed)
     return found_L.tolist()
@@ -127,7 +128,7 @@ def shares_by_chance(right: _Floats, trials: _Floats, *, tests: int, seed: int) 
     total = max(float(trials_K.sum()), 1.0)
     wrong = float(trials_K.sum() - right_K.sum())
     if right.ndim == 1:
-        return [float(p) for p in hypergeom.sf(trials_K - right_K - 1, total, wrong, trials_K)]
+        return [too_many(*own, int(wrong), int(total)) for own in zip(trials_K - right_K, trials_K, strict=True)]
     beyond_GK = trials - right - wrong / total * trials  # wrong ones beyond as many as of all
     gains_GK = beyond_GK - trials_K / total * beyond_GK.sum(axis=1, keepdims=True)
     return [float(p) for p in sign_flips(gains_GK, np.arange(len(gains_GK)), tests, seed)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import comb, ndtr
+from scipy.special import comb, gammaln, ndtr
 
 from bunryu.core.randomness import generator
 
@@ -156,6 +156,21 @@ def _listed(rank_N: NDArray[np.int64], few: int, found: int) -> float:
     for rank in rank_N.tolist():
         ways[1:, rank:] += ways[:-1, :-rank]
     return float(ways[few, found:].sum() / comb(len(rank_N), few))
+
+
+def too_many(found: float, drawn: float, marked: int, total: int) -> float:
+    """Return how often `drawn` of `total` rows taken at random have `found` marked ones or more, of `marked` in all.
+
+    The tail of the hypergeometric distribution (Fisher's exact test). SciPy's takes a second to load.
+    """
+    count_J = np.arange(max(found, drawn - (total - marked)), min(drawn, marked) + 1)
+    logs_J = _log_choices(marked, count_J) + _log_choices(total - marked, drawn - count_J)
+    return float(min(1.0, np.exp(logs_J - _log_choices(total, np.asarray(drawn))).sum()))
+
+
+def _log_choices(n: int, k: _Floats) -> _Floats:
+    found: _Floats = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return found
 
 
 def shuffled(
