@@ -160,7 +160,7 @@ def weak_label(right: float) -> Callable[[Random], bool]:
     def case(rng: Random) -> bool:
         held_NL = rng.random((120, 6)) < 0.3
         right_NL = rng.random((120, 6)) < np.array([right, *[0.8] * 5])
-        probs_NL = np.where(held_NL == right_NL, 0.9, 0.1).astype(np.float32)
+        probs_NL = (np.where(held_NL == right_NL, 0.6, 0.1) + 0.3 * rng.random((120, 6))).astype(np.float32)
         given = LabelPredictions([""] * 120, list("abcdef"), probs_NL, thresholds=[0.5] * 6, held_NL=held_NL)
         return said("far below", given)
 

@@ -188,13 +188,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if not asked.page:
-        found: dict[str, Rows] = {"covered": [], "changes": [], "alarms": []}
-        found["covered"] = [covered(groups, apart, asked.times) for groups in GROUPS for apart in (False, True)]
-        found["changes"] = list(changes(asked.times // 2))
-        for row in alarms(asked.times, asked.probes):
-            print(row, flush=True)
-            found["alarms"].append(row)
-        FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found: dict[str, Rows] = {"alarms": [], "covered": [], "changes": []}
+        of_groups = (covered(groups, apart, asked.times) for groups in GROUPS for apart in (False, True))
+        counts = {"covered": of_groups, "changes": changes(asked.times), "alarms": alarms(asked.times, asked.probes)}
+        for name, rows in counts.items():
+            for row in rows:
+                print(row, flush=True)
+                found[name].append(row)
+                FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     write_page(json.loads(FIGURES.read_text(encoding="utf-8")))
 
 
