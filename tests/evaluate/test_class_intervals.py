@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from bunryu.evaluate.class_intervals import of_counts, wilson, wilson_of_groups
 from bunryu.evaluate.metrics import measure
-from bunryu.evaluate.ranks import auc_intervals
+from bunryu.evaluate.ranks import auc_intervals, class_aucs
 
 TIMES = 400
 LEAST = 0.95 - 3 * (0.95 * 0.05 / TIMES) ** 0.5
@@ -136,6 +136,36 @@ def test_a_class_without_a_mistake_has_the_interval_of_its_groups() -> None:
     assert row.recall_ci == pytest.approx((0.025 ** (1 / 4), 1.0))
     assert row.precision_ci is not None
     assert row.precision_ci.low < row.precision < row.precision_ci.high
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["mixed", "apart"])
+@pytest.mark.parametrize("groups", [5, 10, 30])
+def test_aucs_of_few_groups_cover_the_truth(groups: int, apart: bool) -> None:
+    """Scores of a group lie high or low together; its rows are of one class where they are apart."""
+    from scipy.stats import norm
+
+    rng, covered, made, truth = np.random.default_rng(groups), 0, 0, norm.cdf(1.5 / (2 * 1.5) ** 0.5)
+    for _ in range(TIMES // 2):
+        unit_N = np.repeat(np.arange(groups), 10)
+        held_N = (rng.random(groups) < 0.4)[unit_N] if apart else rng.random(len(unit_N)) < 0.4
+        score_N = rng.normal(size=len(unit_N)) + 1.5 * held_N + rng.normal(size=groups)[unit_N] * 0.5**0.5
+        if not 0 < held_N.sum() < len(held_N):
+            continue
+        found = class_aucs(score_N[:, None], held_N[:, None], list(map(str, unit_N)), intervals=True)[0]
+        if "roc_auc_ci" in found:
+            made, covered = made + 1, covered + (found["roc_auc_ci"].low <= truth <= found["roc_auc_ci"].high)
+    assert covered / made > 0.92
+
+
+def test_the_variance_of_an_auc_of_groups_of_one_is_nearly_that_of_rows() -> None:
+    rng = np.random.default_rng(0)
+    held_N = np.arange(300) < 120
+    score_N = rng.normal(size=300) + held_N
+    pairs = [str(i // 2) for i in range(300)]
+    rows, groups = (
+        class_aucs(score_N[:, None], held_N[:, None], names, intervals=True)[0]["roc_auc_ci"] for names in (None, pairs)
+    )
+    assert groups == pytest.approx(rows, abs=0.015)
 
 
 def test_an_auc_of_one_has_a_width_and_more_rows_narrow_it() -> None:

@@ -157,6 +157,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "precision_ci",
         "recall_ci",
         "f1_ci",
+        "worse",
     ]
     assert two["accuracy_ci"] == [pytest.approx(two["accuracy_ci"][0]), two["accuracy_ci"][1]]
     assert isinstance(two["accuracy_ci"], list)

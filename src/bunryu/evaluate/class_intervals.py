@@ -11,15 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.figures import Interval
 
 Counts = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Z = 1.959963984540054
 """The 97.5th percentile of the normal distribution."""
 FIGURES = ("precision", "recall", "f1")
@@ -74,17 +71,6 @@ def of_counts(tp: Counts, support: Counts, predicted: Counts) -> list[dict[str, 
     return [
         {f"{name}_ci": found for name, found in zip(FIGURES, row, strict=True) if found is not None} for row in rows
     ]
-
-
-def groups_with(groups: Sequence[str], rows_NK: Bools) -> NDArray[np.int64]:
-    """Return how many groups have a row of each of K kinds, shape (K,).
-
-    Args:
-        groups: the group of each row.
-        rows_NK: which rows are of each kind.
-    """
-    of_N = np.unique(np.array(groups), return_inverse=True)[1]
-    return np.array([np.count_nonzero(np.bincount(of_N[rows_N])) for rows_N in rows_NK.T], np.int64)
 
 
 def sums_of(unit_N: NDArray[np.int64], kind_N: NDArray[np.int64], units: int, kinds: int) -> Counts:

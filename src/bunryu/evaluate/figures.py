@@ -73,7 +73,7 @@ class Bootstrap(Record):
     units: int
     """How many of them there are."""
     rank_resamples: int | None = None
-    """Resamples for mAP and ROC AUC, where rows times classes are so many that they are fewer."""
+    """Resamples for mAP, where rows times classes are so many that they are fewer."""
 
 
 class ClassMetrics(Record):

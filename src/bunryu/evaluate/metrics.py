@@ -21,13 +21,14 @@ from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
 from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics, Shuffled
 from bunryu.evaluate.positive import positive_class
-from bunryu.evaluate.ranks import class_aucs, resampled_scores
+from bunryu.evaluate.ranks import class_aucs
 from bunryu.settings.evaluate import BOOTSTRAP
 
 _Ints = NDArray[np.integer[Any]]
 _Counts = NDArray[np.float64]
 _Fields = Sequence[Mapping[str, Any]]
 """Of each class some of its fields; empty where there are none."""
+_NONE: tuple[None, dict[str, Any], _Fields] = (None, {}, [])
 INTERVALS = ("accuracy", "macro_f1", "weighted_f1")
 """The figures that get one."""
 
@@ -73,13 +74,10 @@ def measure(
     tp, support, predicted = counts_of(pred_N, true_N, k)
     positive = positive_class(positive, classes, support.tolist())
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
-    scores = resampled_scores(support.astype(np.int64), n, groups) if ranked else 0
-    drawn, ends, of_class = None, dict[str, Any](), list[dict[str, Any]]()
+    drawn, ends, of_class = _NONE
     if bootstrap:
-        drawn, ends = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals, scores)
-        tested, of_class = _tested(pred_N, true_N, k, groups, seed, intervals=drawn.units > 1)
-        ends |= tested
-    aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, bootstrap, seed) if ranked else []
+        drawn, ends, of_class = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals)
+    aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, intervals=bootstrap > 0) if ranked else []
     per_class = _per_class(classes, (tp, support, predicted), of_class, aucs)
     two = {} if positive is None else _two_class(positive, per_class[positive])
     one_of_two = positive is not None and (support == 0).any()
@@ -189,20 +187,24 @@ def _intervals(
     resamples: int,
     seed: int,
     names: Sequence[str],
-    scores: int,
-) -> tuple[Bootstrap, dict[str, Any]]:
-    """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure."""
+) -> tuple[Bootstrap, dict[str, Any], _Fields]:
+    """Return what is resampled; as fields that, the interval of each figure and what chance gives; those of each class.
+
+    There are intervals where more than one unit is resampled.
+    """
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     perfect = bool((pred_N == true_N).all())
-    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect, scores=scores)
+    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect)
+    tested, of_class = _tested(pred_N, true_N, k, groups, seed, intervals=drawn.units > 1)
     if drawn.units < 2:
-        return drawn, {}
+        return drawn, tested, of_class
     if perfect:
         ends = dict.fromkeys(names, exact_interval(drawn.units))
     else:
         found = [averages(*chunk) for chunk in resampled(units, k, resamples, seed)]
         ends = {name: percentile_interval(np.concatenate([c[name] for c in found]), drawn.units) for name in names}
-    return drawn, {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
+    fields = {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
+    return drawn, fields | tested, of_class
 
 
 def _check(

@@ -110,7 +110,7 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
     if how := metrics.bootstrap:
         drawn = f"percentile bootstrap, {how.resamples:,} resamples of {how.units:,} {how.of}"
         exact = f"exact (Clopper and Pearson) for {how.units:,} {how.of} without an error"
-        fewer = "" if how.rank_resamples is None else f" (mAP and ROC AUC: {how.rank_resamples:,})"
+        fewer = "" if how.rank_resamples is None else f" (mAP: {how.rank_resamples:,})"
         yield f"  [low, high]: 95 % interval, {drawn + fewer if how.resamples else exact}"
     if metrics.folds:
         yield from _fold_table(metrics.folds)
@@ -150,7 +150,7 @@ def _interval_table(metrics: Figures) -> Iterator[str]:
 def _of_each(metrics: Figures) -> str:
     """Say how they were found."""
     if metrics.bootstrap is not None and metrics.bootstrap.of == "groups":
-        return "Wilson's for as many groups; of the ROC AUC whole groups resampled"
+        return "Wilson's, of the ROC AUC Newcombe's, for rows that are alike in groups"
     return "Wilson's; of the ROC AUC Newcombe's"
 
 
