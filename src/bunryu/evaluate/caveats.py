@@ -128,8 +128,8 @@ def _of_measuring(n: int, bootstrap: Bootstrap | None, *, one_of_two: bool, prob
         return
     if bootstrap.of == "groups" and bootstrap.units < _FEW_GROUPS:
         yield (
-            f"The intervals come from {bootstrap.units} groups only: those of averages (accuracy, macro-F1) are a little "
-            "too narrow, those of classes very wide."
+            f"The intervals come from {bootstrap.units} groups only: those of averages (accuracy, macro-F1) are a "
+            "little too narrow, those of classes very wide."
         )
     if bootstrap.resamples == 0:
         yield (

@@ -109,7 +109,7 @@ def classes_by_chance(tp: _Floats, support: _Floats, predicted: _Floats, *, seed
     never_K = np.atleast_2d(tp).sum(axis=0) == 0
     coin_K = np.where(never_K, 0.5**units_K, 1.0)
     low_3K = [shares_by_chance(tp, trials, tests=tests, seed=seed) for trials in (support, predicted)]
-    p_K = np.minimum(1.0, 3 * np.min([*low_3K, coin_K], axis=0))
+    p_K = np.minimum(1.0, 3 * np.minimum(np.min(np.array(low_3K), axis=0), coin_K))
     return [float(p) for p in np.where(units_K > 0, p_K, np.nan)]
 
 

@@ -157,14 +157,14 @@ def _tested(
     from bunryu.evaluate.chance import accuracy_by_chance, classes_by_chance  # it takes scipy, which is slow to load
     from bunryu.evaluate.significance import below, numbered
 
-    true_N, pred_N, unit_N = true_N.astype(np.int64), pred_N.astype(np.int64), numbered(groups)
-    counts = _, support_K, predicted_K = counts_of(pred_N, true_N, k)
-    blind = float(support_K @ predicted_K) / len(true_N) ** 2
+    true, pred, unit_N = true_N.astype(np.int64), pred_N.astype(np.int64), numbered(groups)
+    counts = _, support_K, predicted_K = counts_of(pred, true, k)
+    blind = float(support_K @ predicted_K) / len(true) ** 2
     if unit_N is not None:
-        units, right = int(unit_N.max()) + 1, pred_N == true_N
-        tp = class_intervals.sums_of(unit_N[right], true_N[right], units, k)
-        counts = (tp, *(class_intervals.sums_of(unit_N, rows, units, k) for rows in (true_N, pred_N)))
-    shuffled = Shuffled(accuracy=blind, p=accuracy_by_chance(pred_N, true_N, groups, seed=seed))
+        units, right, sums_of = int(unit_N.max()) + 1, pred == true, class_intervals.sums_of
+        tp = sums_of(unit_N[right], true[right], units, k)
+        counts = tp, sums_of(unit_N, true, units, k), sums_of(unit_N, pred, units, k)
+    shuffled = Shuffled(accuracy=blind, p=accuracy_by_chance(pred, true, groups, seed=seed))
     worse = below(BETTER, classes_by_chance(*counts, seed=seed))
     ends = class_intervals.of_counts(*counts) if intervals else [{}] * k
     each = [own | ({} if low is None else {"worse": low}) for own, low in zip(ends, worse, strict=True)]
