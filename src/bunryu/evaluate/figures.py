@@ -102,12 +102,8 @@ class ClassMetrics(Record):
         """Return the figures that have an interval, by the heads of their columns; without a row in the truth none."""
         if not self.support:
             return {}
-        return {
-            "precision": Figure(self.precision, self.precision_ci),
-            "recall": Figure(self.recall, self.recall_ci),
-            "F1": Figure(self.f1, self.f1_ci),
-            "ROC AUC": Figure(self.roc_auc, self.roc_auc_ci),
-        }
+        names = {"precision": "precision", "recall": "recall", "F1": "f1", "ROC AUC": "roc_auc"}
+        return {head: Figure(getattr(self, name), getattr(self, f"{name}_ci")) for head, name in names.items()}
 
     def further(self) -> dict[str, float | None]:
         """Return further columns of the table of classes, by their heads."""
@@ -322,11 +318,8 @@ class MultilabelMetrics(Figures):
 
     def guessed(self) -> dict[str, Figure]:
         """See `Figures.guessed`: by ROC AUC."""
-        return {
-            name: Figure(row.roc_auc, row.roc_auc_ci)
-            for name, row in self.per_class.items()
-            if row.better_than_chance is False
-        }
+        rows = self.per_class.items()
+        return {name: Figure(row.roc_auc, row.roc_auc_ci) for name, row in rows if row.better_than_chance is False}
 
 
 def parsed(found: Mapping[str, Any]) -> Figures:
