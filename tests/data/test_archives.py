@@ -21,7 +21,7 @@ from sourcing import one_message, read, rows, touch, write_csv
 
 from bunryu.core.errors import BunryuError
 from bunryu.data.sources import unpack
-from bunryu.data.sources.archives import as_written
+from bunryu.data.sources.archives import as_written, is_archive
 from bunryu.data.sources.read import with_absolute_paths
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.settings.data import DataSettings
@@ -77,6 +77,14 @@ def test_an_archive_is_read_as_its_folder(ending: str, tmp_path: Path) -> None:
     assert f"read as: split folders train/, Validation/; 8 images in {archive}" in notes
     assert archive.read_bytes() == before
     assert set(tmp_path.iterdir()) == {archive, folder}
+
+
+@pytest.mark.parametrize("name", ["model_best.pth.tar", "last.PT.tar", "last.ckpt.tar"])
+def test_a_checkpoint_is_no_archive(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    assert not is_archive(tmp_path / name)
+    assert "archive" not in one_message(tmp_path)
+    assert "unpacked" not in one_message(tmp_path / name)
 
 
 def test_splits_in_several_archives_and_in_an_archive_of_archives(tmp_path: Path) -> None:

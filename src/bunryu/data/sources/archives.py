@@ -22,7 +22,8 @@ from bunryu.data.sources.unpack import unpack
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", PARQUET)
 """Of files that are read as the folder they hold; a parquet where it holds pictures."""
-_ENDED = re.compile(rf"(?:{'|'.join(map(re.escape, ENDINGS))})(?=/|$)", re.IGNORECASE)
+_ENDED = re.compile(rf"(?<!\.pth)(?<!\.pt)(?<!\.ckpt)(?:{'|'.join(map(re.escape, ENDINGS))})(?=/|$)", re.IGNORECASE)
+"""model.pth.tar is what old training scripts call a checkpoint, and no archive."""
 _PEEKED = 1 << 22
 """Bytes at both ends of an archive that tell it from others: the end of a zip has the checksums of its files."""
 _LISTED = "unpacked.json"
@@ -34,7 +35,8 @@ Opened = dict[str, str]
 def is_archive(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is named like an archive that can be read, and is a file."""
     text = os.fspath(path)
-    return text.lower().endswith(ENDINGS) and _holds_files(os.path.expanduser(text))  # noqa: PTH111
+    named = any(found.end() == len(text) for found in _ENDED.finditer(text))
+    return named and _holds_files(os.path.expanduser(text))  # noqa: PTH111
 
 
 def _holds_files(file: str) -> bool:
