@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn, optim
 
 from bunryu.core.errors import RunError
@@ -32,7 +34,9 @@ class Progress:
         sums: running sums of the epoch: loss, correct, rows.
         best: best monitored value of the run, None before the first.
         best_loss: validation (or else training) loss of that epoch, to choose between equal figures.
-        best_epoch: 1-based epoch of the run in which it was reached.
+        leader: 1-based epoch of the run in which it was reached.
+        best_epoch: that of the best epoch: `leader`, or one that is as good within noise and has the lower loss.
+        chosen_loss: as `best_loss`, of the best epoch.
         stage_best: best monitored value of the stage, for patience and plateau.
         stage_loss: as `best_loss`, of that epoch.
         stale_epochs: epochs of the stage without improvement.
@@ -41,6 +45,7 @@ class Progress:
         history: rows of history.jsonl that belong to this state.
         group_logs: logarithms of the groups' weights of `loss.group_dro`; empty before its first batch.
         averaged: epochs whose weights are in the average (`train.swa`).
+        kept: epoch of the weights in each checkpoint: name (best, stage-1-head, final) -> 1-based epoch of the run.
         ended_by: why it ended, in words.
         spent_seconds: time of the unfinished epoch, for its history row.
     """
@@ -53,7 +58,9 @@ class Progress:
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
     best: float | None = None
     best_loss: float | None = None
+    leader: int = 0
     best_epoch: int = 0
+    chosen_loss: float | None = None
     stage_best: float | None = None
     stage_loss: float | None = None
     stale_epochs: int = 0
@@ -62,6 +69,7 @@ class Progress:
     history: int = 0
     averaged: int = 0
     group_logs: list[float] = field(default_factory=list)
+    kept: dict[str, int] = field(default_factory=dict)
     ended_by: str = ""
     spent_seconds: float = 0.0
 
@@ -75,6 +83,7 @@ class Checkpoint:
     net: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
+    said: dict[str, torch.Tensor]
     optimizer_tensors: dict[str, torch.Tensor]
     optimizer: dict[str, Any] | None
     scaler: dict[str, Any]
@@ -89,6 +98,7 @@ def save_checkpoint(
     scaler: dict[str, Any],
     ema: nn.Module | None = None,
     average: dict[str, torch.Tensor] | None = None,
+    said: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write the state atomically. `optimizer` is None between two stages.
 
@@ -101,6 +111,7 @@ def save_checkpoint(
     if ema is not None:
         tensors |= {f"ema.{name}": value for name, value in separate(ema.state_dict()).items()}
     tensors |= {f"average.{name}": value.cpu() for name, value in (average or {}).items()}
+    tensors |= {f"said.{name}": torch.tensor(value) for name, value in (said or {}).items()}
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
@@ -155,6 +166,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             net=_of("net.", tensors),
             ema=_of("ema.", tensors),
             average=_of("average.", tensors),
+            said=_of("said.", tensors),
             optimizer_tensors={name: value for name, value in tensors.items() if name.startswith("optim.")},
             optimizer=json.loads(metadata["optimizer"]),
             scaler=json.loads(metadata["scaler"]),
