@@ -100,12 +100,16 @@ def test_the_mean_of_the_columns_chooses_the_epoch(run: Any) -> None:
     folder = RunFolder(run.path)
     assert folder.settings().train.monitor == "mean_macro_f1"
     history = folder.read_history()
-    best = max(row["val_mean_macro_f1"] for row in history)
+    highest = max(history, key=lambda row: row["val_mean_macro_f1"])
     sealed = read_sealed(run.path / "model.safetensors").provenance["best"]
-    assert sealed["val_mean_macro_f1"] == best
     metrics = run.metrics["val"]["attributes"]
-    assert best == pytest.approx(np.mean([part["macro_f1"] for part in metrics.values()]), abs=1e-6)
-    assert f"the best by mean_macro_f1 is epoch {sealed['epoch']}" in (run.path / "report.txt").read_text("utf-8")
+    mean = np.mean([part["macro_f1"] for part in metrics.values()])
+    assert sealed["val_mean_macro_f1"] == pytest.approx(mean, abs=1e-6)
+    report = (run.path / "report.txt").read_text("utf-8")
+    assert f"the best by mean_macro_f1 is epoch {sealed['epoch']}" in report
+    if sealed["val_mean_macro_f1"] < highest["val_mean_macro_f1"]:
+        assert f"{highest['val_mean_macro_f1']:.3f} against {mean:.3f}, which is within the noise of 36 " in report
+        assert sealed["val_loss"] < highest["val_loss"]
 
 
 def test_one_column_is_chosen_by_its_macro_f1(photos: Path, tmp_path: Path) -> None:
