@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bunryu.core.errors import count
 from bunryu.data.table import Table
+from bunryu.evaluate.calibrated_loss import calibrated_binary_loss, calibrated_loss
 from bunryu.evaluate.compare import Counted, is_beyond_noise
 from bunryu.evaluate.measure import groups_of
 from bunryu.evaluate.metrics import averages
@@ -78,6 +79,13 @@ class EpochNoise:
             return np.packbits(said(probs_NK, [USUAL] * self.classes), axis=1)
         answers = [own.pred_N for own in self._columns(probs_NK)]
         return np.stack(answers, axis=1).astype(np.int32)
+
+    def calibrated_loss(self, probs_NK: NDArray[np.float32]) -> float:
+        """Return the loss of the validation rows at the best temperature; the mean of the columns, each at its own."""
+        if self.held_JL is not None:
+            return calibrated_binary_loss(probs_NK, self._held_NL)
+        pairs = zip(self._columns(probs_NK), self._truths, strict=True)
+        return float(np.mean([calibrated_loss(own.probs_NK, true_N) for own, (true_N, _) in pairs]))
 
     def within(self, own: NDArray[Any], other: NDArray[Any]) -> bool:
         """Return whether the figure of two answers (see `said`) differs by no more than noise explains."""

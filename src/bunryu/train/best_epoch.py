@@ -23,13 +23,15 @@ def remember(job: Job, state: State, row: dict[str, Any], probs_NK: NDArray[np.f
     Args:
         job: what is trained.
         state: changes.
-        row: of the history; `best`, `as_good_as` and `clean` are added.
+        row: of the history; `val_calibrated_loss`, `best`, `as_good_as` and `clean` are added.
         probs_NK: class probabilities of the validation rows, to tell noise; None where there are none.
     """
     settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
     monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
     value = float(row["epoch" if monitor == "train_epochs" else monitor])
-    loss = float(row.get("val_loss", row["train_loss"]))
+    if probs_NK is not None and job.noise is not None and clean(stage):
+        row["val_calibrated_loss"] = job.noise.calibrated_loss(probs_NK)
+    loss = float(row.get("val_calibrated_loss", row.get("val_loss", row["train_loss"])))
     full = not stage.sizes or size_at(stage.sizes, progress.epoch, int(stage.epochs or 1)) == stage.sizes[-1]
     if settings.monitor in ("train_loss", "train_accuracy") and measures_anew(job, progress):
         progress.best = progress.best_loss = progress.stage_best = progress.stage_loss = None
@@ -64,9 +66,9 @@ def choose(
     """Decide whether the epoch that just ended is the best so far; return that, and the epoch that it is `as_good_as`.
 
     The epoch with the highest figure leads. Of it and one that is as good within the noise of the validation rows, that
-    with the lower loss is the best: the idea of the one-standard-error rule (Breiman et al. 1984, "Classification and
-    Regression Trees", section 3.4.3), with a paired test. What is compared is compared with the leader, never with the
-    best so far, which may be worse already: many steps that are each within noise would lead far down.
+    with the lower calibrated loss is the best: the idea of the one-standard-error rule (Breiman et al. 1984,
+    "Classification and Regression Trees", section 3.4.3), with a paired test. What is compared is compared with the
+    leader, never with the best so far, which may be worse already: many steps within noise would lead far down.
     """
     progress, epoch = state.progress, state.progress.total_epochs
     said = None if probs_NK is None or job.noise is None else job.noise.said(probs_NK)
@@ -117,8 +119,8 @@ def noise_told(progress: Progress, history: list[dict[str, Any]], monitor: str, 
     kept = next((f", kept as {name}" for name, epoch in progress.kept.items() if epoch == progress.leader), "")
     return (
         f"; epoch {progress.leader}{kept}, has a higher {monitor}, {figures[0]:.3f} against {figures[1]:.3f}, which is "
-        f"within the noise of {rows}, and epoch {progress.best_epoch} the lower loss, {best['val_loss']:.3f} against "
-        f"{leader['val_loss']:.3f}"
+        f"within the noise of {rows}, and epoch {progress.best_epoch} the lower calibrated loss, "
+        f"{best['val_calibrated_loss']:.3f} against {leader['val_calibrated_loss']:.3f}"
     )
 
 

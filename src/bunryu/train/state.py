@@ -27,10 +27,14 @@ from bunryu.train.tensorboard import Board
 
 
 class Noise(Protocol):
-    """Tells whether two epochs differ beyond the noise of the validation rows."""
+    """Tells whether two epochs differ beyond the noise of the validation rows, and which is better if not."""
 
     def said(self, probs_NK: NDArray[np.float32]) -> NDArray[Any]:
         """Return what is answered with these probabilities, small."""
+        ...
+
+    def calibrated_loss(self, probs_NK: NDArray[np.float32]) -> float:
+        """Return the loss of the validation rows at the best temperature."""
         ...
 
     def within(self, own: NDArray[Any], other: NDArray[Any]) -> bool:
