@@ -33,8 +33,8 @@ class Progress:
         total_epochs: finished epochs of the run; names the randomness of the next.
         sums: running sums of the epoch: loss, correct, rows.
         best: best monitored value of the run, None before the first.
-        best_loss: loss of that epoch, to choose between equal figures: of validation (calibrated, where noise may decide)
-            or else of training.
+        best_loss: loss of that epoch, to choose between equal figures: of validation (calibrated, where noise may
+            decide) or else of training.
         leader: 1-based epoch of the run in which it was reached.
         best_epoch: that of the best epoch: `leader`, or one that is as good within noise and has the lower loss.
         chosen_loss: as `best_loss`, of the best epoch.
