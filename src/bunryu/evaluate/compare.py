@@ -159,13 +159,13 @@ def _swapped(units: Units, true: _Ints, pred: _Ints, other: _Ints, k: int, of: i
     change_U2K = csr_array((np.concatenate(signs), where), shape=(len(times_U), 2 * k))
     differ = np.flatnonzero(abs(change_U2K).sum(axis=1))
     change_U2K, swapped_U = change_U2K[differ], times_U[differ]
-    of_each = [_totals(answers, true, times_U[row_unit], k) for answers in (pred, other)]
+    own_F, other_F = (_totals(answers, true, times_U[row_unit], k) for answers in (pred, other))
     support_K1 = np.bincount(true, times_U[row_unit], k)[:, None]
 
     def figure(counts: _Floats) -> _Floats:
         return _macro_f1(counts[:k], np.broadcast_to(support_K1, counts[:k].shape), counts[k:])
 
-    gaps = _gaps(change_U2K, *of_each, figure)
+    gaps = _gaps(change_U2K, own_F, other_F, figure)
     drawn = swaps(swapped_U, draws_for(of), generator(seed, "swaps"), max(len(differ), 6 * k))
     return float(share_reaching(float(gaps(np.zeros((1, len(differ))))[0]), map(gaps, drawn)))
 

@@ -90,9 +90,9 @@ class EpochNoise:
     def within(self, own: NDArray[Any], other: NDArray[Any]) -> bool:
         """Return whether the figure of two answers (see `said`) differs by no more than noise explains."""
         differ_D = np.flatnonzero((own != other).any(axis=1))
-        both = (self._counted(answers, differ_D) for answers in (own, other))
+        one, two = (self._counted(answers, differ_D) for answers in (own, other))
         unit_D = None if self._unit_N is None else self._unit_N[differ_D]
-        return not is_beyond_noise(*both, self._figure, unit_D, self._counts)
+        return not is_beyond_noise(one, two, self._figure, unit_D, self._counts)
 
     @cached_property
     def _unit_N(self) -> NDArray[np.int64] | None:
