@@ -80,14 +80,12 @@ def test_it_is_sealed_where_it_is_the_best(photos: Path, tmp_path: Path, monkeyp
         def scored(rows: Any, probs: Any) -> dict[str, float]:
             nonlocal calls
             calls += 1
-            return score(rows, probs) | (
-                {"accuracy": 0.9, "loss": 0.1} if calls == 7 else {"accuracy": 0.5, "loss": 1.0}
-            )
+            return score(rows, probs) | {"loss": 0.1 if calls == 7 else 0.5}
 
         return scored
 
     monkeypatch.setattr(train, "scorer", better_at_last)
-    run = RunFolder(api.train(photos, *SMALL, "train.monitor=accuracy", out=tmp_path / "run", quiet=True).path)
+    run = RunFolder(api.train(photos, *SMALL, "train.monitor=loss", out=tmp_path / "run", quiet=True).path)
     assert [row["epoch"] for row in run.read_history() if row["best"]][-1] == 7
     last = load_file(run.last)
     assert all(torch.equal(value, last[f"net.{name}"]) for name, value in load_file(run.model).items())
