@@ -205,7 +205,7 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
         ),
         pytest.param(
             ("photos/cat/1.jpg", "photos/dog/1.jpg", "cache/a.py"),
-            ["without any image", "cache. Found instead: 1 .py. Add", "Did you mean the data in it: ", "data/photos"],
+            ["without any image", "cache. Add", "Found instead: 1 .py. Did you mean the data in it: ", "data/photos"],
             id="data beside another folder",
         ),
         pytest.param(("1.jpg", "2.jpg"), ["2 images but no class folders", "labels are not known"], id="flat"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from bunryu.evaluate.review import Found, Pair, confirmed, review_told
 from bunryu.evaluate.same_picture import same_picture, thumbnails
@@ -47,6 +47,33 @@ def test_copies_are_found(change: Callable[[Image.Image], Image.Image], seed: in
 def test_different_pictures_are_none() -> None:
     own = [thumbnails(np.asarray(drawn(seed))) for seed in range(20)]
     assert not any(same_picture(a, b) for i, a in enumerate(own) for b in own[:i])
+
+
+def outline(seed: int) -> Image.Image:
+    """Return thin lines on white along one coarse shape, drawn by another hand for each seed."""
+    rng = np.random.default_rng(seed)
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    image = Image.new("RGB", (120, 90), "white")
+    for radius in (46.0, 30.0, 12.0):
+        by = radius + rng.normal(0, 1.0, 24)
+        points = [(60 + r * np.cos(t), 45 + 0.8 * r * np.sin(t)) for r, t in zip(by, turn, strict=True)]
+        ImageDraw.Draw(image).line([*points, points[0]], fill="black", width=3)
+    return image
+
+
+def test_drawings_of_the_same_thing_are_no_copies() -> None:
+    """All that is coarse agrees; the lines do not lie on each other."""
+    own = [thumbnails(np.asarray(outline(seed))) for seed in range(8)]
+    pairs = [(a, b) for i, a in enumerate(own) for b in own[:i]]
+    assert min(float(a.windows_WP[0] @ b.windows_WP[0]) for a, b in pairs) > 0.75, "they are alike"
+    assert not any(same_picture(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_drawings_are_found(change: Callable[[Image.Image], Image.Image], seed: int) -> None:
+    one, other = (thumbnails(np.asarray(image)) for image in (outline(seed), change(outline(seed))))
+    assert same_picture(one, other)
 
 
 def test_pictures_of_one_grey_are_no_copies() -> None:

@@ -12,21 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from bunryu import api
 from bunryu.core.storage import read_json
 from bunryu.data.splits.assign import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
+from bunryu.settings.train import LossSettings
 from bunryu.workflows import probe
-from bunryu.workflows.probe_report import Probed, Tried, advice, recipe, table_lines
-from conftest import Command, Tiny, refused, table
+from bunryu.workflows.probe_report import ADJUSTED, Probed, Tried, advice, loss_of, recipe, table_lines
+from conftest import Command, Tiny, refused, table, write_class_folders
 
+pytestmark = pytest.mark.usefixtures("here")
 SMALL = ("train.device=cpu", "train.threads=1", "train.precision=fp32", "evaluate.bootstrap=20", "split.val=0.25")
 
 
-@pytest.fixture
-def photos(make_images: Callable[..., Path], here: Path) -> Path:
-    return make_images(here / "photos", {"a": 20, "b": 16, "가": 10})
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("data") / "photos", {"a": 20, "b": 16, "가": 10})
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,18 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(3)
     torch.save(build(Architecture(name="timm/test_resnet"), 2).backbone.state_dict(), path)
     return f"timm/test_resnet={path}"
+
+
+@pytest.fixture(scope="module")
+def found_once(photos: Path, resnet: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results of one probe, which tests only read."""
+    from bunryu import probe
+
+    name, weights = resnet.split("=")
+    out = tmp_path_factory.mktemp("probed") / "found"
+    given = (*SMALL, "input.size=32", f"model.name={name}", f"model.weights={weights}")
+    probe(photos, *given, out=out, quiet=True)
+    return out
 
 
 def test_a_run_as_weights(bunryu: Command, photos: Path, tiny_run: Tiny) -> None:
@@ -74,6 +90,7 @@ def test_the_next_command_is_the_one_to_type(bunryu: Command, photos: Path, tiny
     """Also where settings were given: without them the recipe would begin from other features."""
     pairs = (*SMALL, "input.size=24", f"model.weights={tiny_run.run}")
     ended = bunryu("probe", f"data.source={photos}", *pairs, "--out", "found")
+    assert ended.code == 0, ended.err
     (line,) = [line for line in ended.err.splitlines() if line.startswith("next: bunryu train ")]
     command = shlex.split(line.removeprefix("next: bunryu "))
     assert command[-2:] == ["--recipe", "found/recipe.yaml"]
@@ -106,11 +123,14 @@ def test_several_backbones_are_compared(bunryu: Command, photos: Path, tiny_run:
     assert f"weights: {tried[0]['weights']}" in best
 
 
-def test_the_same_again_is_the_same(bunryu: Command, photos: Path, resnet: str) -> None:
-    texts = []
-    for name in ("one", "two"):
-        assert bunryu("probe", photos, *SMALL, "input.size=32", "--backbone", resnet, "--out", name).code == 0
-        texts.append([Path(name, file).read_bytes() for file in ("probe.json", "predictions_oof.csv", "recipe.yaml")])
+def test_the_same_again_is_the_same(bunryu: Command, photos: Path, found_once: Path, resnet: str) -> None:
+    """In the next free folder, where none is named."""
+    Path("runs/photos-probe-1").mkdir(parents=True)
+    assert bunryu("probe", photos, *SMALL, "input.size=32", "--backbone", resnet).code == 0
+    texts = [
+        [Path(folder, file).read_bytes() for file in ("probe.json", "predictions_oof.csv", "recipe.yaml")]
+        for folder in (found_once, "runs/photos-probe-2")
+    ]
     assert texts[0] == texts[1]
 
 
@@ -120,9 +140,6 @@ def test_results_are_never_overwritten(bunryu: Command, photos: Path, resnet: st
     told = refused(bunryu("probe", photos, *SMALL, "--backbone", resnet, "--out", "mine"))
     assert told.startswith("--out: mine is not empty")
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
-    for number in (1, 2):
-        assert bunryu("probe", photos, *SMALL, "input.size=32", "--backbone", resnet).code == 0
-        assert Path(f"runs/photos-probe-{number}/report.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +251,37 @@ def test_where_nothing_is_rare_nothing_is_said_of_it(found: Probed) -> None:
     assert advice(even)[1] == "The classes are about the same size: losses for rare ones have nothing to mend."
 
 
+def test_the_recipe_has_the_loss_whole_as_it_was_compared(found: Probed) -> None:
+    """The recipe below it, or what train has as set, would train another smoothing, or another loss than plain."""
+    given = LossSettings(name="soft_f1", gamma=1.5, beta=0.9, tau=0.5)
+    for name, expected in (
+        ("plain", {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None}),
+        ("class-balanced focal", {"name": "focal", "class_weights": "effective", "gamma": 1.5, "beta": 0.9}),
+        ("logit-adjusted", {"name": "logit_adjusted", "class_weights": None, "tau": 0.5}),
+        (ADJUSTED, {"name": "cross_entropy", "class_weights": None}),
+    ):
+        found.tried[0] = tried("A", name, 0.9, None)
+        found.tried[2] = tried("A", "plain", 0.8, (-0.2, -0.05))
+        text = yaml.safe_load(recipe(found, given))
+        assert expected.items() <= text["loss"].items()
+        assert ("decision" in text) is (name == ADJUSTED)
+        assert loss_of("plain" if name == ADJUSTED else name, given).model_dump().items() >= text["loss"].items()
+    smoothed = yaml.safe_load(recipe(found, LossSettings(label_smoothing=0.3)))
+    assert smoothed["loss"]["label_smoothing"] == 0.3
+
+
+def test_a_recipe_that_was_probed_trains_with_the_loss_that_was_compared(
+    bunryu: Command, photos: Path, tiny_run: Tiny
+) -> None:
+    pairs = (*SMALL, f"model.weights={tiny_run.run}", "recipe=emotion", "train.epochs=1", "decision.tau=1")
+    ended = bunryu("probe", photos, *pairs, "train.stages=[{name: all}]", "--out", "found")
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("next: bunryu train ")]
+    command = shlex.split(line.removeprefix("next: bunryu "))
+    assert "decision.tau=1" not in command, "the recipe decides"
+    settings = api.train(*command[1:-2], "train.ema=null", recipe=command[-1], out="run", quiet=True).settings
+    assert yaml.safe_load(Path("found/recipe.yaml").read_text())["loss"].items() <= settings.loss.model_dump().items()
+
+
 @pytest.mark.parametrize(("behind", "weighted"), [((-0.2, -0.05), True), ((-0.2, 0.01), False)])
 def test_class_weights_only_where_they_clearly_help(behind: tuple[float, float], weighted: bool, found: Probed) -> None:
     found.tried[2] = tried("A", "plain", 0.8, behind)
@@ -241,22 +289,43 @@ def test_class_weights_only_where_they_clearly_help(behind: tuple[float, float],
     assert "name: A\n" in recipe(found)
 
 
-def test_the_report_is_json(bunryu: Command, photos: Path, resnet: str) -> None:
-    assert bunryu("probe", photos, *SMALL, "input.size=32", "--backbone", resnet, "--out", "found").code == 0
-    json.loads(Path("found/probe.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+def test_the_report_is_json(found_once: Path) -> None:
+    json.loads((found_once / "probe.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
-def test_losses_are_compared_with_the_smoothing_that_is_trained(bunryu: Command, photos: Path, resnet: str) -> None:
+def test_losses_are_compared_with_the_smoothing_that_is_trained(
+    bunryu: Command, photos: Path, found_once: Path, resnet: str
+) -> None:
     probs = []
-    for smoothing in ("0", "0.4"):
-        out = f"found{smoothing}"
-        ended = bunryu("probe", photos, *SMALL, f"loss.label_smoothing={smoothing}", "--backbone", resnet, "--out", out)
-        assert ended.code == 0, ended.err
-        rows = table(Path(f"{out}/predictions_oof.csv").read_text(encoding="utf-8"))
+    given = (*SMALL, "input.size=32", "loss.label_smoothing=0.4")
+    assert bunryu("probe", photos, *given, "--backbone", resnet, "--out", "found").code == 0
+    for out in (found_once, Path("found")):
+        rows = table((out / "predictions_oof.csv").read_text(encoding="utf-8"))
         probs.append(float(np.mean([float(row["conf"]) for row in rows])))
     assert probs[1] < probs[0] - 0.05, "smoothed answers are less sure"
 
 
-def test_a_sampler_that_probe_does_not_follow_is_refused(bunryu: Command, photos: Path, resnet: str) -> None:
-    told = refused(bunryu("probe", photos, *SMALL, "train.sampler=class_aware", "--backbone", resnet))
-    assert "train.sampler=class_aware: probe sees each picture once" in told
+@pytest.mark.parametrize("pairs", [("train.sampler=class_aware",), ("mix.remix=true", "mix.name=mixup")])
+def test_what_probe_does_not_follow_is_refused(
+    pairs: tuple[str, ...], bunryu: Command, photos: Path, resnet: str
+) -> None:
+    told = refused(bunryu("probe", photos, *SMALL, *pairs, "--backbone", resnet))
+    assert f"{pairs[0]}: probe sees each picture once" in told
+
+
+def test_label_columns_are_compared_by_the_mean_of_their_macro_f1(bunryu: Command, photos: Path, resnet: str) -> None:
+    """By what trains a run too: train.monitor=auto."""
+    with Path("labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "kind", "half"])
+        for i, path in enumerate(sorted(photos.glob("*/*.png"))):
+            writer.writerow([path, path.parent.name, "top" if i % 2 else "low"])
+    columns = ("data.label_columns=[kind, half]", "input.size=32", "--backbone", resnet)
+    ended = bunryu("probe", "labels.csv", *SMALL, *columns, "--out", "found")
+    assert ended.code == 0, ended.err
+    assert "mean macro-F1" in ended.out.splitlines()[0]
+    found = read_json(Path("found/probe.json"))["tried"]
+    means = [float(np.mean([one["macro_f1"] for one in row["metrics"]["attributes"].values()])) for row in found]
+    assert means == sorted(means, reverse=True)
+    for row, mean in zip(found[1:], means[1:], strict=True):
+        assert row["behind_best"]["value"] == pytest.approx(mean - means[0])

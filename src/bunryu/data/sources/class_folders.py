@@ -89,8 +89,8 @@ def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> Da
     hint = f" Did you mean the data in it: {below[0]} (with {some(f'{name}/' for name in below[1])})?" if below else ""
     if 2 * len(empty) <= total:
         return DataError(
-            f"Class folder without any image in {root}: {some(empty)}.{instead} "
-            f"Add images, or remove the empty folder.{hint}"
+            f"Class folder without any image in {root}: {some(empty)}. "
+            f"Add images, or remove the empty folder.{instead}{hint}"
         )
     many = "its folder has" if total == 1 else f"{len(empty)} of its {total} folders have"
     return DataError(
@@ -201,8 +201,8 @@ def no_class_folders(root: Path) -> DataError:
             f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
         )
     return DataError(
-        f"There are no class folders and no images in {root}.{_found_instead(listing)} "
-        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{table_hint(root)}"
+        f"There are no class folders and no images in {root}. Expected one folder a class, such as {root}/cat/1.jpg "
+        f"and {root}/dog/2.jpg.{_found_instead(listing)}{table_hint(root)}"
     )
 
 
