@@ -34,6 +34,7 @@ bench: .venv/ready-dev  ## measured figures: needs ../shared
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/minutes.py
 	$(BIN)/python benchmarks/small_data.py
+	$(BIN)/python benchmarks/false_alarms.py
 
 soak: .venv/ready-dev  ## long fault tests: a hundred kills at random
 	$(BIN)/python tests/soak/kill_at_random.py --count 100

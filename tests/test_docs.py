@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "bunryu"
 TOP = ["README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 PAGES = [*TOP, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-FRAGMENTS = ("docs/results.notes.md", "docs/performance.notes.md", "docs/training/few.notes.md")
+FRAGMENTS = (
+    *("docs/results.notes.md", "docs/performance.notes.md", "docs/training/few.notes.md"),
+    "docs/false-alarms.notes.md",
+)
 """Parts of pages that benchmarks write."""
 
 

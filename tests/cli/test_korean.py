@@ -33,7 +33,7 @@ def folders(here: Path, make_images: MakeImages) -> Path:
     for name in ("개", "고양이"):
         (here / "손상" / name).mkdir()
         (here / "손상" / name / "1.jpg").write_bytes(b"no image")
-    (here / "사진.zip").write_bytes(b"PK")
+    (here / "사진.7z").write_bytes(b"7z")
     (here / "빈.csv").write_text("")
     (here / "줄.csv").write_text("path,label\n")
     (here / "열.csv").write_text("path,하나,둘\n1.png,a,b\n2.png,a,c\n3.png,b,b\n4.png,b,c\n")
@@ -52,7 +52,7 @@ MISTAKES = {
     "train 사진/개": "라벨을 알 수 없습니다. 클래스마다 폴더가 하나씩 있거나",
     "train 외톨이 model.name=scratch_cnn": "클래스 '고양이'에 이미지가 1장뿐이어서 train, val로",
     "train 손상 model.name=scratch_cnn": "오류: 이미지 2장을 모두 읽을 수 없습니다:",
-    "train 사진.zip": "압축을 푼 뒤 그 폴더를 주십시오: unzip",
+    "train 사진.7z": "압축을 푼 뒤 그 폴더를 주십시오: 7z x",
     "train 빈.csv": "빈.csv 표가 비어 있습니다.",
     "train 줄.csv": "줄.csv 표에 첫 줄(열 이름)만 있고 행이 없습니다.",
     "train 열.csv": "열.csv에서 어느 열이 라벨인지 알 수 없습니다.",
@@ -159,7 +159,7 @@ def shown_folders(here: Path, make_images: MakeImages) -> Path:
     (here / "빈것/나비/나비.docx").write_bytes(b"x")
     make_images(here / "외톨이", {"개미": 3, "벌": 1})
     make_images(here / "쓰던폴더", {"개미": 1})
-    (here / "photos.zip").write_bytes(b"PK")
+    (here / "photos.7z").write_bytes(b"7z")
     rows = "".join(f"photos/벌/{n:03}.png,{'봄여'[n % 2]},{'풀꽃'[n % 2]}\n" for n in range(3))
     (here / "표.csv").write_text(f"path,철,곳\n{rows}")
     (here / "다른곳.csv").write_text("path,label\n벌/1.jpg,벌\n개미/1.jpg,개미\n")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from bunryu.evaluate.attributes import figure_difference
+from bunryu.evaluate.bootstrap import percentile_interval
 from bunryu.evaluate.compare import macro_f1_difference
 from bunryu.evaluate.difference import Difference
 from bunryu.inference.predictions import Predictions
@@ -40,7 +41,7 @@ def brute_force(pred_N: Ints, other_N: Ints, true_N: Ints, units: list[Ints], re
     for _ in range(resamples):
         rows = np.concatenate([units[unit] for unit in rng.integers(0, len(units), len(units))])
         found.append(macro_f1(pred_N[rows], true_N[rows]) - macro_f1(other_N[rows], true_N[rows]))
-    return np.quantile(found, [0.025, 0.975]).tolist()
+    return list(percentile_interval(np.array(found), len(units)))
 
 
 def test_rows_are_resampled_in_pairs() -> None:

@@ -91,6 +91,18 @@ def test_columns_and_labels(monitor: str, labels: bool) -> None:
     held_to(alarms, 100, LEVEL)
 
 
+@pytest.mark.parametrize(("monitor", "labels"), [("mean_macro_f1", False), ("macro_f1", False), ("accuracy", True)])
+def test_answers_that_were_read_are_looked_at(monitor: str, labels: bool) -> None:
+    rng = np.random.default_rng(0)
+    true_N = rng.integers(0, K, N)
+    noise = noise_of(monitor, true_N, labels)
+    said = noise.said(probabilities(rng, true_N, labels, 0.7))
+    assert noise.fits(said)
+    wrong = [said[1:], said[:, 0], np.hstack([said, said]), said.astype(np.int64)]
+    wrong += [] if labels else [said + K, said - K]
+    assert not any(noise.fits(one) for one in wrong)
+
+
 def test_rows_of_a_group_are_one() -> None:
     """Eight of forty rows get worse: noise where they are one group, and not where each is by itself."""
     true_N = np.zeros(40, np.int64)

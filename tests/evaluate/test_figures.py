@@ -107,6 +107,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "macro_f1_ci",
         "weighted_f1_ci",
         "bootstrap",
+        "shuffled",
         "attributes",
         "by_group",
         "worst_group_accuracy",
@@ -140,7 +141,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "skipped",
     ]
     own = whole().as_json()["attributes"]["of0"]
-    assert list(own)[-3:] == ["bootstrap", "chance", "better_than_chance"]
+    assert list(own)[-3:] == ["shuffled", "chance", "better_than_chance"]
     label = of(labels()).metrics.as_json()["per_class"]["a"]
     assert list(label) == [
         "precision",
@@ -156,6 +157,7 @@ def test_keys_stand_in_the_order_they_always_had() -> None:
         "precision_ci",
         "recall_ci",
         "f1_ci",
+        "worse",
     ]
     assert two["accuracy_ci"] == [pytest.approx(two["accuracy_ci"][0]), two["accuracy_ci"][1]]
     assert isinstance(two["accuracy_ci"], list)

@@ -281,7 +281,10 @@ def test_few_images_or_groups_are_told_of():
     (note,) = notes_of(29, None)
     assert note.startswith("Only 29 images: each moves the accuracy by 0.03, ")
     assert notes_of(30, None) == ()
-    assert notes_of(60, 19) == ("The intervals come from 19 groups only, and are rather too narrow.",)
+    assert notes_of(60, 19) == (
+        "The intervals come from 19 groups only: those of averages (accuracy, macro-F1) are a little too narrow, "
+        "those of classes very wide.",
+    )
     assert notes_of(60, 20) == ()
 
 

@@ -122,18 +122,14 @@ def test_intervals_are_those_of_drawing_rows_or_groups_anew(groups: int) -> None
         macro = (2 * tp / np.maximum(both, 1))[present].mean()
         scores = found.probs_NK[rows]
         ap = np.mean([sk.average_precision_score(t[:, k], scores[:, k]) for k in np.flatnonzero(present)])
-        auc = sk.roc_auc_score(t[:, 2], scores[:, 2])
-        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap, auc])
+        figures.append([macro, (t == p).all(axis=1).mean(), 2 * tp.sum() / both.sum(), ap])
     for place, name in enumerate(("macro_f1", "accuracy", "micro_f1", "mean_average_precision")):
         expected = np.quantile([row[place] for row in figures], [0.025, 0.975])
         assert getattr(metrics, f"{name}_ci") == pytest.approx(expected, abs=0.025)
-    expected = np.quantile([row[4] for row in figures], [0.025, 0.975])
-    assert metrics.per_class["hat"].roc_auc_ci == pytest.approx(expected, abs=0.025)
     assert metrics.bootstrap == Bootstrap(resamples=4000, of="groups" if groups else "rows", units=groups or 200)
 
 
-def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None:
-    """An ROC AUC without an image that has the label is not defined, and not 1/2 or 0."""
+def test_a_label_of_few_images_has_the_interval_of_so_few() -> None:
     held_NL = np.zeros((40, 2), bool)
     held_NL[:2, 0], held_NL[::2, 1] = True, True
     probs_NL = np.where(held_NL, 0.9, 0.1).astype(np.float32)
@@ -141,14 +137,18 @@ def test_a_label_of_few_images_is_judged_by_the_resamples_that_have_it() -> None
     metrics = measure_labels(
         LabelPredictions(["p"] * 40, ["few", "half"], probs_NL, thresholds=[0.5] * 2, held_NL=held_NL)
     )
-    assert metrics.per_class["few"].roc_auc_ci == (1, 1)
+    low, high = metrics.per_class["few"].roc_auc_ci
+    assert low < 0.7
+    assert high == 1
     assert metrics.per_class["few"].better_than_chance is True
 
 
 def test_a_label_at_chance_is_told() -> None:
     metrics = measure_labels(drawn(), bootstrap=300)
     assert [metrics.per_class[name].better_than_chance for name in NAMES[:3]] == [True, True, False]
-    assert any(told.startswith("label 'hat': no better than chance (ROC AUC") for told in warnings_of(metrics))
+    assert any(
+        told.startswith("label 'hat': not seen to be better than chance (ROC AUC") for told in warnings_of(metrics)
+    )
     assert ", mAP 0." in headline(metrics)
     report = text_report("t", {}, {"val": metrics}, next_steps=[])
     assert "AP  threshold" in report

@@ -50,7 +50,7 @@ def test_a_weak_class_is_pointed_out():
     true_N = np.repeat([0, 1, 2], 10)
     pred_N = true_N.copy()
     pred_N[20:28] = 0
-    found = measure(np.eye(3, dtype=np.float32)[pred_N], true_N, ["a", "b", "weak"], bootstrap=0)
+    found = measure(np.eye(3, dtype=np.float32)[pred_N], true_N, ["a", "b", "weak"], bootstrap=1)
     text = text_report("t", {}, {"val": found}, next_steps=[])
     assert "class 'weak' is far below the others: F1 0.333, median 0.714 (2 of 10 found)." in text
 

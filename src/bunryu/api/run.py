@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bunryu.core import caller, console
-from bunryu.core.errors import BunryuError, ImageError, typed
+from bunryu.core.errors import BunryuError, ImageError
 from bunryu.core.shown import shown_lines
 from bunryu.data.images.sources import as_sources
 from bunryu.data.sources.read import require_path
@@ -264,8 +264,8 @@ def ensemble(
     from bunryu.workflows.ensemble import unite
 
     with console.quietly(quiet):
-        folder = unite(paths, out=Path(out), weights=weights, mean=mean)
-        console.say(f"next: bunryu predict {typed(folder.path)} NEW_IMAGES/ --out predictions.csv")
+        folder, then = unite(paths, out=Path(out), weights=weights, mean=mean)
+        console.say(f"next: {then}")
     return Run(folder)
 
 

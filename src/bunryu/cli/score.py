@@ -36,6 +36,14 @@ def score(
             show_default=False,
         ),
     ] = None,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Resamples of the 95 % intervals; neither intervals nor tests when 0. [as evaluate.bootstrap]",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score a table of answers against the truth.
@@ -47,6 +55,7 @@ def score(
     true = table_of(truth, TRUTH, "truth", "gt.csv")
     from bunryu import api
 
-    found = api.score(answers, true, out=out, positive=positive, group_column=group_column)
+    more = {} if bootstrap is None else {"bootstrap": bootstrap}
+    found = api.score(answers, true, out=out, positive=positive, group_column=group_column, **more)
     console.say(*found.report.rstrip().split("\n"))
     console.result(repr(found))

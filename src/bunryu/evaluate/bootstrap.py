@@ -80,9 +80,22 @@ def exact_interval(units: int) -> Interval:
     return Interval(0.025 ** (1 / units), 1.0)
 
 
-def percentile_interval(values_R: _Counts) -> Interval:
-    """Return the 2.5th and the 97.5th percentile of the resamples."""
-    low, high = np.quantile(values_R, [0.025, 0.975])
+def percentile_interval(values_R: _Counts, units: int) -> Interval:
+    """Return the 95 % interval of resamples: their 2.5th and 97.5th percentile, a little further out of few units.
+
+    Resamples of n units spread by sqrt((n - 1) / n) too little, and are normal where n units have Student's t: the
+    "expanded percentile interval" takes the percentiles that make up for both (Hesterberg 2015, "What Teachers Should
+    Know About the Bootstrap", The American Statistician 69, section 5.3). Of 1,000 units they are 2.49 and 97.51.
+
+    Args:
+        values_R: what was found in each resample.
+        units: the rows or groups that were drawn.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    units = max(units, 2)
+    least = ndtr(np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.025))
+    low, high = np.quantile(values_R, [least, 1 - least])
     return Interval(float(low), float(high))
 
 

@@ -12,7 +12,7 @@ from bunryu.evaluate.figures import Bootstrap
 FEW = 30
 """Below this many images one answer moves the figures visibly."""
 _FEW_GROUPS = 20
-"""Below this many groups the percentile interval is known to come out too narrow."""
+"""Below this many groups resampling them gives averages an interval that is too narrow: docs/false-alarms.md."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,10 @@ def _of_measuring(n: int, bootstrap: Bootstrap | None, *, one_of_two: bool, prob
         yield f"There are no intervals: they need more than one of the {bootstrap.of} that are resampled."
         return
     if bootstrap.of == "groups" and bootstrap.units < _FEW_GROUPS:
-        yield f"The intervals come from {bootstrap.units} groups only, and are rather too narrow."
+        yield (
+            f"The intervals come from {bootstrap.units} groups only: those of averages (accuracy, macro-F1) are a "
+            "little too narrow, those of classes very wide."
+        )
     if bootstrap.resamples == 0:
         yield (
             "Every answer is right, so resampling finds no spread. The intervals are exact ones, of Clopper "

@@ -83,7 +83,7 @@ def macro_f1_difference(
         chunks = resampled(units._replace(row_cell=true * k + answers), k, resamples, seed)
         return np.concatenate([_macro_f1(*counts, columns) for counts in chunks])
 
-    low, high = percentile_interval(drawn(pred) - drawn(other))
+    low, high = percentile_interval(drawn(pred) - drawn(other), int(units.times.sum()))
     if p >= LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
     return Difference(float(value), low, high, p)

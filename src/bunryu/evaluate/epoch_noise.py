@@ -80,6 +80,14 @@ class EpochNoise:
         answers = [own.pred_N for own in self._columns(probs_NK)]
         return np.stack(answers, axis=1).astype(np.int32)
 
+    def fits(self, said: NDArray[Any]) -> bool:
+        """Return whether answers that were read, see `said`, can be of these rows."""
+        if self.held_JL is not None:
+            return said.dtype == np.uint8 and said.shape == (len(self.true_N), -(-self.classes // 8))
+        k_C = [k for _, k in self._truths]
+        whole = said.dtype == np.int32 and said.shape == (len(self.true_N), len(k_C))
+        return whole and bool((said >= 0).all() and (said < k_C).all())
+
     def calibrated_loss(self, probs_NK: NDArray[np.float32]) -> float:
         """Return the loss of the validation rows at the best temperature; the mean of the columns, each at its own."""
         if self.held_JL is not None:

@@ -15,7 +15,10 @@ from bunryu.core.errors import RunError
 from bunryu.core.text_width import shorten
 from bunryu.evaluate.difference import Difference
 from bunryu.runs.folder import RunFolder
+from bunryu.settings.validate import first_fault
 
+_MOST_CLASSES = 50_000
+"""That metrics.json can have: to tell what is wrong with each takes memory."""
 NAME_WIDTH = 40
 """Cells of a class name within a sentence."""
 
@@ -73,7 +76,7 @@ class Bootstrap(Record):
     units: int
     """How many of them there are."""
     rank_resamples: int | None = None
-    """Resamples for mAP and ROC AUC, where rows times classes are so many that they are fewer."""
+    """Resamples for mAP, where rows times classes are so many that they are fewer."""
 
 
 class ClassMetrics(Record):
@@ -92,17 +95,15 @@ class ClassMetrics(Record):
     roc_auc: float | None = None
     """Of the class against all others; null unless there are rows of both."""
     roc_auc_ci: Interval | None = None
+    worse: bool | None = None
+    """Whether chance hardly ever makes one fare so badly (adjusted for all, Holm): see `chance.classes_by_chance`."""
 
     def with_intervals(self) -> dict[str, Figure]:
         """Return the figures that have an interval, by the heads of their columns; without a row in the truth none."""
         if not self.support:
             return {}
-        return {
-            "precision": Figure(self.precision, self.precision_ci),
-            "recall": Figure(self.recall, self.recall_ci),
-            "F1": Figure(self.f1, self.f1_ci),
-            "ROC AUC": Figure(self.roc_auc, self.roc_auc_ci),
-        }
+        names = {"precision": "precision", "recall": "recall", "F1": "f1", "ROC AUC": "roc_auc"}
+        return {head: Figure(getattr(self, name), getattr(self, f"{name}_ci")) for head, name in names.items()}
 
     def further(self) -> dict[str, float | None]:
         """Return further columns of the table of classes, by their heads."""
@@ -114,13 +115,13 @@ class LabelMetrics(ClassMetrics):
 
     KEYS: ClassVar[Sequence[str]] = (
         *("precision", "recall", "f1", "average_precision", "support", "predicted"),
-        *("threshold", "roc_auc", "roc_auc_ci", "better_than_chance", "precision_ci", "recall_ci", "f1_ci"),
+        *("threshold", "roc_auc", "roc_auc_ci", "better_than_chance", "precision_ci", "recall_ci", "f1_ci", "worse"),
     )
     average_precision: float | None
     """null where it holds for no row."""
     threshold: float
     better_than_chance: bool | None = None
-    """Whether that interval lies above 1/2. An AUC knows no threshold, so choosing one here does not flatter it."""
+    """Whether such an AUC is hardly ever chance (adjusted for all, Holm). It knows no threshold that could flatter."""
 
     def further(self) -> dict[str, float | None]:
         """Return further columns of the table of labels, by their heads."""
@@ -153,6 +154,13 @@ class Folds(Record):
     each: tuple[FoldMetrics, ...]
     mean: FoldMetrics
     std: FoldMetrics
+
+
+class Shuffled(Record):
+    """The same answers dealt out in any order: how many are right, and how often as many as were, or more."""
+
+    accuracy: float
+    p: float
 
 
 class Tta(Record):
@@ -205,7 +213,7 @@ class Figures(Record, ABC):
         """Return all figures of the whole split, by the names to show."""
 
     def guessed(self) -> dict[str, Figure]:
-        """Return the classes that are answered no better than by chance, each with the figure that shows it."""
+        """Return the classes not seen to be answered better than by chance, each with the figure to tell."""
         return {}
 
 
@@ -216,7 +224,7 @@ class Metrics(Figures):
         *("n", "accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "loss", "absent", "per_class"),
         *("notes", "positive", "positive_precision", "positive_recall", "positive_f1", "roc_auc", "groups"),
         *("accuracy_ci", "macro_f1_ci", "weighted_f1_ci", "macro_recall_ci", "positive_precision_ci"),
-        *("positive_recall_ci", "positive_f1_ci", "roc_auc_ci", "bootstrap", "attributes", "by_group"),
+        *("positive_recall_ci", "positive_f1_ci", "roc_auc_ci", "bootstrap", "shuffled", "attributes", "by_group"),
         *("worst_group_accuracy", "skipped", "folds", "tta"),
     )
     noun = ("class", "classes")
@@ -234,6 +242,7 @@ class Metrics(Figures):
     positive_recall_ci: Interval | None = None
     positive_f1_ci: Interval | None = None
     roc_auc_ci: Interval | None = None
+    shuffled: Shuffled | None = None
 
     def headline(self) -> dict[str, Figure]:
         """See `Figures.headline`."""
@@ -269,7 +278,7 @@ class AttributeMetrics(Metrics):
     chance: float
     """What macro recall (the balanced accuracy) comes to without a look at the picture: 1 / (classes in the truth)."""
     better_than_chance: bool | None
-    """Whether the interval of macro recall lies above that; null without one."""
+    """Whether answers that know nothing hardly ever have such a macro recall; null where that was not tested."""
 
 
 class MultilabelMetrics(Figures):
@@ -309,11 +318,8 @@ class MultilabelMetrics(Figures):
 
     def guessed(self) -> dict[str, Figure]:
         """See `Figures.guessed`: by ROC AUC."""
-        return {
-            name: Figure(row.roc_auc, row.roc_auc_ci)
-            for name, row in self.per_class.items()
-            if row.better_than_chance is False
-        }
+        rows = self.per_class.items()
+        return {name: Figure(row.roc_auc, row.roc_auc_ci) for name, row in rows if row.better_than_chance is False}
 
 
 def parsed(found: Mapping[str, Any]) -> Figures:
@@ -332,9 +338,12 @@ def read_metrics(folder: RunFolder) -> dict[str, Figures]:
     Raises:
         RunError: its training has not finished; or the file is not what this version writes.
     """
+    measured = folder.read_metrics()
+    for found in measured.values():
+        per_class = found.get("per_class")
+        if isinstance(per_class, dict) and len(per_class) > _MOST_CLASSES:
+            raise RunError(f"{folder.metrics} is damaged: it has {len(per_class):,} classes.")
     try:
-        return {name: parsed(found) for name, found in folder.read_metrics().items()}
+        return {name: parsed(found) for name, found in measured.items()}
     except ValidationError as error:
-        first = error.errors()[0]
-        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise RunError(f"{folder.metrics} is damaged, or of another version: {told}.") from None
+        raise RunError(f"{folder.metrics} is damaged, or of another version: {first_fault(error)}.") from None

@@ -24,6 +24,8 @@ class Verdict(NamedTuple):
     fact: str
     """Which member is the best, and how far all together are from it."""
     warnings: tuple[str, ...]
+    use: tuple[Path, ...]
+    """The members to use: all, unless some are better left out."""
 
 
 def judge(
@@ -53,19 +55,20 @@ def judge(
     pairs = len(every) * len(others) // 2  # which is the best was found on these rows
     behind = adjusted([apart(own[m], own[best], pairs) for m in others], pairs)
     worse = {m: one for m, one in zip(others, behind, strict=True) if one.clear and one.value < 0}
-    gain = apart(together.pred_N, own[best])
+    (gain,) = adjusted([apart(together.pred_N, own[best], len(every))], len(every))
     fact = f"{paths[best]}, macro-F1 {f1(own[best]):.3f} alone; all together {gain}"
     warnings = [
         f"{paths[m]} is clearly worse than {paths[best]}: macro-F1 {f1(own[m]):.3f} against {f1(own[best]):.3f} "
         f"(p {one.p:.2g})."
         for m, one in worse.items()
     ]
-    rest = [m for m in every if m not in worse]
+    rest, use = [m for m in every if m not in worse], every
     if worse:
         kept, now = f1(answers(rest)), f1(together.pred_N)
         it = "it" if len(worse) == 1 else "these"
         if kept >= now:
-            warnings[-1] += f" Without {it} macro-F1 is {kept:.3f} instead of {now:.3f}: {_leave(paths, rest)}"
+            use, change = rest, f"is {kept:.3f} instead of {now:.3f}" if kept > now else f"stays {now:.3f}"
+            warnings[-1] += f" Without {it} macro-F1 {change}: {_leave(paths, use)}"
         else:
             warnings[-1] += f" {it.capitalize()} can stay: without {it} macro-F1 is {kept:.3f}, with {it} {now:.3f}."
     elif gain.value <= 0:
@@ -73,11 +76,9 @@ def judge(
         left = [m for m in every if m != least]
         told = "clearly worse" if gain.clear and gain.value < 0 else "not better"
         better = len(left) > 1 and f1(answers(left)) > f1(own[best])
-        warnings.append(
-            f"All together are {told} than {paths[best]} alone (macro-F1 {gain}): "
-            f"{_leave(paths, left if better else [best])}"
-        )
-    return Verdict(fact, tuple(warnings))
+        use = left if better else [best]
+        warnings.append(f"All together are {told} than {paths[best]} alone (macro-F1 {gain}): {_leave(paths, use)}")
+    return Verdict(fact, tuple(warnings), tuple(paths[m] for m in use))
 
 
 def _leave(paths: Sequence[Path], kept: list[int]) -> str:

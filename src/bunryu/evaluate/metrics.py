@@ -7,7 +7,7 @@ are in `class_intervals` and `ranks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -18,9 +18,10 @@ from bunryu.core.errors import DataError
 from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import drawn_from, exact_interval, percentile_interval, resampled, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
-from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics
+from bunryu.evaluate.difference import BETTER
+from bunryu.evaluate.figures import Bootstrap, ClassMetrics, Metrics, Shuffled
 from bunryu.evaluate.positive import positive_class
-from bunryu.evaluate.ranks import class_aucs, resampled_scores
+from bunryu.evaluate.ranks import class_aucs
 from bunryu.settings.evaluate import BOOTSTRAP
 
 _Ints = NDArray[np.integer[Any]]
@@ -73,12 +74,11 @@ def measure(
     tp, support, predicted = counts_of(pred_N, true_N, k)
     positive = positive_class(positive, classes, support.tolist())
     p_true = probs_NK[np.arange(n), true_N].astype(np.float64)
-    scores = resampled_scores(support.astype(np.int64), n, groups) if ranked else 0
-    drawn, ends, more = (
-        _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals, scores) if bootstrap else _NONE
-    )
-    aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, bootstrap, seed) if ranked else []
-    per_class = _per_class(classes, (tp, support, predicted), more, aucs)
+    drawn, ends, of_class = _NONE
+    if bootstrap:
+        drawn, ends, of_class = _intervals(pred_N, true_N, k, groups, bootstrap, seed, intervals)
+    aucs = class_aucs(probs_NK, true_N[:, None] == np.arange(k), groups, intervals=bootstrap > 0) if ranked else []
+    per_class = _per_class(classes, (tp, support, predicted), of_class, aucs)
     two = {} if positive is None else _two_class(positive, per_class[positive])
     one_of_two = positive is not None and (support == 0).any()
     return Metrics(
@@ -136,18 +136,39 @@ def _ratio(above: _Counts, below: _Counts) -> _Counts:
 
 
 def _per_class(
-    classes: list[str], counts: tuple[_Counts, _Counts, _Counts], intervals: _Fields, aucs: _Fields
+    classes: list[str], counts: tuple[_Counts, _Counts, _Counts], more: _Fields, aucs: _Fields
 ) -> dict[str, ClassMetrics]:
-    """Return what is measured of each class: from its counts, with intervals and ROC AUC as far as there are any."""
+    """Return what is measured of each class: from its counts, and further fields as far as there are any."""
     tp, support, predicted = counts
     columns = (_ratio(tp, predicted), _ratio(tp, support), _ratio(2 * tp, support + predicted))
     table = zip(classes, *(column.tolist() for column in (*columns, support, predicted)), strict=True)
     none: Mapping[str, Any] = {}
-    more = [{**ends, **auc} for ends, auc in zip_longest(intervals, aucs, fillvalue=none)] or [{}] * len(classes)
+    further = [{**own, **auc} for own, auc in zip_longest(more, aucs, fillvalue=none)] or [{}] * len(classes)
     return {
         name: ClassMetrics(precision=p, recall=r, f1=f1, support=int(s), predicted=int(answers), **own)
-        for (name, p, r, f1, s, answers), own in zip(table, more, strict=True)
+        for (name, p, r, f1, s, answers), own in zip(table, further, strict=True)
     }
+
+
+def _tested(
+    pred_N: _Ints, true_N: _Ints, k: int, groups: list[str] | None, seed: int, *, intervals: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return as fields what chance would give; and of each class its intervals, and whether chance explains it."""
+    from bunryu.evaluate.chance import accuracy_by_chance, classes_by_chance  # it takes scipy, which is slow to load
+    from bunryu.evaluate.significance import below, numbered
+
+    true, pred, unit_N = true_N.astype(np.int64), pred_N.astype(np.int64), numbered(groups)
+    counts = _, support_K, predicted_K = counts_of(pred, true, k)
+    blind = float(support_K @ predicted_K) / len(true) ** 2
+    if unit_N is not None:
+        units, right, sums_of = int(unit_N.max()) + 1, pred == true, class_intervals.sums_of
+        tp = sums_of(unit_N[right], true[right], units, k)
+        counts = tp, sums_of(unit_N, true, units, k), sums_of(unit_N, pred, units, k)
+    shuffled = Shuffled(accuracy=blind, p=accuracy_by_chance(pred, true, groups, seed=seed))
+    worse = below(BETTER, classes_by_chance(*counts, seed=seed))
+    ends = class_intervals.of_counts(*counts) if intervals else [{}] * k
+    each = [own | ({} if low is None else {"worse": low}) for own, low in zip(ends, worse, strict=True)]
+    return {"shuffled": shuffled}, each
 
 
 def _two_class(positive: str, row: ClassMetrics) -> dict[str, Any]:
@@ -166,37 +187,24 @@ def _intervals(
     resamples: int,
     seed: int,
     names: Sequence[str],
-    scores: int,
 ) -> tuple[Bootstrap, dict[str, Any], _Fields]:
-    """Return what is resampled; and, where that is enough, as fields: that, and the interval of each figure.
+    """Return what is resampled; as fields that, the interval of each figure and what chance gives; those of each class.
 
-    And of each class those of its own figures.
+    There are intervals where more than one unit is resampled.
     """
     units = units_of(true_N.astype(np.int64) * k + pred_N, groups, seed)
     perfect = bool((pred_N == true_N).all())
-    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect, scores=scores)
+    drawn = drawn_from(units, groups is not None, resamples, perfect=perfect)
+    tested, of_class = _tested(pred_N, true_N, k, groups, seed, intervals=drawn.units > 1)
     if drawn.units < 2:
-        return drawn, {}, []
-    counts = counts_of(pred_N, true_N, k)
-    chunks: Iterable[tuple[_Counts, _Counts, _Counts]]
-    chunks = [_once(*counts)] if perfect else resampled(units, k, resamples, seed)
-    if groups is None:
-        of_class = class_intervals.of_rows(*counts)
-    else:
-        true_NK, said_NK = (rows[:, None] == np.arange(k) for rows in (true_N, pred_N))
-        chunks = list(chunks)
-        of_class = class_intervals.of_groups(chunks, class_intervals.groups_counted(groups, true_NK, said_NK))
+        return drawn, tested, of_class
     if perfect:
         ends = dict.fromkeys(names, exact_interval(drawn.units))
     else:
-        found = [averages(*chunk) for chunk in chunks]
-        ends = {name: percentile_interval(np.concatenate([chunk[name] for chunk in found])) for name in names}
-    return drawn, {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}, of_class
-
-
-def _once(tp: _Counts, support: _Counts, predicted: _Counts) -> tuple[_Counts, _Counts, _Counts]:
-    """Return counts as one resample, which has what was found itself."""
-    return tp[:, None], support[:, None], predicted[:, None]
+        found = [averages(*chunk) for chunk in resampled(units, k, resamples, seed)]
+        ends = {name: percentile_interval(np.concatenate([c[name] for c in found]), drawn.units) for name in names}
+    fields = {"bootstrap": drawn, **{f"{name}_ci": interval for name, interval in ends.items()}}
+    return drawn, fields | tested, of_class
 
 
 def _check(

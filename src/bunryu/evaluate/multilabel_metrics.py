@@ -18,11 +18,11 @@ from bunryu.core.randomness import generator
 from bunryu.evaluate import class_intervals
 from bunryu.evaluate.bootstrap import Units, draw, drawn_from, exact_interval, percentile_interval, units_of
 from bunryu.evaluate.caveats import UNSEEN, Exposure, caveats
-from bunryu.evaluate.chance import ranks_by_chance
+from bunryu.evaluate.chance import classes_by_chance, ranks_by_chance
 from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import Bootstrap, Interval, LabelMetrics, MultilabelMetrics
-from bunryu.evaluate.ranks import resampled_ranks, roc_auc
-from bunryu.evaluate.significance import holm
+from bunryu.evaluate.ranks import class_aucs, resampled_map
+from bunryu.evaluate.significance import below, numbered
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.settings.evaluate import BOOTSTRAP
 
@@ -53,10 +53,11 @@ def measure_labels(
     said_NL = predictions.said_NL
     tp, support, predicted = (rows.sum(axis=0).astype(np.float64) for rows in (said_NL & held_NL, held_NL, said_NL))
     ap = [average_precision(held_NL[:, k], probs_NL[:, k]) if support[k] else None for k in range(len(names))]
-    drawn, ends, auc_ends = _intervals(predictions, bootstrap, seed) if bootstrap else (None, {}, {})
-    better_L = _better(predictions, seed) if bootstrap else {}
-    of_label = _label_intervals(predictions, (tp, support, predicted), bootstrap, seed) if ends else []
-    rows = zip(names, _per_label(tp, support, predicted), ap, predictions.thresholds, strict=True)
+    drawn, ends = _intervals(predictions, bootstrap, seed) if bootstrap else (None, {})
+    of_label = _of_labels(predictions, seed, intervals=bool(ends)) if bootstrap else [{}] * len(names)
+    groups = predictions.groups
+    aucs = class_aucs(probs_NL, held_NL, groups, intervals=bool(ends))
+    rows = zip(names, _per_label(tp, support, predicted), ap, predictions.thresholds, aucs, of_label, strict=True)
     return MultilabelMetrics(
         n=len(held_NL),
         accuracy=float((said_NL == held_NL).all(axis=1).mean()),
@@ -69,13 +70,13 @@ def measure_labels(
                 **counted,
                 average_precision=precision,
                 threshold=float(threshold),
-                **_ranked(held_NL[:, k], probs_NL[:, k], auc_ends.get(name), better_L.get(name)),
-                **(of_label[k] if of_label else {}),
+                **auc,
+                **own,
             )
-            for k, (name, counted, precision, threshold) in enumerate(rows)
+            for name, counted, precision, threshold, auc, own in rows
         },
         notes=caveats(len(held_NL), drawn, exposure),
-        **({} if predictions.groups is None else {"groups": len(set(predictions.groups))}),
+        **({} if groups is None else {"groups": len(set(groups))}),
         **ends,
     )
 
@@ -97,23 +98,6 @@ def _per_label(tp: Counts, support: Counts, predicted: Counts) -> list[dict[str,
         {"precision": p, "recall": r, "f1": f1, "support": int(s), "predicted": int(answers)}
         for p, r, f1, s, answers in zip(*(column.tolist() for column in (*columns, support, predicted)), strict=True)
     ]
-
-
-def _better(predictions: LabelPredictions, seed: int) -> dict[str, bool]:
-    """Return of each label that holds for some rows and not for others whether its scores are better than chance."""
-    assert predictions.held_NL is not None
-    found = ranks_by_chance(predictions.held_NL, predictions.probs_NK, predictions.groups, seed=seed)
-    tested = {name: p for name, p in zip(predictions.classes, found, strict=True) if not np.isnan(p)}
-    return {name: p < BETTER for name, p in zip(tested, holm(list(tested.values())), strict=True)}
-
-
-def _ranked(held_N: Bools, probs_N: Floats, interval: Interval | None, better: bool | None) -> dict[str, Any]:
-    """Return the ROC AUC of a label as fields, where it has one; its interval and its test, where they were made."""
-    if held_N.all() or not held_N.any():
-        return {"roc_auc": None}
-    told: dict[str, Any] = {} if interval is None else {"roc_auc_ci": interval}
-    told |= {} if better is None else {"better_than_chance": better}
-    return {"roc_auc": roc_auc(held_N, probs_N), **told}
 
 
 def label_averages(tp: Counts, support: Counts, predicted: Counts) -> dict[str, Counts]:
@@ -185,10 +169,8 @@ def binary_loss(probs_NL: Floats, held_NL: Bools) -> float:
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).eps / 2)).mean())
 
 
-def _intervals(
-    predictions: LabelPredictions, resamples: int, seed: int
-) -> tuple[Bootstrap, dict[str, Any], dict[str, Interval]]:
-    """Return what is resampled; where that is enough, that and the intervals as fields; and those of ROC AUCs."""
+def _intervals(predictions: LabelPredictions, resamples: int, seed: int) -> tuple[Bootstrap, dict[str, Any]]:
+    """Return what is resampled; where that is enough, that and the intervals as fields."""
     said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
     assert held_NL is not None
     kinds, cells_N = np.unique(np.hstack([held_NL, said_NL]), axis=0, return_inverse=True)
@@ -197,34 +179,33 @@ def _intervals(
     drawn = drawn_from(units, groups is not None, resamples, perfect=perfect, scores=held_NL.size)
     labels = predictions.classes
     if drawn.units < 2:
-        return drawn, {}, {}
+        return drawn, {}
     if perfect:
-        exact = exact_interval(drawn.units)
-        ends = dict.fromkeys((*INTERVALS, "mean_average_precision"), exact)
-        return drawn, _fields(drawn, ends), dict.fromkeys(labels, exact)
+        return drawn, _fields(drawn, dict.fromkeys((*INTERVALS, "mean_average_precision"), exact_interval(drawn.units)))
     values = _resampled(units, kinds[:, : len(labels)], kinds[:, len(labels) :], resamples, seed)
-    ends = {name: percentile_interval(own) for name, own in zip(INTERVALS, values, strict=True)}
-    map_R, auc_LR = resampled_ranks(predictions.probs_NK, held_NL, groups, resamples, seed)
-    of_label = {name: _defined(auc_R) for name, auc_R in zip(labels, auc_LR, strict=True)}
-    return drawn, _fields(drawn, ends | {"mean_average_precision": _defined(map_R)}), of_label
+    ends = {name: percentile_interval(own, drawn.units) for name, own in zip(INTERVALS, values, strict=True)}
+    map_R = resampled_map(predictions.probs_NK, held_NL, groups, resamples, seed)
+    return drawn, _fields(drawn, ends | {"mean_average_precision": _defined(map_R, drawn.units)})
 
 
-def _label_intervals(
-    predictions: LabelPredictions, counts: tuple[Counts, Counts, Counts], resamples: int, seed: int
-) -> list[dict[str, Interval]]:
-    """Return of each label the intervals of its precision, recall and F1: see `class_intervals`."""
-    said_NL, held_NL, groups = predictions.said_NL, predictions.held_NL, predictions.groups
+def _of_labels(predictions: LabelPredictions, seed: int, *, intervals: bool) -> list[dict[str, Any]]:
+    """Return of each label its intervals, see `class_intervals`, and whether chance explains AUC and F1, as fields."""
+    said_NL, held_NL, unit_N = predictions.said_NL, predictions.held_NL, numbered(predictions.groups)
     assert held_NL is not None
-    if groups is None:
-        return class_intervals.of_rows(*counts)
-    of_N = np.unique(np.array(groups), return_inverse=True)[1]
-    brings = np.zeros((int(of_N.max()) + 1, 3 * held_NL.shape[1]))
-    np.add.at(brings, of_N, np.hstack([said_NL & held_NL, held_NL, said_NL]).astype(np.float64))
-    drawn_RG = draw(generator(seed, "bootstrap"), np.ones(len(brings), np.int64), resamples).astype(np.float64)
-    tp, support, predicted = np.split((drawn_RG @ brings).T, 3)
-    return class_intervals.of_groups(
-        [(tp, support, predicted)], class_intervals.groups_counted(groups, held_NL, said_NL)
-    )
+    kinds = (said_NL & held_NL, held_NL, said_NL)
+    if unit_N is None:
+        counts = [rows_NL.sum(axis=0).astype(np.float64) for rows_NL in kinds]
+    else:
+        counts = [np.zeros((int(unit_N.max()) + 1, held_NL.shape[1])) for _ in kinds]
+        for sums_GL, rows_NL in zip(counts, kinds, strict=True):
+            np.add.at(sums_GL, unit_N, rows_NL)
+    worse = below(BETTER, classes_by_chance(*counts, seed=seed))
+    better = below(BETTER, ranks_by_chance(held_NL, predictions.probs_NK, predictions.groups, seed=seed))
+    ends = class_intervals.of_counts(*counts) if intervals else [{}] * len(worse)
+    return [
+        own | {name: told for name, told in (("better_than_chance", high), ("worse", low)) if told is not None}
+        for own, high, low in zip(ends, better, worse, strict=True)
+    ]
 
 
 def _fields(drawn: Bootstrap, ends: dict[str, Interval]) -> dict[str, Any]:
@@ -255,7 +236,7 @@ def _resampled(units: Units, held: Bools, says: Bools, resamples: int, seed: int
     return np.concatenate(chunks, axis=1)
 
 
-def _defined(values_R: Counts) -> Interval:
+def _defined(values_R: Counts, units: int) -> Interval:
     """Return the interval of the resamples for which a figure is defined."""
     defined = values_R[~np.isnan(values_R)]
-    return percentile_interval(defined) if len(defined) else Interval(0.0, 1.0)
+    return percentile_interval(defined, units) if len(defined) else Interval(0.0, 1.0)

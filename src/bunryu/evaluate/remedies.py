@@ -17,7 +17,12 @@ _EVEN = 0.7
 _FOR_RARE = ({"loss.class_weights": "balanced"}, {"decision.tau": "auto"}, {"train.sampler": "class_aware"})
 """Each corrects for how often classes come; two of them together would correct twice."""
 _NEUTRAL = {"loss.class_weights": None, "decision.tau": None, "train.sampler": "shuffle", "loss.name": "cross_entropy"}
-_FOR_LABELS = ({"loss.class_weights": "balanced"}, {"loss.name": "focal"})
+_FOR_LABELS = (
+    {"loss.class_weights": "balanced"},
+    {"loss.name": "focal"},
+    {"train.monitor": "mean_average_precision"},
+)
+"""Of a label's yes against its no; the last chooses the epoch by a figure that knows no threshold."""
 
 
 def remedy(weak: Sequence[str], metrics: Figures, settings: RunSettings | None, mistakes: str) -> str:
@@ -53,6 +58,8 @@ def _settings(settings: RunSettings, *, labels: bool) -> Iterator[str]:
     """Yield what can be typed: each with what takes back another correction that is set."""
     if labels:
         for changes in _FOR_LABELS:
+            if "train.monitor" in changes and settings.train.monitor.startswith("train_"):
+                continue  # without validation rows
             if text := _typed(settings, changes):
                 yield text
         return

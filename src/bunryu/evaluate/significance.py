@@ -7,12 +7,13 @@ draws (Phipson & Smyth 2010, "Permutation p-values should never be zero"). What 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import comb, ndtr
+from scipy.special import comb, gammaln, ndtr
 
 from bunryu.core.randomness import generator
 
@@ -45,6 +46,12 @@ def holm(p_values: Sequence[float], of: int | None = None) -> list[float]:
         least = max(least, min(1.0, (of - rank) * p_values[at]))
         found[at] = least
     return found
+
+
+def below(level: float, p_values: Sequence[float]) -> list[bool | None]:
+    """Return of each test whether its p, adjusted for all of them, is below a level; None where it is nan: not made."""
+    found = iter(holm([p for p in p_values if not math.isnan(p)]))
+    return [None if math.isnan(p) else next(found) < level for p in p_values]
 
 
 def draws_for(tests: int) -> int:
@@ -169,6 +176,21 @@ def _listed(rank_N: NDArray[np.int64], few: int, found: int) -> float:
     for rank in rank_N.tolist():
         ways[1:, rank:] += ways[:-1, :-rank]
     return float(ways[few, found:].sum() / comb(len(rank_N), few))
+
+
+def too_many(found: float, drawn: float, marked: int, total: int) -> float:
+    """Return how often `drawn` of `total` rows taken at random have `found` marked ones or more, of `marked` in all.
+
+    The tail of the hypergeometric distribution (Fisher's exact test). SciPy's takes a second to load.
+    """
+    count_J = np.arange(max(found, drawn - (total - marked)), min(drawn, marked) + 1)
+    logs_J = _log_choices(marked, count_J) + _log_choices(total - marked, drawn - count_J)
+    return float(min(1.0, np.exp(logs_J - _log_choices(total, np.asarray(drawn))).sum()))
+
+
+def _log_choices(n: int, k: _Floats) -> _Floats:
+    found: _Floats = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return found
 
 
 def shuffled(

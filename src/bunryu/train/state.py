@@ -33,6 +33,10 @@ class Noise(Protocol):
         """Return what is answered with these probabilities, small."""
         ...
 
+    def fits(self, said: NDArray[Any]) -> bool:
+        """Return whether answers read from a checkpoint can be of these rows."""
+        ...
+
     def calibrated_loss(self, probs_NK: NDArray[np.float32]) -> float:
         """Return the loss of the validation rows at the best temperature."""
         ...

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core import caller, console
-from bunryu.core.errors import ConfigError, count, some
-from bunryu.core.storage import read_json, write_atomic, write_json
+from bunryu.core.errors import ConfigError, count, some, typed
+from bunryu.core.storage import write_atomic, write_json
 from bunryu.evaluate.caveats import Exposure
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
 from bunryu.evaluate.decision.logit_adjustment import adjusted_by
@@ -42,8 +42,8 @@ from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.workflows.ensemble_rows import Joining, Shared, shared_rows
 
 
-def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], mean: Mean) -> RunFolder:
-    """Write an ensemble; see `bunryu.ensemble`.
+def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], mean: Mean) -> tuple[RunFolder, str]:
+    """Write an ensemble; see `bunryu.ensemble`. Return it, and what to type next.
 
     Raises:
         ConfigError: fewer than two runs, other classes, or nothing to fit weights on.
@@ -89,11 +89,13 @@ def unite(runs: Sequence[Path], *, out: Path, weights: Literal["equal", "fit"], 
             shutil.copyfile(file, out / entry.file)
         keep_code(folder, [file for member in members for file in member.files])
         _copy_rows(folder, members)
-        _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
+        use = _write_report(folder, members, weights_M, record, shared, weights == "fit", why)
         folder.note([*folder.splits, *folder.results])
         write_ensemble(folder, record)  # last: a folder that has it is whole
         folder.note([folder.ensemble])
-    return folder
+    if 1 < len(use) < len(members):
+        return folder, f"bunryu ensemble {' '.join(map(typed, use))} --out NEW"
+    return folder, f"bunryu predict {typed(use[0] if len(use) == 1 else out)} NEW_IMAGES/ --out predictions.csv"
 
 
 def _joining(path: Path, mean: Mean) -> Joining:
@@ -144,7 +146,7 @@ def _copy_rows(folder: RunFolder, members: Sequence[Joining]) -> None:
     """
     splits = [member.folder.split for member in members]
     if all(split.exists() for split in splits) and not any(m.folder.folds.exists() for m in members):
-        roots = {read_json(member.folder.environment)["data_root"] for member in members}
+        roots = {member.folder.read_environment().data_root for member in members}
         if len({m.folder.intact(m.folder.split).read_bytes() for m in members}) == 1 and len(roots) == 1:
             write_atomic(folder.split, splits[0].read_bytes())
             write_json(folder.environment, {"data_root": roots.pop()})
@@ -162,9 +164,14 @@ def _write_report(
     shared: Shared | None,
     fitted: bool,
     why: str,
-) -> None:
-    """Say who is in it, how much each counts, and what each and all reach on the rows that they share."""
+) -> tuple[Path, ...]:
+    """Say who is in it, how much each counts, and what each and all reach on the rows that they share.
+
+    Returns:
+        Where the members lie that are worth it.
+    """
     lines = []
+    use = tuple(member.folder.path for member in members)
     for m, (member, weight) in enumerate(zip(members, weights_M, strict=True)):
         alone = "" if shared is None else f", log loss {log_loss(shared.probs_MNK[m], shared.true_N):.4f} alone"
         lines.append(f"{member.folder.path}: weight {weight:.3f}{alone}")
@@ -182,17 +189,18 @@ def _write_report(
         settings = EvaluateSettings(bootstrap=shared.bootstrap)
         found = measure_classes(answers, settings, Exposure(members=True))
         verdict = _verdict(members, weights_M, record, shared, answers, fitted)
-        facts["best member"] = verdict.fact
+        facts["best member"], use = verdict.fact, verdict.use
         metrics["val"] = found = found.plus(notes=(*verdict.warnings, *found.notes))
         write_json(folder.metrics, {"val": found.as_json()})
         write_atomic(folder.path / mistakes_file("val"), mistakes_csv(answers))
     write_atomic(folder.report, text_report(f"bunryu ensemble {folder.path.name}", facts, metrics, next_steps=[]))
-    for name, text in facts.items():
-        console.say(f"{name}: {text}")
+    for name, told in facts.items():
+        console.say(*(f"{name}: {line}" for line in ([told] if isinstance(told, str) else told)))
     for name, found in metrics.items():
         for warning in warnings_of(found, None, mistakes_file(name)):
             console.say(f"{name}: {warning}", style="yellow")
         caller.present().show(f"{name}: {headline(found)}")
+    return use
 
 
 def _decided(probs_NK: NDArray[np.float64], offsets_K: list[float] | None) -> NDArray[np.float32]:

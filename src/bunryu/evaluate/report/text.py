@@ -81,7 +81,7 @@ def attributes_told(metrics: Figures) -> list[str]:
     lines = []
     for name, own in metrics.attributes.items():
         figures = own.figures()
-        chance = ", no better than chance" if is_at_chance(own) else ""
+        chance = ", not seen to be better than chance" if is_at_chance(own) else ""
         told = f"accuracy {figures['accuracy']}, macro-F1 {figures['macro-F1']}{chance}"
         lines.append(f"{shorten(name, NAME_WIDTH)}: {told}")
     return lines
@@ -103,14 +103,15 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
         head += f" in {metrics.groups:,} groups"
     yield head
     yield "-" * width(head)
-    undefined = "not defined: the truth has one class only"
+    several = metrics.noun[0] == "class" and sum(row.support > 0 for row in metrics.per_class.values()) > 1
+    undefined = f"not defined: {'answers alone rank no images' if several else 'the truth has one class only'}"
     yield from _pairs(
         {n: undefined if figure.value is None else str(figure) for n, figure in metrics.figures().items()}
     )
     if how := metrics.bootstrap:
         drawn = f"percentile bootstrap, {how.resamples:,} resamples of {how.units:,} {how.of}"
         exact = f"exact (Clopper and Pearson) for {how.units:,} {how.of} without an error"
-        fewer = "" if how.rank_resamples is None else f" (mAP and ROC AUC: {how.rank_resamples:,})"
+        fewer = "" if how.rank_resamples is None else f" (mAP: {how.rank_resamples:,})"
         yield f"  [low, high]: 95 % interval, {drawn + fewer if how.resamples else exact}"
     if metrics.folds:
         yield from _fold_table(metrics.folds)
@@ -123,7 +124,7 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
     yield from _interval_table(metrics)
     for name, own in metrics.attributes.items():
         yield ""
-        yield f"  {shorten(name, NAME_WIDTH)}{': no better than chance' if is_at_chance(own) else ''}"
+        yield f"  {shorten(name, NAME_WIDTH)}{': not seen to be better than chance' if is_at_chance(own) else ''}"
         figures = own.figures()
         told = {label: str(figures[label]) for label in ("accuracy", "macro-F1", "macro recall")}
         yield from _pairs(told | {"by guessing": f"macro recall {own.chance:.3f}"})
@@ -150,7 +151,7 @@ def _interval_table(metrics: Figures) -> Iterator[str]:
 def _of_each(metrics: Figures) -> str:
     """Say how they were found."""
     if metrics.bootstrap is not None and metrics.bootstrap.of == "groups":
-        return "whole groups resampled"
+        return "Wilson's, of the ROC AUC Newcombe's, for rows that are alike in groups"
     return "Wilson's; of the ROC AUC Newcombe's"
 
 

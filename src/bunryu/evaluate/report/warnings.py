@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bunryu.core.errors import count, some
 from bunryu.core.text_width import shorten
-from bunryu.evaluate.agreement import agreement
+from bunryu.evaluate.difference import BETTER
 from bunryu.evaluate.figures import NAME_WIDTH, AttributeMetrics, ClassMetrics, Figure, Figures, Metrics
 from bunryu.evaluate.remedies import remedy
 from bunryu.settings.run import RunSettings
@@ -19,6 +19,8 @@ _LISTED = 10
 
 def warnings_of(metrics: Figures, settings: RunSettings | None = None, mistakes: str = "") -> list[str]:
     """Say in sentences what the averages hide: a model or attributes at chance, dead and weak classes, the caveats.
+
+    What is called worse, or not better than chance, was tested; where nothing was (no resamples), nothing is called so.
 
     Args:
         metrics: what was measured.
@@ -33,7 +35,7 @@ def warnings_of(metrics: Figures, settings: RunSettings | None = None, mistakes:
     if weak:
         found.append(remedy(weak, metrics, settings, mistakes))
     for column, own in metrics.attributes.items():
-        found += [] if is_at_chance(own) else [f"{shorten(column, NAME_WIDTH)}: {one}" for one in _of_classes(own)[0]]
+        found += [] if is_at_chance(own) else list(_of_attribute(column, own, settings, mistakes))
     for name, row in metrics.by_group.items():
         if row.worse:
             told = f"accuracy {Figure(row.accuracy, row.accuracy_ci)}, all {metrics.accuracy:.3f}"
@@ -49,34 +51,44 @@ def _blind(metrics: Figures) -> list[str]:
     """Say it of a model that is not seen to know anything."""
     if not isinstance(metrics, Metrics) or metrics.attributes:
         return []
-    found = agreement(metrics)
-    if found.better:
+    blind = metrics.shuffled
+    if blind is None or blind.p < BETTER:
         return []
     return [
-        f"Not seen to be better than chance: accuracy {found.accuracy:.3f}; the same answers dealt out blindly give "
-        f"{found.blind:.3f}, and as many right or more in {found.p:.0%} of the cases. It takes more pictures to measure"
-        ", or a better model: pretrained weights, more pictures to train on (`bunryu probe` shows what is in them)."
+        f"Not seen to be better than chance: accuracy {metrics.accuracy:.3f}; the same answers dealt out blindly give "
+        f"{blind.accuracy:.3f}, and as many right or more in {blind.p:.0%} of the cases. It takes more pictures to "
+        "measure, or a better model: pretrained weights, more pictures to train on (`bunryu probe` shows what is in "
+        "them)."
     ]
 
 
+def _of_attribute(column: str, own: AttributeMetrics, settings: RunSettings | None, mistakes: str) -> Iterator[str]:
+    """Yield what is to be said of the classes of one of several label columns."""
+    sentences, weak = _of_classes(own)
+    sentences += [remedy(weak, own, settings, mistakes)] if weak else []
+    yield from (f"{shorten(column, NAME_WIDTH)}: {one}" for one in sentences)
+
+
 def _of_classes(metrics: Figures) -> tuple[list[str], list[str]]:
-    """Return sentences of the classes that are guessed, dead or far below the others, and which the last two are."""
+    """Return sentences of the classes that are guessed, dead or far below the others; and those to do something for."""
     noun, _ = metrics.noun
     present = {name: row for name, row in metrics.per_class.items() if row.support}
     dead = [name for name, row in present.items() if row.recall == 0]
     guessed = {name: figure for name, figure in metrics.guessed().items() if name not in dead}
-    found = _listed(guessed, lambda name: _guessed(noun, name, guessed[name]), "are no better than chance")
+    found = _listed(guessed, lambda name: _guessed(noun, name, guessed[name]), "are not seen to be better than chance")
     found += _listed(dead, lambda name: _dead(noun, name, present[name]), "are never predicted right")
+    mend = [*(name for name in dead if present[name].worse is not False), *guessed]
+    rest = {name: row for name, row in present.items() if row.worse and name not in {*dead, *guessed}}
     if len(present) == 2:
         worse, better = sorted(present, key=lambda name: present[name].f1)
-        low = present[worse].f1 < present[better].f1 - _FAR_BELOW and worse not in {*dead, *guessed}
+        low = worse in rest and rest[worse].f1 < present[better].f1 - _FAR_BELOW
         found += [_weaker(noun, worse, present[worse], better, present[better])] if low else []
-        return found, [*dead, *([worse] if low else [])]
+        return found, [*mend, *([worse] if low else [])]
     middle = statistics.median(row.f1 for row in present.values())
-    weak = [name for name, row in present.items() if name not in {*dead, *guessed} and row.f1 < middle - _FAR_BELOW]
+    weak = [name for name, row in rest.items() if row.f1 < middle - _FAR_BELOW]
     weak.sort(key=lambda name: present[name].f1)
     found += _listed(weak, lambda name: _weak(noun, name, present[name], middle), "are far below the median")
-    return found, [*dead, *weak]
+    return found, [*mend, *weak]
 
 
 def _listed(names: Iterable[str], told: Callable[[str], str], what: str) -> list[str]:
@@ -86,24 +98,26 @@ def _listed(names: Iterable[str], told: Callable[[str], str], what: str) -> list
 
 
 def is_at_chance(metrics: AttributeMetrics) -> bool:
-    """Return whether an attribute is known to be answered no better than by guessing."""
+    """Return whether an attribute was tested and not seen to be answered better than by guessing."""
     return metrics.better_than_chance is False
 
 
 def _at_chance(name: str, metrics: AttributeMetrics) -> str:
     told = f"macro recall {metrics.figures()['macro recall']}; guessing gives {metrics.chance:.3f}"
-    return f"{shorten(name, NAME_WIDTH)}: no better than chance ({told})."
+    return f"{shorten(name, NAME_WIDTH)}: not seen to be better than chance ({told})."
 
 
 def _guessed(noun: str, name: str, auc: Figure) -> str:
-    return f"{noun} '{shorten(name, NAME_WIDTH)}': no better than chance (ROC AUC {auc}; guessing gives 0.500)."
+    told = f"ROC AUC {auc}; guessing gives 0.500"
+    return f"{noun} '{shorten(name, NAME_WIDTH)}': not seen to be better than chance ({told})."
 
 
 def _dead(noun: str, name: str, row: ClassMetrics) -> str:
     given = (
         f"all {row.predicted} answers of this {noun} are wrong" if row.predicted else "it is the answer for no image"
     )
-    return f"{noun} '{shorten(name, NAME_WIDTH)}' is never predicted right (0 of {row.support}): {given}."
+    few = " Of so few images that may be chance." if row.worse is False else ""
+    return f"{noun} '{shorten(name, NAME_WIDTH)}' is never predicted right (0 of {row.support}): {given}.{few}"
 
 
 def _weaker(noun: str, name: str, row: ClassMetrics, other: str, rival: ClassMetrics) -> str:
