@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -39,7 +40,9 @@ PROGRESS = Progress(
     sums={"loss": 0.1 + 0.2, "correct": 6.0, "rows": 7.0},
     best=1 / 3,
     best_loss=2 / 3,
+    leader=14,
     best_epoch=8,
+    chosen_loss=0.75,
     stage_best=0.25,
     stage_loss=1e-300,
     stale_epochs=9,
@@ -48,6 +51,7 @@ PROGRESS = Progress(
     history=14,
     averaged=13,
     group_logs=[-0.1, -2.3],
+    kept={"stage-1-머리": 7},
     ended_by="참을성",
     spent_seconds=0.7,
 )
@@ -105,19 +109,21 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     net, ema = Named(0), Named(1)
     average = {"x": torch.randn(3, dtype=torch.float64), "n": torch.tensor(7)}
     scaler = {"scale": 65536.0, "_growth_tracker": 3}
-    save_checkpoint(tmp_path / "last", PROGRESS, SEALED, net, None, scaler, ema, average)
+    said = {"leader": np.array([[1, 0], [2, 1]], np.int32), "best": np.array([[255], [7]], np.uint8)}
+    save_checkpoint(tmp_path / "last", PROGRESS, SEALED, net, None, scaler, ema, average, said)
     found = load_checkpoint(tmp_path / "last")
     assert (found.progress, found.sealed, found.scaler) == (PROGRESS, SEALED, scaler)
     assert_equal(found.net, net.state_dict())
     assert_equal(found.ema, ema.state_dict())
     assert_equal(found.average, average)
+    assert_equal(found.said, {name: torch.tensor(value) for name, value in said.items()})
     assert (found.optimizer, found.optimizer_tensors) == (None, {})
 
 
 def test_what_is_not_there_comes_back_as_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last", Progress(), SEALED, Named(0), None, {})
     found = load_checkpoint(tmp_path / "last")
-    assert (found.ema, found.average, found.scaler) == ({}, {}, {})
+    assert (found.ema, found.average, found.said, found.scaler) == ({}, {}, {}, {})
 
 
 def test_a_state_of_every_kind_comes_back(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ SMALL = (
 )
 
 
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def train(photos: Path, tmp_path: Path) -> Callable[..., RunFolder]:
     def trained(*pairs: str) -> RunFolder:
@@ -299,7 +303,9 @@ class TestKeptWeights:
         head = "{name: 머리, freeze: backbone, epochs: 2}"
         solved = "{name: probe, freeze: backbone, views: 0, solve: true}"
         alone = train("train.epochs=2", f"train.stages=[{head}]", "train.monitor=loss")
-        assert {path.stem for path in alone.best.parent.iterdir()} == {"best", "last"}
+        assert {path.stem for path in alone.best.parent.iterdir()} == {"best", "last", "stage-1-머리", "final"}
+        assert (alone.best.parent / "stage-1-머리.safetensors").samefile(alone.best), "one file of both names"
+        assert "the best of stage 머리 and the final weights are kept as well, at most " in read(alone.report)
         run = train("train.epochs=4", f"train.stages=[{head}, {{name: all}}]", "train.monitor=loss")
         names = {path.stem for path in run.best.parent.iterdir()}
         assert names == {"best", "last", "stage-1-머리", "stage-2-all", "final"}
@@ -311,10 +317,30 @@ class TestKeptWeights:
         last = load_file(run.last)
         assert all(torch.equal(value, last[f"net.{name}"]) for name, value in load_file(run.final).items())
         assert len(api.predict(folder / "stage-1-머리.safetensors", np.zeros((16, 16, 3), np.uint8), quiet=True)) == 1
-        facts = run.report.read_text(encoding="utf-8")
-        assert "the best of each stage (머리, all) and the final weights are kept as well, " in facts
-        probed = train("train.epochs=2", f"train.stages=[{solved}, {{name: all}}]")
-        assert {path.stem for path in probed.best.parent.iterdir()} == {"best", "last"}
+        assert "the best of each stage (머리, all) and the final weights are kept as well, at most " in read(run.report)
+        probed = train(f"train.stages=[{solved}]")
+        names = {path.stem for path in probed.best.parent.iterdir()}
+        assert names == {"best", "last", "stage-1-probe", "final"}
+        assert probed.best.stat().st_nlink == 3, "one epoch is one file"
+
+    def test_all_names_hold_the_epochs_that_the_checkpoint_says(self, train: Callable[..., RunFolder]) -> None:
+        """And those of one epoch are one file, where they were written together."""
+        run = train("train.epochs=5", "train.stages=[{name: one, epochs: 2}, {name: two}]", "split.val=0.3")
+        progress, rows = state(run.path)["progress"], run.read_history()
+        kept = progress["kept"]
+        assert kept.keys() == {"best", "stage-1-one", "stage-2-two", "final"}
+        assert kept["best"] == progress["best_epoch"] == max(row["epoch"] for row in rows if row["best"])
+        assert kept["final"] == 5
+        for name, epoch in kept.items():
+            again = api.evaluate(run.path, checkpoint=name, out=run.path / name, quiet=True).metrics["val"]
+            assert again["loss"] == pytest.approx(rows[epoch - 1]["val_loss"])
+            if name.startswith("stage"):
+                stage = [row["val_macro_f1"] for row in rows if row["stage"] == name.split("-")[-1]]
+                assert again["macro_f1"] == pytest.approx(max(stage))
+        told = read(run.report)
+        assert f"the best by macro_f1 is epoch {kept['best']}" in told
+        decided = progress["leader"] != progress["best_epoch"]
+        assert decided == (f"epoch {progress['leader']}, kept as " in told)
 
     def test_the_best_of_a_stage_may_be_worse_than_the_best_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(best_epoch, "weights", lambda *_: {})

@@ -66,7 +66,9 @@ def test_it_is_torchs_average(photos: Path, tmp_path: Path, monkeypatch: pytest.
     assert [row["lr"] for row in rows[3:]] == [rows[3]["lr"]] * 3 + [None]
     assert rows[2]["lr"] > rows[3]["lr"] == pytest.approx(1e-2 * 0.5)
     assert "swa (the average of its last epochs" in run.report.read_text(encoding="utf-8")
-    assert {path.stem for path in run.best.parent.iterdir()} == {"best", "last"}
+    kept = {path.stem: path for path in run.best.parent.iterdir()}
+    assert kept.keys() == {"best", "last", "stage-1-all", "stage-2-swa", "final"}
+    assert kept["final"].samefile(kept["stage-2-swa"])
 
 
 def test_it_is_sealed_where_it_is_the_best(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +80,12 @@ def test_it_is_sealed_where_it_is_the_best(photos: Path, tmp_path: Path, monkeyp
         def scored(rows: Any, probs: Any) -> dict[str, float]:
             nonlocal calls
             calls += 1
-            return score(rows, probs) | {"accuracy": 0.9 if calls == 7 else 0.5}
+            return score(rows, probs) | {"loss": 0.1 if calls == 7 else 0.5}
 
         return scored
 
     monkeypatch.setattr(train, "scorer", better_at_last)
-    run = RunFolder(api.train(photos, *SMALL, "train.monitor=accuracy", out=tmp_path / "run", quiet=True).path)
+    run = RunFolder(api.train(photos, *SMALL, "train.monitor=loss", out=tmp_path / "run", quiet=True).path)
     assert [row["epoch"] for row in run.read_history() if row["best"]][-1] == 7
     last = load_file(run.last)
     assert all(torch.equal(value, last[f"net.{name}"]) for name, value in load_file(run.model).items())

@@ -100,12 +100,16 @@ def test_the_mean_of_the_columns_chooses_the_epoch(run: Any) -> None:
     folder = RunFolder(run.path)
     assert folder.settings().train.monitor == "mean_macro_f1"
     history = folder.read_history()
-    best = max(row["val_mean_macro_f1"] for row in history)
+    highest = max(history, key=lambda row: row["val_mean_macro_f1"])
     sealed = read_sealed(run.path / "model.safetensors").provenance["best"]
-    assert sealed["val_mean_macro_f1"] == best
     metrics = run.metrics["val"]["attributes"]
-    assert best == pytest.approx(np.mean([part["macro_f1"] for part in metrics.values()]), abs=1e-6)
-    assert f"the best by mean_macro_f1 is epoch {sealed['epoch']}" in (run.path / "report.txt").read_text("utf-8")
+    mean = np.mean([part["macro_f1"] for part in metrics.values()])
+    assert sealed["val_mean_macro_f1"] == pytest.approx(mean, abs=1e-6)
+    report = (run.path / "report.txt").read_text("utf-8")
+    assert f"the best by mean_macro_f1 is epoch {sealed['epoch']}" in report
+    if sealed["val_mean_macro_f1"] < highest["val_mean_macro_f1"]:
+        assert f"{highest['val_mean_macro_f1']:.3f} against {mean:.3f}, which is within the noise of 36 " in report
+        assert sealed["val_calibrated_loss"] < highest["val_calibrated_loss"]
 
 
 def test_one_column_is_chosen_by_its_macro_f1(photos: Path, tmp_path: Path) -> None:
@@ -175,9 +179,13 @@ def test_a_joint_head_is_that_of_the_joint_label_to_the_bit(
     with single.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["path", "label"], *table])
     pairs = [pair for pair in SETTINGS if not pair.startswith(("data.label", "data.group"))]
-    alone = bunryu.train(single, *pairs, out=tmp_path / "alone", quiet=True).metrics["val"]
-    assert "attributes" not in alone
-    assert {key: run.metrics["val"][key] for key in alone} == alone
+    other = bunryu.train(single, *pairs, out=tmp_path / "alone", quiet=True)
+    both = [  # of the last epoch, since they choose the best by other figures
+        bunryu.evaluate(one.path, checkpoint="final", out=tmp_path / str(i), quiet=True).metrics["val"]
+        for i, one in enumerate((run, other))
+    ]
+    assert "attributes" not in both[1]
+    assert {key: both[0][key] for key in both[1]} == both[1]
 
 
 def test_mixing_sampling_and_logit_adjustment_know_the_heads(

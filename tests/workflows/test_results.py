@@ -70,7 +70,8 @@ def test_all_files_of_a_run(tiny_run: Any) -> None:
     found = {str(path.relative_to(tiny_run.run)) for path in tiny_run.run.rglob("*") if path.is_file()}
     expected = {
         "config.yaml", "environment.json", "split.csv", "skipped.csv", "history.jsonl", "model.safetensors",
-        "checkpoints/best.safetensors", "checkpoints/last.safetensors", "metrics.json", "report.txt",
+        *(f"checkpoints/{name}.safetensors" for name in ("best", "last", "stage-1-all", "final")),
+        "metrics.json", "report.txt",
         "plots/curves.png", "SHA256SUMS",
     }  # fmt: skip
     for split in ("val", "test"):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import killing
-from killing import Nursery, assert_same, results
+from killing import Nursery, assert_same, results, state
 
 SETTINGS = (
     *("model.name=scratch_cnn", "model.dropout=0.3", "input.size=32", "train.batch_size=4", "train.device=cpu"),
     *("train.threads=1", "train.precision=fp32", "evaluate.bootstrap=50", "train.epochs=2"),
     "train.stages=[{name: probe, freeze: backbone, views: 0, solve: true}, {name: all}]",
     *("data.multi_label=tags", "mix.name=both", "loss.class_weights=balanced", "loss.name=focal", "optim.lr=0.01"),
-    *("augment.rotate=20", "train.ema=0.9", "train.monitor=mean_average_precision", "data.cache_gb=0"),
+    *("augment.rotate=20", "train.ema=0.9", "train.monitor=macro_f1", "data.cache_gb=0"),
 )
 
 
@@ -49,4 +49,5 @@ def test_killed_and_resumed_is_never_stopped(nursery: Nursery, table: Path, tmp_
     assert nursery.run("train", "--resume", run, point="SIGTERM", at=3).code == 130
     nursery.finish("train", "--resume", run)
     assert_same(run, whole)
+    assert {"said.leader", "said.best"} <= state(run)["tensors"].keys()
     assert any(name.startswith("predictions_val") for name in results(whole))

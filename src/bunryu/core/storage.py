@@ -52,6 +52,24 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str | bytes | memor
     _sync_folder(path.parent)
 
 
+def link(source: Path, path: Path) -> None:
+    """Let `path` be the file `source` as well, atomically: one file on disk, or a copy where there are no such links.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.hardlink_to(source)
+        temporary.replace(path)
+    except (OSError, NotImplementedError):
+        write_atomic(path, source.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)  # still there where `path` was that file already
+    _sync_folder(path.parent)
+
+
 def as_bytes(text: str) -> bytes:
     """Return UTF-8; the bytes of a file's name that is none (as Python holds them) are themselves again."""
     try:

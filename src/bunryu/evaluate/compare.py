@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,29 @@ from bunryu.core.randomness import generator
 from bunryu.evaluate.bootstrap import Units, percentile_interval, resampled, units_of
 from bunryu.evaluate.difference import LEVEL, Difference
 from bunryu.evaluate.metrics import averages, counts_of
-from bunryu.evaluate.significance import draws_for, holm, share_reaching, swaps
+from bunryu.evaluate.significance import draws_for, holm, is_seldom, share_reaching, swaps
 from bunryu.settings.evaluate import BOOTSTRAP
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _Ints = NDArray[np.integer[Any]]
 _Floats = NDArray[np.float64]
+_Figure = Callable[[_Floats], _Floats]
+"""Counts, shape (F, R), to a figure of each column, shape (R,)."""
+_QUICK, _AT_ONCE = 199, 25
+"""Swaps of a test that is made while training, and how many of them are drawn before it is seen whether they do."""
+
+
+class Counted(NamedTuple):
+    """Answers as what they add to counts."""
+
+    row: _Ints
+    """Of the rows that are answered differently: which one, from 0."""
+    place: _Ints
+    """The count to which it adds 1."""
+    total_F: _Floats
+    """The counts of all rows."""
 
 
 def macro_f1_difference(
@@ -77,6 +95,54 @@ def adjusted(differences: Sequence[Difference], of: int) -> list[Difference]:
     return [dataclasses.replace(one, p=p) for one, p in zip(differences, p_values, strict=True)]
 
 
+def is_beyond_noise(
+    own: Counted, other: Counted, figure: _Figure, unit_D: _Ints | None, counts: int, seed: int = 0
+) -> bool:
+    """Return whether a figure of two answers to the same rows differs beyond noise: the test of `macro_f1_difference`.
+
+    It takes fewer swaps than that, since what it is asked for is no p; the level holds exactly all the same.
+
+    Args:
+        own: what the rows that are answered differently add to the counts that the figure follows from.
+        other: the same of the other answers.
+        figure: of the counts.
+        unit_D: the unit of each of these rows, numbered from 0; rows of one are swapped together.
+        counts: how many there are.
+        seed: names the draws.
+    """
+    from scipy.sparse import csr_array
+
+    units = 0 if unit_D is None else int(unit_D.max(initial=-1)) + 1
+    signs = [np.full(len(other.row), 1.0), np.full(len(own.row), -1.0)]
+    row = np.concatenate([other.row, own.row])
+    where = (row if unit_D is None else unit_D[row], np.concatenate([other.place, own.place]))
+    change_UF = csr_array((np.concatenate(signs), where), shape=(units or int(row.max(initial=-1)) + 1, counts))
+    change_UF.sum_duplicates()
+    change_UF.eliminate_zeros()
+    change_UF = change_UF[np.flatnonzero(np.diff(change_UF.indptr))]
+    if not change_UF.shape[0]:
+        return False
+    # Units that change the same are one kind: compare sums of one random 64-bit word a count.
+    words_F = generator(seed, "kinds-of-swaps").integers(0, 2**64, counts, dtype=np.uint64)
+    prints_U = change_UF.astype(np.int64).astype(np.uint64) @ words_F
+    _, first, times_U = np.unique(prints_U, return_index=True, return_counts=True)
+    gaps = _gaps(change_UF[first], own.total_F, other.total_F, figure)
+    drawn = swaps(times_U, _QUICK, generator(seed, "swaps"), max(len(times_U), 4 * counts), _AT_ONCE)
+    found = float(gaps(np.zeros((1, len(times_U))))[0])
+    return is_seldom(found, map(gaps, drawn), _QUICK, LEVEL)
+
+
+def _gaps(change_UF: csr_array, own_F: _Floats, other_F: _Floats, figure: _Figure) -> _Figure:
+    """Return what tells, of numbers of swapped units (R, U), how far apart the figure then is, shape (R,)."""
+
+    def gaps(swapped_RU: _Floats) -> _Floats:
+        change_FR = (swapped_RU @ change_UF).T
+        found: _Floats = np.abs(figure(own_F[:, None] + change_FR) - figure(other_F[:, None] - change_FR))
+        return found
+
+    return gaps
+
+
 def _macro_f1(tp: _Floats, support: _Floats, predicted: _Floats, columns: Sequence[int] = ()) -> _Floats:
     """Return the macro-F1, or the mean of that of each of several label columns."""
     if not columns:
@@ -105,21 +171,15 @@ def _swapped(
     change_U2K = csr_array((np.concatenate(signs), where), shape=(len(times_U), 2 * k))
     differ = np.flatnonzero(abs(change_U2K).sum(axis=1))
     change_U2K, swapped_U = change_U2K[differ], times_U[differ]
-    of_each = [_totals(answers, true, times_U[row_unit], k) for answers in (pred, other)]
+    own_F, other_F = (_totals(answers, true, times_U[row_unit], k) for answers in (pred, other))
     support_K1 = np.bincount(true, times_U[row_unit], k)[:, None]
 
-    def difference(change_R2K: _Floats) -> _Floats:
-        own, others = (
-            _macro_f1(counts[:k], np.broadcast_to(support_K1, (k, len(change_R2K))), counts[k:], columns)
-            for counts in (of_each[0][:, None] + change_R2K.T, of_each[1][:, None] - change_R2K.T)
-        )
-        return np.abs(own - others)
+    def figure(counts: _Floats) -> _Floats:
+        return _macro_f1(counts[:k], np.broadcast_to(support_K1, counts[:k].shape), counts[k:], columns)
 
-    def drawn() -> Iterator[_Floats]:
-        for swapped_RU in swaps(swapped_U, draws_for(of), generator(seed, "swaps"), max(len(differ), 6 * k)):
-            yield difference(swapped_RU @ change_U2K)
-
-    return float(share_reaching(float(difference(np.zeros((1, 2 * k)))[0]), drawn()))
+    gaps = _gaps(change_U2K, own_F, other_F, figure)
+    drawn = swaps(swapped_U, draws_for(of), generator(seed, "swaps"), max(len(differ), 6 * k))
+    return float(share_reaching(float(gaps(np.zeros((1, len(differ))))[0]), map(gaps, drawn)))
 
 
 def _totals(answers: _Ints, true: _Ints, weight: _Ints, k: int) -> _Floats:

@@ -59,7 +59,9 @@ def draws_for(tests: int) -> int:
     return max(_DRAWS, _PER_TEST * tests)
 
 
-def swaps(times_U: NDArray[np.int64], draws: int, rng: np.random.Generator, width: int) -> Iterator[_Floats]:
+def swaps(
+    times_U: NDArray[np.int64], draws: int, rng: np.random.Generator, width: int, at_once: int = _CHUNK
+) -> Iterator[_Floats]:
     """Yield how many units of each kind are swapped, shape (R, U): in every way there is, or `draws` at random.
 
     Args:
@@ -67,6 +69,7 @@ def swaps(times_U: NDArray[np.int64], draws: int, rng: np.random.Generator, widt
         draws: how many, unless all are listed; the first that is yielded is then the one that swaps nothing.
         rng: draws them.
         width: numbers a swap that are held at once.
+        at_once: how many are drawn at once, at most.
     """
     total = int(times_U.sum())
     if total <= _LISTED:
@@ -75,7 +78,7 @@ def swaps(times_U: NDArray[np.int64], draws: int, rng: np.random.Generator, widt
         yield bits_RT @ np.eye(len(times_U))[kind_T]
         return
     yield np.zeros((1, len(times_U)))
-    step = max(1, _CHUNK // max(width, 1))
+    step = max(1, min(at_once, _CHUNK // max(width, 1)))
     for start in range(0, draws, step):
         yield rng.binomial(times_U, 0.5, (min(step, draws - start), len(times_U))).astype(np.float64)
 
@@ -87,6 +90,23 @@ def share_reaching(found: float | _Floats, drawn: Iterator[_Floats]) -> _Floats:
     for values in drawn:
         reached, many = reached + (values >= least).sum(axis=0), many + len(values)
     return reached / many
+
+
+def is_seldom(found: float, drawn: Iterator[_Floats], draws: int, level: float) -> bool:
+    """Return whether `share_reaching` is below a level. It stops drawing where that is decided, which changes nothing.
+
+    Args:
+        found: what was found.
+        drawn: what `swaps` came to, a chunk (R,) at a time.
+        draws: how many come, beside what was found itself, unless all are listed.
+        level: of the test.
+    """
+    reached, many, least = 0, 0, found - 1e-9 * max(abs(found), 1e-3)
+    for values in drawn:
+        reached, many = reached + int((values >= least).sum()), many + len(values)
+        if reached >= level * max(many, 1 + draws):
+            return False
+    return reached < level * many
 
 
 def sign_flips(gains_NL: _Floats, unit_N: NDArray[np.int64], tests: int, seed: int) -> _Floats:

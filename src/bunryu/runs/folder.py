@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def final(self) -> Path:
-        """The last epoch's weights, sealed; where several stages train, or the last learns from validation rows."""
+        """The last epoch's weights, sealed."""
         return self.path / "checkpoints" / "final.safetensors"
 
     @property

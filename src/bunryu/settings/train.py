@@ -61,8 +61,9 @@ class TrainSettings(Settings):
     mean_macro_f1, the mean of the macro-F1 of each (macro_f1 is that of their combinations);
     roc_auc and positive_* for two classes; micro_f1 and mean_average_precision for data.multi_label;
     worst_group_accuracy with loss.group_dro; train_epochs: nothing is chosen, the last epoch counts; train_loss and
-    train_accuracy compare the last epochs that learn alike (one stage, one size, mixed or not). Of epochs with the same
-    figure the one with the lower loss is best."""
+    train_accuracy compare the last epochs that learn alike (one stage, one size, mixed or not). Of epochs whose figure
+    is the same, or within the noise of the validation rows, the one with the lower validation loss is best, calibrated
+    where noise decides (docs/training/best-epoch.md)."""
     sampler: Literal["shuffle", "class_aware"] = "shuffle"
     """shuffle: each row once an epoch. class_aware: as many rows, but each class in proportion to (its rows) to the
     power of sampler_power, spread evenly over the batches (Shen et al. 2016); what comes again is augmented anew. Class

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from bunryu.core import console
@@ -15,29 +17,35 @@ from bunryu.train.checkpoint import Progress
 from bunryu.train.state import Job, State
 
 
-def remember(job: Job, state: State, row: dict[str, Any]) -> str:
-    """Note the epoch, keep the best model, count patience; return why the stage should end, or ""."""
+def remember(job: Job, state: State, row: dict[str, Any], probs_NK: NDArray[np.float32] | None = None) -> str:
+    """Note the epoch, keep the best model, count patience; return why the stage should end, or "".
+
+    Args:
+        job: what is trained.
+        state: changes.
+        row: of the history; `val_calibrated_loss`, `best`, `as_good_as` and `clean` are added.
+        probs_NK: class probabilities of the validation rows, to tell noise; None where there are none.
+    """
     settings, progress, stage = job.settings.train, state.progress, job.stages[state.progress.stage]
     monitor = settings.monitor if settings.monitor.startswith("train_") else f"val_{settings.monitor}"
     value = float(row["epoch" if monitor == "train_epochs" else monitor])
-    loss = float(row.get("val_loss", row["train_loss"]))
+    if probs_NK is not None and job.noise is not None and clean(stage):
+        row["val_calibrated_loss"] = job.noise.calibrated_loss(probs_NK)
+    loss = float(row.get("val_calibrated_loss", row.get("val_loss", row["train_loss"])))
     full = not stage.sizes or size_at(stage.sizes, progress.epoch, int(stage.epochs or 1)) == stage.sizes[-1]
     if settings.monitor in ("train_loss", "train_accuracy") and measures_anew(job, progress):
         progress.best = progress.best_loss = progress.stage_best = progress.stage_loss = None
     progress.epoch, progress.step, progress.total_epochs = progress.epoch + 1, 0, progress.total_epochs + 1
     progress.sums, progress.spent_seconds = {"loss": 0.0, "correct": 0.0, "rows": 0.0}, 0.0
-    tie = value == progress.best and progress.best_loss is not None and loss < progress.best_loss
     stage_tie = value == progress.stage_best and progress.stage_loss is not None and loss < progress.stage_loss
-    row["best"] = clean(stage) and (tie or better(job, value, progress.best))
-    row |= {} if clean(stage) else {"clean": False}
+    row |= choose(job, state, value, loss, probs_NK) if clean(stage) else {"best": False, "clean": False}
     if row["best"]:
-        progress.best, progress.best_loss, progress.best_epoch = value, loss, progress.total_epochs
-        state.unsaved["best"] = weights(job, state)
+        keep(job, state, "best")
     improved = better(job, value, progress.stage_best)
     if improved or stage_tie:
         progress.stage_best, progress.stage_loss = value, loss
-        if keeps_each(job.stages) and clean(stage) and trains(stage):
-            state.unsaved[f"stage-{progress.stage + 1}-{stage.name}"] = weights(job, state)
+        if clean(stage):
+            keep(job, state, f"stage-{progress.stage + 1}-{stage.name}")
     if improved:
         progress.stale_epochs = progress.plateau_stale = 0
     else:
@@ -50,6 +58,70 @@ def remember(job: Job, state: State, row: dict[str, Any]) -> str:
     if patience is not None and progress.stale_epochs >= patience and clean(stage):
         return f"no better {monitor} for {progress.stale_epochs} epochs"
     return ""
+
+
+def choose(
+    job: Job, state: State, value: float, loss: float, probs_NK: NDArray[np.float32] | None
+) -> dict[str, bool | int]:
+    """Decide whether the epoch that just ended is the best so far; return that, and the epoch that it is `as_good_as`.
+
+    The epoch with the highest figure leads. Of it and one that is as good within the noise of the validation rows, that
+    with the lower calibrated loss is the best: the idea of the one-standard-error rule (Breiman et al. 1984,
+    "Classification and Regression Trees", section 3.4.3), with a paired test. What is compared is compared with the
+    leader, never with the best so far, which may be worse already: many steps within noise would lead far down.
+    """
+    progress, epoch = state.progress, state.progress.total_epochs
+    said = None if probs_NK is None or job.noise is None else job.noise.said(probs_NK)
+    tie = value == progress.best and progress.best_loss is not None and loss < progress.best_loss
+    leads = tie or better(job, value, progress.best)
+    found: dict[str, bool | int]
+    if said is None or progress.best is None or progress.chosen_loss is None:
+        found = {"best": leads}
+    elif leads:
+        stays = progress.chosen_loss < loss and as_good(job, said, state.said.get("best"))
+        found = {"best": False, "as_good_as": progress.best_epoch} if stays else {"best": True}
+    elif loss < progress.chosen_loss and (value >= progress.best or as_good(job, said, state.said.get("leader"))):
+        found = {"best": True, "as_good_as": progress.leader}
+    else:
+        found = {"best": False}
+    if leads:
+        progress.best, progress.best_loss, progress.leader = value, loss, epoch
+    if found["best"]:
+        progress.best_epoch, progress.chosen_loss = epoch, loss
+    if said is not None:
+        state.said |= dict.fromkeys(["leader"] * leads + ["best"] * bool(found["best"]), said)
+    return found
+
+
+def as_good(job: Job, said: NDArray[Any], other: NDArray[Any] | None) -> bool:
+    """Return whether two epochs are as good within noise; no where what the other one answered is not known.
+
+    That is so in a run that an earlier version began.
+    """
+    return job.noise is not None and other is not None and job.noise.within(said, other)
+
+
+def noise_told(progress: Progress, history: list[dict[str, Any]], monitor: str, rows: str) -> str:
+    """Say that the best epoch is not the one with the highest figure, and why; "" where it is.
+
+    Args:
+        progress: at the end.
+        history: a row an epoch.
+        monitor: the figure.
+        rows: of what noise is meant, such as ``153 validation rows``.
+    """
+    if progress.leader in (0, progress.best_epoch):
+        return ""
+    leader, best = history[progress.leader - 1], history[progress.best_epoch - 1]
+    figures = [row[f"val_{monitor}"] for row in (leader, best)]
+    if figures[0] <= figures[1]:  # not by more than train.min_improvement
+        return ""
+    kept = next((f", kept as {name}" for name, epoch in progress.kept.items() if epoch == progress.leader), "")
+    return (
+        f"; epoch {progress.leader}{kept}, has a higher {monitor}, {figures[0]:.3f} against {figures[1]:.3f}, which is "
+        f"within the noise of {rows}, and epoch {progress.best_epoch} the lower calibrated loss, "
+        f"{best['val_calibrated_loss']:.3f} against {leader['val_calibrated_loss']:.3f}"
+    )
 
 
 def measures_anew(job: Job, progress: Progress) -> bool:
@@ -81,8 +153,7 @@ def next_stage(job: Job, state: State, *, why: str) -> None:
     progress.stale_epochs = progress.plateau_stale = progress.plateau_drops = 0
     if progress.stage == len(job.stages):
         progress.ended_by = why or "all epochs done"
-        if keeps_each(job.stages) or not clean(job.stages[-1]):
-            state.unsaved["final"] = weights(job, state)
+        keep(job, state, "final")
 
 
 def clean(stage: Stage) -> bool:
@@ -90,25 +161,20 @@ def clean(stage: Stage) -> bool:
     return stage.rows == "train"
 
 
-def keeps_each(stages: list[Stage]) -> bool:
-    """Return whether the best of each stage is kept: where several stages train."""
-    return sum(map(trains, stages)) > 1
-
-
-def trains(stage: Stage) -> bool:
-    """Return whether the stage trains, instead of solving a head or averaging what another one trained."""
-    return not stage.solve and not isinstance(stage, AverageStage)
-
-
 def kept_told(stages: list[Stage], net: nn.Module) -> str:
-    """Say which weights are kept beside the best and the last state, and what disk they take; "" for none."""
-    of_stages = [stage.name for stage in stages if clean(stage) and trains(stage)] if keeps_each(stages) else []
-    files = len(of_stages) + (bool(of_stages) or not clean(stages[-1]))
-    if not files:
-        return ""
-    megabytes = files * sum(value.numel() * value.element_size() for value in net.state_dict().values()) / 1e6
-    kept = [f"the best of each stage ({', '.join(of_stages)})"] * bool(of_stages) + ["the final weights"]
-    return f"{' and '.join(kept)} are kept as well, {megabytes:,.0f} MB"
+    """Say which weights are kept beside the best and the last state, and what disk they take."""
+    of_stages = [stage.name for stage in stages if clean(stage)]
+    size = sum(value.numel() * value.element_size() for value in net.state_dict().values())
+    megabytes = (len(of_stages) + 1) * size / 1e6
+    which = f"each stage ({', '.join(of_stages)})" if of_stages[1:] else f"stage {of_stages[0]}"
+    return f"the best of {which} and the final weights are kept as well, at most {megabytes:,.0f} MB"
+
+
+def keep(job: Job, state: State, name: str) -> None:
+    """Keep the weights of the epoch that just ended as a checkpoint; under its second name they are no copy."""
+    kept, epoch = state.progress.kept, state.progress.total_epochs
+    same = next((state.unsaved[other] for other in state.unsaved if kept[other] == epoch), None)
+    state.unsaved[name], kept[name] = weights(job, state) if same is None else same, epoch
 
 
 def weights(job: Job, state: State) -> dict[str, torch.Tensor]:

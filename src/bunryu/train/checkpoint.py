@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn, optim
 
@@ -42,8 +44,11 @@ class Progress:
         total_epochs: finished epochs of the run; names the randomness of the next.
         sums: running sums of the epoch: loss, correct, rows.
         best: best monitored value of the run, None before the first.
-        best_loss: validation (or else training) loss of that epoch, to choose between equal figures.
-        best_epoch: 1-based epoch of the run in which it was reached.
+        best_loss: loss of that epoch, to choose between equal figures: of validation (calibrated, where noise may
+            decide) or else of training.
+        leader: 1-based epoch of the run in which it was reached.
+        best_epoch: that of the best epoch: `leader`, or one that is as good within noise and has the lower loss.
+        chosen_loss: as `best_loss`, of the best epoch.
         stage_best: best monitored value of the stage, for patience and plateau.
         stage_loss: as `best_loss`, of that epoch.
         stale_epochs: epochs of the stage without improvement.
@@ -52,6 +57,7 @@ class Progress:
         history: rows of history.jsonl that belong to this state.
         group_logs: logarithms of the groups' weights of `loss.group_dro`; empty before its first batch.
         averaged: epochs whose weights are in the average (`train.swa`).
+        kept: epoch of the weights in each checkpoint: name (best, stage-1-head, final) -> 1-based epoch of the run.
         ended_by: why it ended, in words.
         spent_seconds: time of the unfinished epoch, for its history row.
     """
@@ -66,7 +72,9 @@ class Progress:
     sums: dict[str, Number] = field(default_factory=lambda: {"loss": 0.0, "correct": 0.0, "rows": 0.0})
     best: Number | None = None
     best_loss: Number | None = None
+    leader: Count = 0
     best_epoch: Count = 0
+    chosen_loss: Number | None = None
     stage_best: Number | None = None
     stage_loss: Number | None = None
     stale_epochs: Count = 0
@@ -75,6 +83,7 @@ class Progress:
     history: Count = 0
     averaged: Count = 0
     group_logs: list[Log] = field(default_factory=list)
+    kept: dict[str, Count] = field(default_factory=dict)
     ended_by: str = ""
     spent_seconds: Seconds = 0.0
 
@@ -88,6 +97,7 @@ class Checkpoint:
     net: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
+    said: dict[str, torch.Tensor]
     optimizer_tensors: dict[str, torch.Tensor]
     optimizer: dict[str, Any] | None
     scaler: dict[str, Any]
@@ -103,6 +113,7 @@ def save_checkpoint(
     scaler: dict[str, Any],
     ema: nn.Module | None = None,
     average: dict[str, torch.Tensor] | None = None,
+    said: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write the state atomically. `optimizer` is None between two stages.
 
@@ -115,6 +126,7 @@ def save_checkpoint(
     if ema is not None:
         tensors |= {f"ema.{name}": value for name, value in separate(ema.state_dict()).items()}
     tensors |= {f"average.{name}": value.cpu() for name, value in (average or {}).items()}
+    tensors |= {f"said.{name}": torch.tensor(value) for name, value in (said or {}).items()}
     plain: dict[str, Any] | None = None
     if optimizer is not None:
         state = optimizer.state_dict()
@@ -181,6 +193,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         net=_of("net.", tensors),
         ema=_of("ema.", tensors),
         average=_of("average.", tensors),
+        said=_of("said.", tensors),
         optimizer_tensors={name: value for name, value in tensors.items() if name.startswith("optim.")},
         optimizer=values["optimizer"],
         scaler=values["scaler"],
@@ -231,9 +244,12 @@ def _progress(values: Any) -> Progress:
         raise ValueError(f"progress.sums: expected loss, correct and rows, received {len(found.sums)} sums")
     if found.step and not found.sums["rows"] > 0:
         raise ValueError(f"progress: {found.step} batches of the epoch, and no rows in them")
-    for name in ("epoch", "best_epoch", "stale_epochs", "averaged", "history"):
+    for name in ("epoch", "leader", "best_epoch", "stale_epochs", "averaged", "history"):
         if getattr(found, name) > found.total_epochs:
             raise ValueError(f"progress.{name}: {getattr(found, name)}, after {found.total_epochs} epochs")
+    for name, epoch in found.kept.items():
+        if epoch > found.total_epochs:
+            raise ValueError(f"progress.kept.{name}: {epoch}, after {found.total_epochs} epochs")
     if found.history != found.total_epochs:
         raise ValueError(f"progress.history: {found.history}, after {found.total_epochs} epochs")
     return found

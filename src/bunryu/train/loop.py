@@ -69,7 +69,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
                 answers = feed.validate(answering(job, state))
                 row |= {f"val_{name}": value for name, value in job.score(answers.rows, answers.probs_NK).items()}
             require_finite(job.folder, row)
-            why = remember(job, state, row)
+            why = remember(job, state, row, None if answers is None else answers.probs_NK)
             state.best = answers if row["best"] else state.best
             console.say(epoch_line(row, job.stages, progress, time.monotonic() - start))
             ended = bool(why) or progress.epoch == int(stage.epochs or 0)
@@ -98,7 +98,8 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     history = RunFolder(job.folder).read_history()[: checkpoint.progress.history]
     average = {name: value.to(job.model.device) for name, value in checkpoint.average.items()}
     board = board_of(settings, job.folder, len(history))
-    return State(checkpoint.progress, scaler, ema, history, average=average or None, board=board)
+    said = {name: value.numpy() for name, value in checkpoint.said.items()}
+    return State(checkpoint.progress, scaler, ema, history, average=average or None, board=board, said=said)
 
 
 def train_epoch(job: Job, state: State, feed: Feed) -> dict[str, Any]:

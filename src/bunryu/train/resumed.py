@@ -21,7 +21,7 @@ def require_of_job(job: Job, checkpoint: Checkpoint) -> None:
         RunError: naming what does not fit.
     """
     told = _of_stages(job.stages, checkpoint) or _of_rows(job, checkpoint) or _of_average(job.model.net, checkpoint)
-    if told:
+    if told := told or _of_answers(job, checkpoint):
         raise damaged(checkpoint.file, told)
 
 
@@ -70,6 +70,11 @@ def _of_rows(job: Job, checkpoint: Checkpoint) -> str:
         return ""
     batches = len(batches_of_epoch(of_epoch(job, progress), progress))
     return f"it has {progress.step} batches of an epoch of {batches}" if progress.step > batches else ""
+
+
+def _of_answers(job: Job, checkpoint: Checkpoint) -> str:
+    fits = job.noise is not None and all(job.noise.fits(value.numpy()) for value in checkpoint.said.values())
+    return "" if fits or not checkpoint.said else "its answers to the validation rows are not of these rows and classes"
 
 
 def _of_average(net: nn.Module, checkpoint: Checkpoint) -> str:

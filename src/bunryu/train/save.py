@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from bunryu.core import distributed
 from bunryu.core.errors import Interrupted, typed
-from bunryu.core.storage import write_jsonl
+from bunryu.core.storage import link, write_jsonl
 from bunryu.models.sealed_file import seal_state
 from bunryu.runs.folder import RunFolder
 from bunryu.train.checkpoint import save_checkpoint
@@ -39,14 +40,28 @@ def save(job: Job, state: State) -> None:
         state.written = len(state.history)
     if state.board is not None:
         state.board.write(state.history, last=state.progress.stage == len(job.stages))
-    for name, weights in state.unsaved.items():
-        seal_state(job.folder / "checkpoints" / f"{name}.safetensors", weights, job.model.sealed)
-    state.unsaved.clear()
+    save_kept(job, state)
     path = job.folder / "checkpoints" / "last.safetensors"
     ema = None if state.ema is None else state.ema.module
     scaler = state.scaler.state_dict()
-    save_checkpoint(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema, state.average)
+    save_checkpoint(
+        *(path, state.progress, job.model.sealed, job.model.net, state.optimizer, scaler, ema),
+        *(state.average, state.said),
+    )
     state.saved = time.monotonic()
+
+
+def save_kept(job: Job, state: State) -> None:
+    """Write the weights to keep that are new. Those of one epoch are written once, under however many names."""
+    written: dict[int, Path] = {}
+    for name, weights in state.unsaved.items():
+        path, epoch = job.folder / "checkpoints" / f"{name}.safetensors", state.progress.kept[name]
+        if epoch in written:
+            link(written[epoch], path)
+        else:
+            seal_state(path, weights, job.model.sealed)
+            written[epoch] = path
+    state.unsaved.clear()
 
 
 def stop_if_asked(job: Job) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,26 @@ from bunryu.train.group_dro import GroupDRO
 from bunryu.train.head_losses import HeadLosses
 from bunryu.train.targets import Targets
 from bunryu.train.tensorboard import Board
+
+
+class Noise(Protocol):
+    """Tells whether two epochs differ beyond the noise of the validation rows, and which is better if not."""
+
+    def said(self, probs_NK: NDArray[np.float32]) -> NDArray[Any]:
+        """Return what is answered with these probabilities, small."""
+        ...
+
+    def fits(self, said: NDArray[Any]) -> bool:
+        """Return whether answers read from a checkpoint can be of these rows."""
+        ...
+
+    def calibrated_loss(self, probs_NK: NDArray[np.float32]) -> float:
+        """Return the loss of the validation rows at the best temperature."""
+        ...
+
+    def within(self, own: NDArray[Any], other: NDArray[Any]) -> bool:
+        """Return whether the monitored figure of two answers differs by no more than noise explains."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,8 @@ class Job:
     val_rows: NDArray[np.int64]
     score: Callable[[NDArray[np.int64], NDArray[np.float32]], dict[str, float]]
     """Validation rows and their class probabilities -> figures."""
+    noise: Noise | None
+    """None where the monitored figure alone decides which epoch is best."""
     folder: Path
     """The run folder."""
     stop: Callable[[], bool]
@@ -74,7 +96,11 @@ class State:
     average: dict[str, torch.Tensor] | None = None
     """The mean of the weights so far, while a stage is averaged."""
     unsaved: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
-    """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors."""
+    """Weights to keep, until they are saved: name of the checkpoint (best, stage-1-head, final) -> tensors; the same
+    ones under each name of an epoch."""
+    said: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """What was answered to the validation rows (`Noise.said`) in the epoch with the highest figure, `leader`, and in
+    the best one, `best`; not there where `Job.noise` is not."""
     best: Answers | None = None
     """To the validation rows, of the best epoch; None where that was not validated on pictures, or before a resume."""
     written: int = 0

@@ -13,7 +13,7 @@ from PIL import Image
 from bunryu.core.errors import ConfigError
 from bunryu.settings.train import TrainSettings
 
-_NO_FIGURES = ("epoch", "best", "clean", "stage")
+_NO_FIGURES = ("epoch", "best", "clean", "as_good_as", "stage")
 
 
 class Board:

@@ -11,6 +11,7 @@ from bunryu.core import console, distributed
 from bunryu.core.errors import Interrupted, count, typed
 from bunryu.data.table import Table
 from bunryu.evaluate.caveats import UNSEEN, learned_told, of_validation
+from bunryu.evaluate.epoch_noise import EpochNoise
 from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, decide, learned_from_val, measure_rows, scorer
 from bunryu.evaluate.report.files import write_results
@@ -26,6 +27,8 @@ from bunryu.runs.folder import RunFolder, create_run
 from bunryu.runs.interrupt import resumable, stop_signals
 from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.validate import replaced
+from bunryu.train.best_epoch import noise_told
+from bunryu.train.checkpoint import Progress
 from bunryu.train.data_parallel import same_as_first
 from bunryu.train.epoch_table import loss_note
 from bunryu.train.group_dro import GroupDRO
@@ -124,6 +127,7 @@ def learn(session: Session) -> State:
             score=scorer(
                 targets, model.classes, model.sealed.answer.positive, table.dro_groups, model.sealed.attributes
             ),
+            noise=EpochNoise.of(settings.train.monitor, targets, table, model.sealed),
             folder=session.folder.path,
             stop=stop,
         )
@@ -164,10 +168,7 @@ def finish(session: Session, trained: State) -> None:
         for name, of, seen in (("val", best, known), ("test", final, UNSEEN))
         if len(rows := table.split(name))
     ]
-    by = f"the best by {settings.train.monitor} is" if settings.train.monitor != "train_epochs" else "the last counts,"
-    ended = f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); {by} epoch {progress.best_epoch}"
-    if learned:
-        ended += learned_told(learned)
+    ended = ended_told(session, progress, history)
     steps = next_steps(folder)
     title = f"bunryu run {folder.path.name}"
     again = f"bunryu evaluate {typed(folder.path)}"
@@ -181,6 +182,18 @@ def finish(session: Session, trained: State) -> None:
     for result in results:
         for warning in warnings_of(result.metrics, settings, mistakes_file(result.name)):
             console.say(f"{result.name}: {warning}", style="yellow")
+
+
+def ended_told(session: Session, progress: Progress, history: list[dict[str, Any]]) -> str:
+    """Say why training ended, which epoch is the best, and where noise decided that."""
+    monitor, table, sealed = session.settings.train.monitor, session.table, session.model.sealed
+    by = f"the best by {monitor} is" if monitor != "train_epochs" else "the last counts,"
+    told = f"{count(progress.total_epochs, 'epoch')} ({progress.ended_by}); {by} epoch {progress.best_epoch}"
+    if learned := learned_from_val(history):
+        told += learned_told(learned)
+    if noise := EpochNoise.of(monitor, targets_of(table, sealed), table, sealed):
+        told += noise_told(progress, history, monitor, noise.told)
+    return told
 
 
 def validated(trained: State, best: Model, table: Table, reading: Reading) -> Answers | None:

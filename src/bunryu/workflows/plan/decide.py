@@ -206,9 +206,7 @@ def ready(settings: RunSettings) -> RunSettings:
 def said(plan: Plan) -> Plan:
     """Say what was decided; return it with its stages among the decisions."""
     stages, net = whole_stages(plan.settings), plan.net
-    decisions = dataclasses.replace(
-        plan.decisions, stages=stages_told(stages, net), checkpoints=kept_told(stages, net) or None
-    )
+    decisions = dataclasses.replace(plan.decisions, stages=stages_told(stages, net), checkpoints=kept_told(stages, net))
     for name, text in decisions.told().items():
         console.say(f"{name}: {text}")
     for stage in stages:
