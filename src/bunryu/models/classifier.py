@@ -25,7 +25,7 @@ class Head(nn.Sequential):
         """Return the logits, float32 (B, K)."""
         kind = input.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
-            return cast(torch.Tensor, super().forward(input.float()))
+            return cast(torch.Tensor, super().forward(input.float()))  # type: ignore[no-untyped-call]
 
 
 class Classifier(nn.Module):
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.width = features
-        self.head = Head(dropout, nn.Linear(features, classes))
+        self.head: nn.Sequential = Head(dropout, nn.Linear(features, classes))
         self.repeat = repeat
 
     def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
