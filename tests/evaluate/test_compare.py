@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
+from bunryu.evaluate.attributes import figure_difference
 from bunryu.evaluate.compare import macro_f1_difference
 from bunryu.evaluate.difference import Difference
+from bunryu.inference.predictions import Predictions
+from bunryu.models.record import Attribute
 
 Ints = NDArray[np.int64]
 RNG = np.random.default_rng(5)
@@ -109,3 +114,35 @@ def test_more_rows_tell_a_small_difference() -> None:
 )
 def test_clear_means_that_nought_is_outside(low: float, high: float, clear: bool) -> None:
     assert Difference(0.05, low, high).clear is clear
+
+
+def test_label_columns_are_compared_by_the_mean_of_their_macro_f1() -> None:
+    """The rows of a picture are one unit; the randomisation test is made again here, one picture at a time."""
+    attributes = [Attribute(column="a", classes=["x", "y"], of=[0, 0, 1, 1])]
+    attributes.append(Attribute(column="b", classes=["p", "q"], of=[0, 1, 0, 1]))
+    pred_N, other_N, true_N = made(60, seed=3)
+
+    def table(answers_N: Ints) -> Predictions:
+        probs = np.full((len(answers_N), K), 0.1, np.float32)
+        probs[np.arange(len(answers_N)), answers_N] = 0.7
+        return Predictions([""] * len(answers_N), list("abcd"), probs, true_N, attributes=attributes)
+
+    def mean_f1(answers_N: Ints) -> float:
+        return float(np.mean([macro_f1(np.array(one.of)[answers_N], np.array(one.of)[true_N]) for one in attributes]))
+
+    found = figure_difference(table(pred_N), table(other_N), resamples=2000, of=1)
+    assert found.value == pytest.approx(mean_f1(pred_N) - mean_f1(other_N))
+    swapped = np.random.default_rng(4).random((1500, 60)) < 0.5
+    drawn = [mean_f1(np.where(s, other_N, pred_N)) - mean_f1(np.where(s, pred_N, other_N)) for s in swapped]
+    assert found.p == pytest.approx(np.mean(np.abs(drawn) >= abs(found.value) - 1e-12), abs=0.03)
+    rows = np.random.default_rng(5).integers(0, 60, (800, 60))
+
+    def of_rows(own: Ints, at: Ints) -> float:
+        return float(np.mean([macro_f1(np.array(o.of)[own[at]], np.array(o.of)[true_N[at]]) for o in attributes]))
+
+    expected = np.quantile([of_rows(pred_N, at) - of_rows(other_N, at) for at in rows], [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(expected.tolist(), abs=0.03)
+    single = [dataclasses.replace(table(answers_N), attributes=[]) for answers_N in (pred_N, other_N)]
+    assert figure_difference(*single, resamples=50, of=1) == macro_f1_difference(
+        pred_N, other_N, true_N, K, resamples=50
+    )

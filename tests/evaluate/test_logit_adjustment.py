@@ -64,13 +64,37 @@ def test_tau_is_the_best_for_macro_f1() -> None:
 
 
 def test_a_fold_has_no_say_in_its_own_tau() -> None:
+    """And each is adjusted by what its own model has learned, which need not be what the others have."""
     probs, true_N = skewed()
     fold_N = np.arange(600) % 5
-    found = adjusted_out_of_fold(probs, true_N, fold_N)
+    priors_FK = np.bincount(true_N) + 30 * np.arange(5)[:, None]
+    found = adjusted_out_of_fold(probs, true_N, fold_N, priors_FK[fold_N])
     for fold in range(5):
         own = fold_N == fold
-        tau = choose_tau(probs[~own], true_N[~own], np.bincount(true_N))
-        np.testing.assert_array_equal(found[own], adjusted(probs[own], np.bincount(true_N), tau))
+        tau = choose_tau(probs[~own], true_N[~own], priors_FK[fold_N[~own]])
+        np.testing.assert_array_equal(found[own], adjusted(probs[own], priors_FK[fold], tau))
+
+
+def test_of_several_label_columns_the_mean_of_their_macro_f1_chooses_tau() -> None:
+    """The joint macro-F1 of combinations that nothing tells apart would choose another one."""
+    rng = np.random.default_rng(1)
+    attributes = [Attribute(column="a", classes=["x", "y"], of=[0, 0, 1, 1])]
+    attributes.append(Attribute(column="b", classes=["p", "q"], of=[0, 1, 0, 1]))
+    prior_J = np.array([0.7, 0.1, 0.1, 0.1])
+    true_N = rng.choice(4, 400, p=prior_J)
+    logits = np.log(prior_J) + rng.normal(size=(400, 4)) + 1.2 * np.eye(4)[true_N]
+    probs = softmax(logits, axis=1).astype(np.float32)
+
+    def mean_f1(tau: float) -> float:
+        joint = adjusted(probs, prior_J, tau)
+        pairs = [
+            (np.array(one.of)[true_N], [joint[:, np.array(one.of) == k].sum(1) for k in (0, 1)]) for one in attributes
+        ]
+        return float(np.mean([f1_score(true, np.argmax(own, axis=0), average="macro") for true, own in pairs]))
+
+    chosen = choose_tau(probs, true_N, prior_J, attributes)
+    assert mean_f1(chosen) == pytest.approx(max(map(mean_f1, TAUS)), abs=1e-9)
+    assert chosen != choose_tau(probs, true_N, prior_J), "or the test shows nothing"
 
 
 def test_separate_heads_are_adjusted_each_by_its_own_prior() -> None:
@@ -78,7 +102,7 @@ def test_separate_heads_are_adjusted_each_by_its_own_prior() -> None:
     parts = [Attribute(column=str(k), classes=[f"x{i}" for i in range(k + 2)], of=own) for k, own in enumerate(of)]
     counts_J = np.array([5, 1, 0, 2, 8, 4])
     heads = [Head(column=part.column, classes=[f"{k}" for k in range(len(part.classes))]) for part in parts]
-    sealed: Any = SimpleNamespace(heads=heads, attributes=parts)
+    sealed: Any = SimpleNamespace(heads=heads, attributes=parts, input=SimpleNamespace(height=8, width=8))
     first, second = uninformed(load_settings(["loss.label_smoothing=0"]), counts_J, sealed)
     np.testing.assert_allclose(first, [6 / 20, 14 / 20], rtol=1e-6)
     np.testing.assert_allclose(second, [7 / 20, 9 / 20, 4 / 20], rtol=1e-6)

@@ -83,7 +83,6 @@ def test_presets_are_what_they_say() -> None:
             ("train.sampler=class_aware", "loss.name=soft_f1", "loss.label_smoothing=0"),
             "class_aware weights the rows of",
         ),
-        (("data.balance_to=9", "folds.k=3", "decision.tau=1"), "data.balance_to gives each fold counts of its own"),
         (
             ("data.balance_to=9", "loss.name=soft_f1", "loss.label_smoothing=0"),
             "data.balance_to=9 weights the rows of a",

@@ -183,6 +183,11 @@ def test_out_of_fold_by_group_also_when_stopped(misleading: Path, tmp_path: Path
         (["loss.group_dro_eta=0.1"], r"give loss\.group_dro"),
         ([DRO, "mix.name=mixup"], "has no group"),
         ([DRO, "optim.sam_rho=0.1"], "choose one"),
+        ([DRO, "decision.tau=auto"], r"under loss\.group_dro the classes weigh as the groups' losses move them"),
+        (
+            ["decision.tau=1", "loss.name=soft_f1", "loss.label_smoothing=0"],
+            "no probabilities, so that there is no prior",
+        ),
         ([DRO, "loss.name=soft_f1", "loss.label_smoothing=0", "loss.class_weights=null"], "has none a row"),
         ([DRO, "train.stages=[{name: head, freeze: backbone, views: 0, solve: true}]"], "without solve"),
         ([DRO, "train.stages=[{name: a, epochs: 1}, {name: b, rows: val, epochs: 1}]", "train.epochs=2"], "rows out"),

@@ -73,15 +73,16 @@ def test_a_class_weight_is_the_weight_of_the_whole_row() -> None:
     torch.testing.assert_close(row_losses(smooth, logits, target, weights), plain * weights[target])
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_a_mixed_row_weighs_as_much_as_its_classes_by_their_shares(smoothing: float) -> None:
-    """Not as much as the larger one: as Mixup mixes two losses, each with the weight of its own class."""
+def test_a_mixed_row_is_the_sum_of_its_rows_each_with_its_weight_and_share(smoothing: float, name: Any) -> None:
+    """Zhang et al. 2018 mix two losses; else a frequent class gets some of a rare one's weight."""
     (logits, one), (_, other) = case(40, 4), case(40, 4, seed=1)
-    weights, loss = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(label_smoothing=smoothing)
+    weights, loss = torch.tensor([0.1, 1.0, 2.5, 7.0]), LossSettings(name=name, label_smoothing=smoothing)
     shares = 0.6 * smoothed(one, 4, 0.0) + 0.4 * smoothed(other, 4, 0.0)
-    plain = row_losses(loss, logits, shares, None)
-    weighed = row_losses(loss, logits, shares, weights)
-    torch.testing.assert_close(weighed, plain * (0.6 * weights[one] + 0.4 * weights[other]))
+    mixed = row_losses(loss, logits, shares, weights)
+    parts = [share * row_losses(loss, logits, own, weights) for share, own in ((0.6, one), (0.4, other))]
+    torch.testing.assert_close(mixed, sum(parts))
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHING)

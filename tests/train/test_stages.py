@@ -18,12 +18,16 @@ import killing
 from bunryu import api
 from bunryu.core.errors import ConfigError
 from bunryu.core.storage import read_json
+from bunryu.evaluate.decision.logit_adjustment import adjusted
+from bunryu.inference.predictions import read_predictions
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.load import load_settings
+from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage, size_at
 from bunryu.train import best_epoch, loop
 from bunryu.train.best_epoch import remember
 from bunryu.train.checkpoint import Progress
+from bunryu.train.stages import Learned
 from bunryu.workflows import train as experiment
 from conftest import Command, refused
 from killing import history, results, state, tensors
@@ -151,12 +155,13 @@ class TestOtherRows:
     @pytest.fixture
     def seen(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
         """Collect which rows were learned from and validated, and by which class counts."""
-        found: dict[str, list[Any]] = {"learned": [], "validated": [], "counts": []}
+        found: dict[str, list[Any]] = {"learned": [], "validated": [], "counts": [], "labels": []}
         learn_from, scorer = loop.learn_from, experiment.scorer
 
         def watched(job: Any, state: Any, feed: Any, x: Any, rows: Any, *rest: Any) -> Any:
             found["learned"].append((state.progress.total_epochs, set(rows.tolist())))
             found["counts"].append((state.progress.total_epochs, job.loss.counts_K.tolist()))
+            found["labels"].append((state.progress.total_epochs, job.loss.heads[0].counts_K.tolist()))
             return learn_from(job, state, feed, x, rows, *rest)
 
         def watched_scorer(*args: Any) -> Any:
@@ -220,9 +225,73 @@ class TestOtherRows:
         make_images(tmp_path / "data" / "train", {"가": 6, "b": 6})
         make_images(tmp_path / "data" / "val", {"b": 4})
         pairs = (*SMALL, "train.epochs=4", self.STAGES % "val")
-        with pytest.raises(ConfigError, match=r"rows: val, but 가 has no validation row"):
-            api.train(tmp_path / "data", *pairs, "loss.class_weights=balanced", quiet=True)
+        for counted in ("loss.class_weights=balanced", "decision.tau=1", "loss.name=logit_adjusted"):
+            with pytest.raises(ConfigError, match=r"rows: val, but 가 has no validation row, and (loss|decision)\."):
+                api.train(tmp_path / "data", *pairs, counted, quiet=True)
         api.train(tmp_path / "data", *pairs, out=tmp_path / "run", quiet=True)
+
+    @pytest.mark.parametrize(("rows", "prior"), [("val", [6, 4]), ("all", [10, 14])])
+    def test_what_is_sealed_is_adjusted_by_the_prior_of_the_rows_it_learned_last(
+        self, rows: str, prior: list[int], make_images: Any, tmp_path: Path
+    ) -> None:
+        make_images(tmp_path / "data" / "train", {"가": 10, "b": 4})
+        make_images(tmp_path / "data" / "val", {"가": 4, "b": 6}, seed=1)
+        pairs = (*SMALL, "train.epochs=4", "decision.tau=0.5", "loss.label_smoothing=0", self.STAGES % rows)
+        run = api.train(tmp_path / "data", *pairs, out=tmp_path / "run", quiet=True)
+        expected = -0.5 * np.log(np.array(prior) / sum(prior))
+        assert run.model.sealed.decision.logit_offsets == pytest.approx(expected.tolist(), rel=1e-5)
+        best = read_predictions(run.path / "predictions_val.csv", ["b", "가"])
+        plain = api.train(
+            tmp_path / "data", *(pair for pair in pairs if "tau" not in pair), out=tmp_path / "plain", quiet=True
+        )
+        known = read_predictions(plain.path / "predictions_val.csv", ["b", "가"]).probs_NK
+        found = adjusted(known, np.array([4, 10]), 0.5)
+        np.testing.assert_allclose(best.probs_NK, found, atol=1e-5, err_msg="the best epoch learned from training rows")
+
+    def test_each_epoch_knows_whether_its_labels_are_moved(
+        self, make_images: Any, tmp_path: Path, seen: dict[str, list[Any]]
+    ) -> None:
+        """Until mix.end_epoch ReMix gives the rare class more labels than it has rows; then it has its rows."""
+        data = make_images(tmp_path / "data", {"가": 24, "b": 6})
+        mixing = ("mix.name=mixup", "mix.alpha=1", "mix.remix=true", "mix.end_epoch=2")
+        pairs = (*SMALL, "train.epochs=4", "split.val=0.2", "loss.class_weights=balanced", *mixing)
+        api.train(data, *pairs, out=tmp_path / "run", quiet=True)
+        rows, labels = dict(seen["counts"]), dict(seen["labels"])
+        assert [labels[epoch][0] > 1.1 * rows[epoch][0] for epoch in range(4)] == [True, True, False, False]
+        assert [labels[epoch] == rows[epoch] for epoch in range(4)] == [False, False, True, True]
+
+
+SOLVED: dict[str, Any] = {"freeze": "backbone", "views": 0, "solve": True}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "stages", "ran", "found"),
+    [
+        ((), [{"epochs": 3}], [3], ["train"] * 3),
+        (("mix.name=mixup",), [SOLVED, {"epochs": 3}], [1, 3], ["train", *["train mixed"] * 3]),
+        (("mix.name=mixup", "mix.end_epoch=2"), [{"epochs": 3}], [3], ["train mixed", "train mixed", "train"]),
+        (
+            ("mix.name=mixup",),
+            [{"epochs": 3}, {"rows": "val", "epochs": 1}, {"rows": "all", "epochs": 2}],
+            [2, 1, 1],  # the first ends early
+            ["train mixed", "train mixed", "val mixed", "all mixed"],
+        ),
+        (("train.swa=0.5", "mix.name=mixup", "mix.end_epoch=4"), [{"epochs": 4}], [4, 1], ["train mixed"] * 5),
+    ],
+)
+def test_what_an_epoch_has_learned_is_read_from_the_history(
+    pairs: tuple[str, ...], stages: list[dict[str, Any]], ran: list[int], found: list[str]
+) -> None:
+    """Also where a stage ended early, or averaged what the one before it learned."""
+    trained = sum(int(stage.get("epochs", 0)) for stage in stages)
+    whole = sum(ran) >= trained  # names may be the same where no stage ended early
+    named = [Stage(name="same" if whole else f"s{i}", **stage).model_dump() for i, stage in enumerate(stages)]
+    pairs = (f"train.epochs={trained}", "train.ema=null", *pairs)
+    settings = load_settings(pairs, values={"train": {"stages": named}})
+    names = [stage.name for stage in whole_stages(settings)]
+    history = [{"stage": name} for name, epochs in zip(names, ran, strict=True) for _ in range(epochs)]
+    learned = [Learned.at(settings, history, epoch + 1) for epoch in range(len(history))]
+    assert [f"{one.rows} mixed" if one.mixed else one.rows for one in learned] == found
 
 
 class TestKeptWeights:

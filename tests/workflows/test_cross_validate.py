@@ -205,14 +205,30 @@ def test_a_given_validation_split_joins_the_folds_and_a_test_split_stays(make_im
     parts = [read_predictions(run.path / "predictions_val.csv", ["a", "b"]) for run in other.folds]
     probs_NK, true_N = np.concatenate([p.probs_NK for p in parts]), np.concatenate([p.true_N for p in parts])
     fold_N = np.repeat([0, 1], [len(part) for part in parts])
-    fair = adjusted_out_of_fold(probs_NK, true_N, fold_N)
+    priors_FK = np.stack([np.bincount(true_N[fold_N != fold]) for fold in (0, 1)])  # of what each has learned from
+    fair = adjusted_out_of_fold(probs_NK, true_N, fold_N, priors_FK[fold_N])
     oof = read_predictions(other.path / "predictions_oof.csv", ["a", "b"])
     order = [oof.paths.index(path) for part in parts for path in part.paths]
     np.testing.assert_allclose(oof.probs_NK[order], fair, atol=2e-6)
     offsets = other.model.sealed.decision.logit_offsets
-    tau = choose_tau(probs_NK, true_N, np.bincount(true_N))
+    tau = choose_tau(probs_NK, true_N, priors_FK[fold_N])
     assert tau in TAUS
-    assert offsets == pytest.approx((-tau * np.log(np.bincount(true_N) / len(true_N))).tolist())
+    added_FK = -tau * np.log(priors_FK / priors_FK.sum(axis=1, keepdims=True))
+    assert offsets == pytest.approx(added_FK.mean(axis=0).tolist())
+
+
+def test_each_fold_is_adjusted_by_what_its_run_has_learned(make_images, tmp_path: Path) -> None:
+    """Copies are of each fold's own rows: 4 of a and 2 of b, to 3."""
+    data = make_images(tmp_path / "data", {"a": 8, "b": 4})
+    pairs = (*SMALL, "train.epochs=1", "data.balance_to=3", "loss.label_smoothing=0")
+    for tau in ("1", "auto"):
+        run = product.train(data, *pairs, f"decision.tau={tau}", folds=2, out=tmp_path / tau, quiet=True)
+        found = np.array(run.model.sealed.decision.logit_offsets)
+        chosen = 1.0 if tau == "1" else float(found[0] / -np.log(4 / 7))
+        assert chosen in TAUS or min(abs(chosen - one) for one in TAUS) < 1e-6
+        assert found == pytest.approx(-chosen * np.log([4 / 7, 3 / 7]), rel=1e-5)
+    again = product.evaluate(tmp_path / "auto", quiet=True)
+    assert again.metrics["oof"]["loss"] == pytest.approx(run.metrics["oof"]["loss"], rel=1e-4)
 
 
 def test_what_does_not_go_together_is_refused(photos: Path, tmp_path: Path, bunryu) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from bunryu import api
 from bunryu.core.storage import read_json
 from bunryu.data.splits.assign import folds
 from bunryu.models.build import build
 from bunryu.models.record import Architecture
+from bunryu.settings.train import LossSettings
 from bunryu.workflows import probe
-from bunryu.workflows.probe_report import Probed, Tried, advice, recipe, table_lines
+from bunryu.workflows.probe_report import ADJUSTED, Probed, Tried, advice, loss_of, recipe, table_lines
 from conftest import Command, Tiny, refused, table, write_class_folders
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -248,6 +251,37 @@ def test_where_nothing_is_rare_nothing_is_said_of_it(found: Probed) -> None:
     assert advice(even)[1] == "The classes are about the same size: losses for rare ones have nothing to mend."
 
 
+def test_the_recipe_has_the_loss_whole_as_it_was_compared(found: Probed) -> None:
+    """The recipe below it, or what train has as set, would train another smoothing, or another loss than plain."""
+    given = LossSettings(name="soft_f1", gamma=1.5, beta=0.9, tau=0.5)
+    for name, expected in (
+        ("plain", {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None}),
+        ("class-balanced focal", {"name": "focal", "class_weights": "effective", "gamma": 1.5, "beta": 0.9}),
+        ("logit-adjusted", {"name": "logit_adjusted", "class_weights": None, "tau": 0.5}),
+        (ADJUSTED, {"name": "cross_entropy", "class_weights": None}),
+    ):
+        found.tried[0] = tried("A", name, 0.9, None)
+        found.tried[2] = tried("A", "plain", 0.8, (-0.2, -0.05))
+        text = yaml.safe_load(recipe(found, given))
+        assert expected.items() <= text["loss"].items()
+        assert ("decision" in text) is (name == ADJUSTED)
+        assert loss_of("plain" if name == ADJUSTED else name, given).model_dump().items() >= text["loss"].items()
+    smoothed = yaml.safe_load(recipe(found, LossSettings(label_smoothing=0.3)))
+    assert smoothed["loss"]["label_smoothing"] == 0.3
+
+
+def test_a_recipe_that_was_probed_trains_with_the_loss_that_was_compared(
+    bunryu: Command, photos: Path, tiny_run: Tiny
+) -> None:
+    pairs = (*SMALL, f"model.weights={tiny_run.run}", "recipe=emotion", "train.epochs=1", "decision.tau=1")
+    ended = bunryu("probe", photos, *pairs, "train.stages=[{name: all}]", "--out", "found")
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("next: bunryu train ")]
+    command = shlex.split(line.removeprefix("next: bunryu "))
+    assert "decision.tau=1" not in command, "the recipe decides"
+    settings = api.train(*command[1:-2], "train.ema=null", recipe=command[-1], out="run", quiet=True).settings
+    assert yaml.safe_load(Path("found/recipe.yaml").read_text())["loss"].items() <= settings.loss.model_dump().items()
+
+
 @pytest.mark.parametrize(("behind", "weighted"), [((-0.2, -0.05), True), ((-0.2, 0.01), False)])
 def test_class_weights_only_where_they_clearly_help(behind: tuple[float, float], weighted: bool, found: Probed) -> None:
     found.tried[2] = tried("A", "plain", 0.8, behind)
@@ -271,6 +305,27 @@ def test_losses_are_compared_with_the_smoothing_that_is_trained(
     assert probs[1] < probs[0] - 0.05, "smoothed answers are less sure"
 
 
-def test_a_sampler_that_probe_does_not_follow_is_refused(bunryu: Command, photos: Path, resnet: str) -> None:
-    told = refused(bunryu("probe", photos, *SMALL, "train.sampler=class_aware", "--backbone", resnet))
-    assert "train.sampler=class_aware: probe sees each picture once" in told
+@pytest.mark.parametrize("pairs", [("train.sampler=class_aware",), ("mix.remix=true", "mix.name=mixup")])
+def test_what_probe_does_not_follow_is_refused(
+    pairs: tuple[str, ...], bunryu: Command, photos: Path, resnet: str
+) -> None:
+    told = refused(bunryu("probe", photos, *SMALL, *pairs, "--backbone", resnet))
+    assert f"{pairs[0]}: probe sees each picture once" in told
+
+
+def test_label_columns_are_compared_by_the_mean_of_their_macro_f1(bunryu: Command, photos: Path, resnet: str) -> None:
+    """By what trains a run too: train.monitor=auto."""
+    with Path("labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "kind", "half"])
+        for i, path in enumerate(sorted(photos.glob("*/*.png"))):
+            writer.writerow([path, path.parent.name, "top" if i % 2 else "low"])
+    columns = ("data.label_columns=[kind, half]", "input.size=32", "--backbone", resnet)
+    ended = bunryu("probe", "labels.csv", *SMALL, *columns, "--out", "found")
+    assert ended.code == 0, ended.err
+    assert "mean macro-F1" in ended.out.splitlines()[0]
+    found = read_json(Path("found/probe.json"))["tried"]
+    means = [float(np.mean([one["macro_f1"] for one in row["metrics"]["attributes"].values()])) for row in found]
+    assert means == sorted(means, reverse=True)
+    for row, mean in zip(found[1:], means[1:], strict=True):
+        assert row["behind_best"]["value"] == pytest.approx(mean - means[0])

@@ -56,8 +56,8 @@ def probe(
             console.say(line)
         files = "report.txt, probe.json, predictions_oof.csv" + (", review.csv, review.png" if found.look else "")
         console.say(f"probe: {found.path} ({files})")
-        decided = ("model.name=", "model.weights=", "loss.")
-        given = [*as_typed(data), *(pair for pair in overrides if not pair.startswith(decided))]
+        decided = ("model.name=", "model.weights=", "loss.", "decision.tau=")
+        given = [*as_typed(data), *(typed(pair) for pair in overrides if not pair.startswith(decided))]
         console.say(f"next: bunryu train {' '.join([*given, '--recipe', typed(found.path / 'recipe.yaml')])}")
     return found
 

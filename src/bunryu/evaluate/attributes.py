@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.evaluate.chance import recall_by_chance
-from bunryu.evaluate.difference import BETTER
+from bunryu.evaluate.compare import macro_f1_difference
+from bunryu.evaluate.difference import BETTER, Difference
 from bunryu.evaluate.figures import AttributeMetrics
 from bunryu.evaluate.metrics import INTERVALS, averages, counts_of, measure
 from bunryu.evaluate.positive import of_column
@@ -70,3 +71,31 @@ def mean_macro_f1(probs_NK: NDArray[np.float32], true_N: NDArray[np.int64], attr
         counts = counts_of(own.pred_N, own.true_N, len(own.classes))
         found.append(float(averages(*counts)["macro_f1"]))
     return float(np.mean(found))
+
+
+def figure_difference(own: Predictions, other: Predictions, *, resamples: int, of: int) -> Difference:
+    """Return how far macro-F1, or the mean of that of each label column, differs between two answers to the same rows.
+
+    See `compare.macro_f1_difference`. What the columns answer to a row is swapped and resampled together.
+
+    Args:
+        own: with a known truth.
+        other: those to which it is compared, with the same rows.
+        resamples: of the interval.
+        of: how many comparisons there are.
+    """
+    parts = [(own.of(one), other.of(one)) for one in own.attributes] or [(own, other)]
+    sizes = [len(first.classes) for first, _ in parts]
+    starts = np.cumsum([0, *sizes])
+    answers: list[list[NDArray[np.int64]]] = [[], [], []]
+    for (first, second), start in zip(parts, starts, strict=False):
+        assert first.true_N is not None
+        for found, more in zip(answers, (first.pred_N, second.pred_N, first.true_N), strict=True):
+            found.append(more + start)
+    pred_N, other_N, true_N = map(np.concatenate, answers)
+    names = own.groups
+    if own.attributes:  # the answers to one picture are not independent of each other
+        names = (own.groups or [str(row) for row in range(len(own))]) * len(parts)
+    columns = sizes if own.attributes else []
+    how = {"groups": names, "resamples": resamples, "of": of, "columns": columns}
+    return macro_f1_difference(pred_N, other_N, true_N, int(starts[-1]), **how)  # type: ignore[arg-type]

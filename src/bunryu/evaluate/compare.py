@@ -30,6 +30,7 @@ def macro_f1_difference(
     resamples: int = BOOTSTRAP,
     of: int = 1,
     seed: int = 0,
+    columns: Sequence[int] = (),
 ) -> Difference:
     """Return macro-F1 of `pred_N` minus that of `other_N`, whether noise explains it, and a 95 % interval.
 
@@ -48,18 +49,21 @@ def macro_f1_difference(
         resamples: of the interval; none when 0.
         of: how many comparisons there are, over which p is adjusted later; see `adjusted`.
         seed: names the draws.
+        columns: of several label columns how many classes each has, of the k together. The figure is then the mean of
+            their macro-F1; the rows are those of each column, one after the other, and `groups` says which are one.
     """
     cells_N = (true_N.astype(np.int64) * k + pred_N) * k + other_N
     units = units_of(cells_N, groups, seed)
     true, pred, other = units.row_cell // k**2, units.row_cell // k % k, units.row_cell % k
-    value = _macro_f1(*counts_of(pred_N, true_N, k)) - _macro_f1(*counts_of(other_N, true_N, k))
-    p = _swapped(units, true, pred, other, k, of, seed)
+    figures = [_macro_f1(*counts_of(answers_N, true_N, k), columns) for answers_N in (pred_N, other_N)]
+    value = figures[0] - figures[1]
+    p = _swapped(units, true, pred, other, k, of, seed, columns)
     if not resamples:
         return Difference(float(value), None, None, p)
 
     def drawn(answers: _Ints) -> _Floats:
         chunks = resampled(units._replace(row_cell=true * k + answers), k, resamples, seed)
-        return np.concatenate([_macro_f1(*counts) for counts in chunks])
+        return np.concatenate([_macro_f1(*counts, columns) for counts in chunks])
 
     low, high = percentile_interval(drawn(pred) - drawn(other))
     if p >= LEVEL:
@@ -73,11 +77,19 @@ def adjusted(differences: Sequence[Difference], of: int) -> list[Difference]:
     return [dataclasses.replace(one, p=p) for one, p in zip(differences, p_values, strict=True)]
 
 
-def _macro_f1(tp: _Floats, support: _Floats, predicted: _Floats) -> _Floats:
-    return averages(tp, support, predicted)["macro_f1"]
+def _macro_f1(tp: _Floats, support: _Floats, predicted: _Floats, columns: Sequence[int] = ()) -> _Floats:
+    """Return the macro-F1, or the mean of that of each of several label columns."""
+    if not columns:
+        return averages(tp, support, predicted)["macro_f1"]
+    edges = np.cumsum(columns)[:-1]
+    of_each = zip(*(np.split(counts, edges) for counts in (tp, support, predicted)), strict=True)
+    found: _Floats = np.mean([averages(*counts)["macro_f1"] for counts in of_each], axis=0)
+    return found
 
 
-def _swapped(units: Units, true: _Ints, pred: _Ints, other: _Ints, k: int, of: int, seed: int) -> float:
+def _swapped(
+    units: Units, true: _Ints, pred: _Ints, other: _Ints, k: int, of: int, seed: int, columns: Sequence[int]
+) -> float:
     """Return the p of the difference against those found with the two answers of units the other way round."""
     from scipy.sparse import csr_array
 
@@ -98,7 +110,7 @@ def _swapped(units: Units, true: _Ints, pred: _Ints, other: _Ints, k: int, of: i
 
     def difference(change_R2K: _Floats) -> _Floats:
         own, others = (
-            _macro_f1(counts[:k], np.broadcast_to(support_K1, (k, len(change_R2K))), counts[k:])
+            _macro_f1(counts[:k], np.broadcast_to(support_K1, (k, len(change_R2K))), counts[k:], columns)
             for counts in (of_each[0][:, None] + change_R2K.T, of_each[1][:, None] - change_R2K.T)
         )
         return np.abs(own - others)

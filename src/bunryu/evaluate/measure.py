@@ -16,7 +16,7 @@ from bunryu.data.multi_label import absent_labels, held_labels
 from bunryu.data.table import DRO_GROUP, Table, Texts
 from bunryu.evaluate.attributes import mean_macro_f1
 from bunryu.evaluate.caveats import UNSEEN, Exposure
-from bunryu.evaluate.decision.logit_adjustment import choose_tau, independent, offsets, uninformed
+from bunryu.evaluate.decision.logit_adjustment import choose_tau, independent, offsets, tau_told, uninformed
 from bunryu.evaluate.decision.thresholds import best_thresholds
 from bunryu.evaluate.figures import Figures
 from bunryu.evaluate.measured import Measured, measured
@@ -33,6 +33,7 @@ from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.multilabel_rules import OF_LABELS
 from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import replaced
+from bunryu.train.stages import Learned
 from bunryu.train.targets import Targets, class_indices
 
 LEARNED_FROM_VAL = "learned_from_val"
@@ -141,7 +142,9 @@ def measure_rows(
     return measured(name, found.predictions, settings, picture, found.skipped, exposure)
 
 
-def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:
+def decide(
+    settings: RunSettings, model: Predictor, table: Table, val: Answers | None, *learned: Learned
+) -> tuple[list[Decision], str]:
     """Return what the model shall do with its logits, and that in words ("" for nothing).
 
     Args:
@@ -149,28 +152,31 @@ def decide(settings: RunSettings, model: Predictor, table: Table, val: Answers |
         model: trained, its decision still plain.
         table: with the splits.
         val: what it answers to the validation rows; None where there are none.
+        learned: what it had learned last; and of each further weights of its run, for a decision each. They share the
+            tau (or the thresholds), which is chosen for the model.
 
     Raises:
         DataError: auto, without validation rows.
     """
-    if model.sealed.multi_label:
-        return _thresholds(model, table, val)
-    tau = settings.decision.tau
+    sealed, tau = model.sealed, settings.decision.tau
+    if sealed.multi_label:
+        decision, told = _thresholds(model, table, val)
+        return [decision] * len(learned), told
     if tau is None:
-        return model.sealed.decision, ""
+        return [sealed.decision] * len(learned), ""
     target = class_indices(table, model.classes)
-    counts_K = np.bincount(target[table.split("train")], minlength=len(model.classes))
-    sealed = model.sealed
-    of_heads = uninformed(settings, counts_K, sealed)
-    told = "as set"
+    counts = [np.bincount(target[one.of(table)], minlength=len(model.classes)) for one in learned]
+    both = zip(counts, learned, strict=True)
+    priors = [uninformed(settings, counts_K, sealed, mixed=one.mixed) for counts_K, one in both]
+    on = ""
     if tau == "auto":
         if val is None:
             raise DataError("decision.tau=auto is chosen on validation rows, and there are none. Give a number.")
-        tau = choose_tau(val.probs_NK, target[val.rows], independent(of_heads))
-        told = "the best for macro-F1 on the validation rows"
-    added = [value for own in of_heads for value in offsets(own, tau)]
-    decision = replaced(sealed.decision, {"logit_offsets": added})
-    return decision, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {told})"
+        tau = choose_tau(val.probs_NK, target[val.rows], independent(priors[0]), sealed.attributes)
+        on = "on the validation rows"
+    added = [[value for own in of_heads for value in offsets(own, tau)] for of_heads in priors]
+    found = [replaced(sealed.decision, {"logit_offsets": values}) for values in added]
+    return found, tau_told(tau, sealed.attributes, on)
 
 
 def _thresholds(model: Predictor, table: Table, val: Answers | None) -> tuple[Decision, str]:

@@ -9,9 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.data.splits.folds import fold_table
 from bunryu.data.table import Table
 from bunryu.evaluate.caveats import UNSEEN, Exposure
-from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, choose_tau, offsets, prior
+from bunryu.evaluate.decision.logit_adjustment import (
+    adjusted_out_of_fold,
+    choose_tau,
+    offsets,
+    prior,
+    tau_told,
+)
 from bunryu.evaluate.figures import FoldMetrics, Folds
 from bunryu.evaluate.measure import Predicted, dro_column, groups_of, picture_of, predict_rows
 from bunryu.evaluate.measured import Measured, measured
@@ -19,10 +26,12 @@ from bunryu.evaluate.metrics import measure
 from bunryu.inference.ensemble import Device, open_predictor
 from bunryu.inference.predictions import Predictions, one_answer
 from bunryu.inference.reading import Reading
-from bunryu.models.record import Decision, Sealed
+from bunryu.models.record import Decision, Sealed, read_sealed
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.evaluate import EvaluateSettings
 from bunryu.settings.run import RunSettings
+from bunryu.train.stages import Learned
+from bunryu.train.targets import class_indices
 
 NAME = "oof"
 """What the out-of-fold rows are called in the results."""
@@ -101,34 +110,53 @@ def measure_pooled(
 
 
 def decided(
-    found: Predicted, fold_N: NDArray[np.int64], settings: RunSettings, sealed: Sealed
+    found: Predicted, fold_N: NDArray[np.int64], settings: RunSettings, priors: Sequence[NDArray[np.float64]]
 ) -> tuple[Predicted, float | None, str]:
     """Return the pooled predictions after logit adjustment, the tau of the final model, and that in words.
 
     auto: each fold is adjusted by the tau that is best on the other folds, so that no row has a say in its own answer;
     the final model by the one that is best on all. A number: the folds have applied it already.
+
+    Args:
+        found: what `pooled` returned.
+        fold_N: the fold of each row of the table.
+        settings: of the cross-validation.
+        priors: see `priors_of`.
     """
     predictions = one_answer(found.predictions)
     assert predictions.true_N is not None
-    tau = settings.decision.tau
+    tau, attributes = settings.decision.tau, predictions.attributes
     if tau is None:
         return found, None, ""
-    prior_K = _prior(settings, predictions.true_N, sealed)
-    why = "as set"
+    on = ""
     if tau == "auto":
-        probs_NK, true_N = predictions.probs_NK, predictions.true_N
-        tau, why = choose_tau(probs_NK, true_N, prior_K), "the best for macro-F1 out of fold"
-        fair_NK = adjusted_out_of_fold(probs_NK, true_N, fold_N[found.kept], prior_K)
+        probs_NK, true_N, own_N = predictions.probs_NK, predictions.true_N, fold_N[found.kept]
+        prior_NK = np.stack(priors)[own_N]
+        tau, on = choose_tau(probs_NK, true_N, prior_NK, attributes), "out of fold"
+        fair_NK = adjusted_out_of_fold(probs_NK, true_N, own_N, prior_NK, attributes)
         found = dataclasses.replace(found, predictions=dataclasses.replace(predictions, probs_NK=fair_NK))
-    return found, tau, f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {why})"
+    return found, tau, tau_told(tau, attributes, on)
 
 
-def decision_of(found: Predicted, tau: float | None, settings: RunSettings, sealed: Sealed) -> Decision:
-    """Return what a model of all folds shall do with its logits: the adjustment to the counts of their rows."""
-    true_N = one_answer(found.predictions).true_N
-    assert true_N is not None
-    return Decision() if tau is None else Decision(logit_offsets=offsets(_prior(settings, true_N, sealed), tau))
+def decision_of(tau: float | None, priors: Sequence[NDArray[np.float64]]) -> Decision:
+    """Return what a model of all folds shall do with its logits: the mean of what each fold's adjustment adds."""
+    if tau is None:
+        return Decision()
+    return Decision(logit_offsets=np.mean([offsets(prior_K, tau) for prior_K in priors], axis=0).tolist())
 
 
-def _prior(settings: RunSettings, true_N: NDArray[np.int64], sealed: Sealed) -> NDArray[np.float64]:
-    return prior(settings, np.bincount(true_N, minlength=len(sealed.classes)), sealed)
+def priors_of(
+    folder: RunFolder, table: Table, fold_N: NDArray[np.int64], settings: RunSettings
+) -> list[NDArray[np.float64]]:
+    """Return by what the answers of each fold's run are adjusted; none where `decision.tau` wants nothing of it."""
+    folds = range(int(fold_N.max()) + 1 if settings.decision.tau is not None else 0)
+    return [_prior_of(folder.fold(fold + 1), table, fold_N, fold) for fold in folds]
+
+
+def _prior_of(run: RunFolder, table: Table, fold_N: NDArray[np.int64], fold: int) -> NDArray[np.float64]:
+    """Return the prior of what the best epoch of a fold's run had learned, shape (K,)."""
+    settings, history, sealed = run.settings(), run.read_history(), read_sealed(run.model)
+    learned = Learned.at(settings, history, max(int(row["epoch"]) for row in history if row["best"]))
+    rows = learned.of(fold_table(table, fold_N, fold))
+    counts_K = np.bincount(class_indices(table, sealed.classes)[rows], minlength=len(sealed.classes))
+    return prior(settings, counts_K, sealed, mixed=learned.mixed)

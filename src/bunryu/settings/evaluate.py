@@ -27,4 +27,6 @@ class DecisionSettings(Settings):
 
     tau: Annotated[float, Field(ge=0)] | Literal["auto"] | None = None
     """Logit adjustment after training (Menon et al. 2021): tau log(prior) is taken from the logits, so that rare
-    classes are answered more often. auto: the best for macro-F1 on the validation rows; nothing when null."""
+    classes are answered more often; the prior is that of what was learned, smoothing and weights counted. auto: the
+    best for macro-F1 on the validation rows (of several label columns for the mean of theirs); nothing when null. Not
+    with loss.group_dro and soft_f1."""

@@ -105,6 +105,7 @@ def conflicts(run: RunSettings) -> Iterator[str]:
     yield from _of_labels(run)
     yield from _of_folds(run)
     yield from _of_group_dro(run)
+    yield from _of_decision(run)
 
 
 def _of_data(run: RunSettings) -> Iterator[str]:
@@ -176,11 +177,6 @@ def _of_balance(run: RunSettings) -> Iterator[str]:
         return
     if run.train.sampler == "class_aware":
         yield (f"data.balance_to={to} and train.sampler=class_aware both decide how often a class comes; leave one out")
-    if run.folds.k and run.decision.tau is not None:
-        yield (
-            "decision.tau adjusts all folds by the counts of one table, and data.balance_to gives each fold counts "
-            "of its own; leave out one of the two"
-        )
 
 
 def _of_mixing(run: RunSettings) -> Iterator[str]:
@@ -237,6 +233,16 @@ def _of_group_dro(run: RunSettings) -> Iterator[str]:
         yield "loss.group_dro moves with each batch, and a solved head has none; add a stage without solve"
     if other := next((stage for stage in stages if stage.rows != "train"), None):
         yield f"loss.group_dro: stage '{other.name}' learns from other rows; leave rows out"
+
+
+def _of_decision(run: RunSettings) -> Iterator[str]:
+    if run.decision.tau is None:
+        return
+    without = "so that there is no prior to take from its answers; leave one of the two out"
+    if run.loss.group_dro:
+        yield f"decision.tau: under loss.group_dro the classes weigh as the groups' losses move them, {without}"
+    if run.loss.name == "soft_f1":
+        yield f"decision.tau: loss.name=soft_f1 learns figures of batches and no probabilities, {without}"
 
 
 def _schedules(run: RunSettings, stages: list[Stage]) -> list[str]:

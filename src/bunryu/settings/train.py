@@ -213,7 +213,8 @@ class MixSettings(Settings):
     """The last epoch of the run that is mixed; all are when null."""
     remix: bool = False
     """ReMix (Chou et al. 2020): the whole label goes to the second class where it is kappa times rarer and the first
-    row's share is below tau, and likewise the other way round."""
+    row's share is below tau, and likewise the other way round. Class weights and priors count the labels as they then
+    are."""
     kappa: Annotated[float, Field(ge=1.0)] = 3.0
     """Of remix: how many times rarer a class must be to get the whole label."""
     tau: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
@@ -234,10 +235,10 @@ class LossSettings(Settings):
     logit_adjusted: cross-entropy after adding tau log(prior) to the logits in training alone (Menon et al. 2021);
     soft_f1: 1 - macro-F1 of the whole batch, with probabilities for counts."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target spread evenly over all classes (Szegedy et al. 2016); of logit_adjusted over what is
-    answered, so that a picture that says nothing gets equal probabilities with tau 1. Not with soft_f1."""
+    """Share of the target, as the row weighs, spread evenly over all classes (Szegedy et al. 2016); of logit_adjusted
+    over what is answered, so that a picture that says nothing gets equal probabilities with tau 1. Not with soft_f1."""
     class_weights: Literal["balanced", "effective"] | dict[str, Positive] | None = None
-    """balanced (by inverse counts of the rows that an epoch shows), effective (by the effective number of samples, Cui
+    """balanced (by inverse counts of an epoch's labels), effective (by the effective number of samples, Cui
     et al. 2019; see beta), or {class: weight}; all equal when null. Scaled so that the mean weight of a row is 1. Not
     with soft_f1."""
     gamma: NotNegative = 2.0
@@ -255,7 +256,7 @@ class LossSettings(Settings):
     of the paper), since small groups are fitted more closely than others like them."""
     tau: NotNegative = 1.0
     """Of logit_adjusted: how much of log(prior) is added; 0 is cross-entropy. The prior is the share of each class in
-    an epoch's rows, sampler, copies and class weights counted."""
+    an epoch's labels, sampler, copies, ReMix and class weights counted."""
 
     @model_validator(mode="after")
     def _of_the_batch(self) -> LossSettings:

@@ -28,7 +28,8 @@ class HeadLosses:
     Attributes:
         heads: a loss each, which knows the counts (and so weights and priors) of its own classes.
         of: for each of several heads, the class that each joint class means in it, shape (J,).
-        counts_K: rows of each class that is answered that an epoch shows.
+        counts_K: rows of each class that is answered that an epoch shows; its labels, which the losses count, are
+            others where ReMix moves them.
     """
 
     heads: Sequence[Loss]
@@ -44,26 +45,31 @@ class HeadLosses:
         attributes: Sequence[Attribute],
         device: torch.device | str = "cpu",
         held_JL: NDArray[np.bool_] | None = None,
+        labels: Sequence[float] | None = None,
     ) -> HeadLosses:
         """Prepare the losses for epochs that show so many rows of each class answered (or set of labels, held_JL).
+
+        With so many labels of each, where those are others than the rows'; see `mixup.label_counts`.
 
         Raises:
             ConfigError: see `losses.class_weights`; or weights by name for several heads.
         """
         if held_JL is not None:
             return cls.one(LabelLoss.of_sets(settings, counts, held_JL, heads[0].classes, device))
+        labels = counts if labels is None else labels
+        counts_J = torch.tensor(counts, dtype=torch.float32, device=device)
         if len(heads) == 1:
-            return cls.one(Loss.of(settings, counts, heads[0].classes, device))
+            return cls([Loss.of(settings, labels, heads[0].classes, device)], [], counts_J)
         if isinstance(settings.class_weights, dict):
             raise ConfigError(
                 "loss.class_weights: weights by name are for one head; with model.heads=separate use balanced or "
                 "effective, which count the classes of each head."
             )
-        counts_J = torch.tensor(counts, dtype=torch.float32, device=device)
+        labels_J = torch.tensor(labels, dtype=torch.float32, device=device)
         of = [torch.tensor(attribute.of, device=device) for attribute in attributes]
         losses = []
         for of_J, head in zip(of, heads, strict=True):
-            own = torch.zeros(len(head.classes), device=device).index_add(0, of_J, counts_J)
+            own = torch.zeros(len(head.classes), device=device).index_add(0, of_J, labels_J)
             losses.append(Loss.of(settings, own.tolist(), head.classes, device))
         return cls(losses, of, counts_J)
 

@@ -27,7 +27,7 @@ from bunryu.train.nonfinite import not_finite, require_finite
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
 from bunryu.train.sam import nearby_worst
 from bunryu.train.save import pause, save, stop_if_asked
-from bunryu.train.stages import batches_of_epoch, freeze, on_rows, training_mode
+from bunryu.train.stages import batches_of_epoch, freeze, mixes, of_epoch, training_mode
 from bunryu.train.state import Job, State
 from bunryu.train.tensorboard import board_of
 from bunryu.train.updates import updates
@@ -46,7 +46,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
     console.say(*header_lines(loss_note(job.settings)))
     while progress.stage < len(job.stages):
         stage = job.stages[progress.stage]
-        here = on_rows(job, stage)
+        here = of_epoch(job, progress)
         freeze(job.model.net, stage)
         state.optimizer = create_optimizer(job.model.net, with_given(job.settings.optim, stage.optim), stage)
         if checkpoint:
@@ -55,7 +55,7 @@ def fit(job: Job, checkpoint: Checkpoint | None = None) -> State:
         feed = choose_feed(pictures(job.model, job.settings, job.table, here.val_rows, job.cache), stage, here.rows)
         why = ""
         while not why and progress.epoch < int(stage.epochs or 0):
-            start = time.monotonic()
+            start, here = time.monotonic(), of_epoch(job, progress)
             if stage.solve:
                 assert isinstance(feed, Features)
                 row = solve_epoch(here, state, feed)
@@ -203,7 +203,7 @@ def learn_from(
 def mixed(job: Job, state: State, x: torch.Tensor, target_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch and its target, mixed where the settings want it and until the epoch that they say."""
     settings, progress = job.settings.mix, state.progress
-    if settings.name == "none" or progress.total_epochs >= (settings.end_epoch or progress.total_epochs + 1):
+    if not mixes(job.settings, job.stages[progress.stage], progress.total_epochs):
         return x, target_B
     process = (distributed.rank(),) if distributed.world() > 1 else ()
     key = (progress.total_epochs, progress.step, *process)

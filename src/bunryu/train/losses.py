@@ -19,7 +19,7 @@ class Loss:
     Attributes:
         settings: which loss.
         weights_K: the weight of each class, or None where all are equal.
-        counts_K: rows of each class that an epoch shows: see `sampling.epoch_counts`.
+        counts_K: labels of each class in an epoch, those of mixed rows by their shares: see `stages.losses_of_epochs`.
     """
 
     settings: LossSettings
@@ -34,7 +34,7 @@ class Loss:
         classes: Sequence[str],
         device: torch.device | str = "cpu",
     ) -> Loss:
-        """Prepare a loss for epochs that show so many rows of each class.
+        """Prepare a loss for epochs that show so many labels of each class.
 
         Raises:
             ConfigError: see `class_weights`.
@@ -55,15 +55,16 @@ class Loss:
 
     @property
     def prior_K(self) -> torch.Tensor:
-        """The share of each class in the loss of an epoch, float32 (K,): of the rows, each with its class weight."""
+        """The share of each class in the loss of an epoch, float32 (K,): of the labels, each with its class weight."""
         seen_K = self.counts_K if self.weights_K is None else self.counts_K * self.weights_K
         return seen_K / seen_K.sum()
 
     def uninformed(self) -> torch.Tensor:
         """Return what a model that minimises this loss answers to a picture that says nothing, float64 (K,).
 
-        That is what logit adjustment after training divides by. Of soft_f1, which promises no probabilities, and under
-        group DRO, which moves with the training, it is the share of the rows.
+        That is what logit adjustment after training divides by. Of soft_f1 it is the share of the rows, as the sum of
+        2 p q / (p + q) is greatest with p = q, where a batch has the classes as an epoch has them; batches that lack
+        some answer those less, and group DRO moves all answers with the training: `decision.tau` is refused for both.
         """
         prior_K, smoothing = self.prior_K.double(), self.settings.label_smoothing
         if self.settings.name == "logit_adjusted":
@@ -71,7 +72,7 @@ class Loss:
             shares_K = (1 - smoothing) * prior_K + smoothing * margins_K.softmax(0)
             return (shares_K.log() - margins_K).softmax(0)
         shares_K = (1 - smoothing) * prior_K + smoothing / self.size
-        return _least_focal(shares_K, self.settings.gamma) if self.settings.name == "focal" else shares_K
+        return least_focal(shares_K, self.settings.gamma) if self.settings.name == "focal" else shares_K
 
     def right(self, logits_BK: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return whether the answer is right, bool (B,): of a mixed row (B, K) that with the larger share."""
@@ -86,6 +87,7 @@ class Loss:
         """
         z_BK = logits_BK.float()
         smoothing = self.settings.label_smoothing
+        weight_B, target = self._weighted(target)
         match self.settings.name:
             case "cross_entropy":
                 loss_B = cross_entropy(z_BK, target, smoothing)
@@ -103,9 +105,19 @@ class Loss:
                     loss_B = cross_entropy(z_BK + margins_K, target)
             case "soft_f1":
                 loss_B = soft_f1(z_BK, target)
-        if self.weights_K is None:
-            return loss_B
-        return loss_B * (self.weights_K[target] if target.ndim == 1 else target.float() @ self.weights_K)
+        return loss_B if weight_B is None else loss_B * weight_B
+
+    def _weighted(self, target: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Return what each row weighs (B,), and the share of each class in that.
+
+        A mixed row is the sum of the rows that it was mixed from, each with its share and the weight of its class: so
+        the classes have in an epoch of mixed rows what they have in one of plain rows.
+        """
+        if self.weights_K is None or target.ndim == 1:
+            return (None if self.weights_K is None else self.weights_K[target]), target
+        mass_BK = target.float() * self.weights_K
+        weight_B = mass_BK.sum(dim=1)
+        return weight_B, mass_BK / weight_B[:, None]
 
 
 def cross_entropy(logits_BK: torch.Tensor, target: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
@@ -156,7 +168,7 @@ def smoothed(
     return share_BK * (1 - label_smoothing) + label_smoothing * even
 
 
-def _least_focal(shares_K: torch.Tensor, gamma: float) -> torch.Tensor:
+def least_focal(shares_K: torch.Tensor, gamma: float) -> torch.Tensor:
     """Return the probabilities (K,) with the least focal loss for a target of these shares: not the shares themselves.
 
     The loss is convex in them (where gamma is 0 or at least 1), so what L-BFGS finds is the minimum.
@@ -178,13 +190,13 @@ def _least_focal(shares_K: torch.Tensor, gamma: float) -> torch.Tensor:
 
 
 def class_weights(settings: LossSettings, counts: Sequence[float], classes: Sequence[str]) -> list[float] | None:
-    """Return the weight of each class, scaled so that the mean weight of a training row is 1.
+    """Return the weight of each class, scaled so that the mean weight of a row of an epoch is 1.
 
     Args:
         settings: balanced (n / (K n_k), as scikit-learn's); effective: (1 - beta) / (1 - beta^n_k), by the effective
             number of samples (Cui et al. 2019, "Class-balanced loss based on effective number of samples",
             equation 2); given numbers; or none.
-        counts: rows of each class that an epoch shows.
+        counts: labels of each class in an epoch.
         classes: class names.
 
     Raises:

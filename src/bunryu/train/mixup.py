@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from bunryu.core.randomness import generator
 from bunryu.settings.train import MixSettings
+
+_Values = float | NDArray[np.float64]
+_NODES, _PLACES = 128, 32
+"""Over how many shares, and places along each side of the picture, the labels that ReMix moves are averaged."""
 
 
 def mix(
@@ -24,7 +32,7 @@ def mix(
     Args:
         x: uint8 pictures (B, H, W, C), or features (B, F).
         target_B: class indices.
-        counts_K: training rows of each class, for ReMix.
+        counts_K: rows of each class that an epoch shows, for ReMix.
         settings: what to mix, and how often.
         seed: the run's seed.
         key: names this batch, so that resuming draws the same.
@@ -74,11 +82,16 @@ def cutmix_box(
     (1 - share) of the picture's, its centre uniform; where it is cut off by the border the share is computed anew.
     """
     cut = np.sqrt(1 - share)
-    half_y, half_x = int(height * cut) // 2, int(width * cut) // 2
-    y, x = int(at_y * height), int(at_x * width)
-    top, bottom = max(y - half_y, 0), min(y + half_y, height)
-    left, right = max(x - half_x, 0), min(x + half_x, width)
-    return (top, bottom, left, right), 1 - (bottom - top) * (right - left) / (height * width)
+    (top, bottom), (left, right) = _side(cut, height, at_y), _side(cut, width, at_x)
+    box = int(top), int(bottom), int(left), int(right)
+    return box, float(1 - (bottom - top) * (right - left) / (height * width))
+
+
+def _side(cut: _Values, length: int, at: _Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where a side of a box begins and ends, which is that share of the length, around a place of it."""
+    half, middle = (np.asarray(value * length).astype(np.int64) for value in (cut, at))
+    half = half // 2
+    return np.maximum(middle - half, 0), np.minimum(middle + half, length)
 
 
 def paste(x_BHWC: torch.Tensor, other_BHWC: torch.Tensor, box: tuple[int, int, int, int]) -> torch.Tensor:
@@ -103,3 +116,73 @@ def remix_share(
     """
     share_B = torch.where((own_B >= kappa * other_B) & (share_B < tau), 0.0, share_B)
     return torch.where((own_B * kappa <= other_B) & (1 - share_B < tau), 1.0, share_B)
+
+
+def label_counts(shown: Sequence[float], settings: MixSettings, size: tuple[int, int], apart: float) -> Sequence[float]:
+    """Return how many labels of each class an epoch of mixed rows has, on average.
+
+    MixUp and CutMix leave them as they are, since each row is as often the second of a pair as the first. ReMix gives
+    the label of pairs to the rarer class: of pairs of class i and a class j that is kappa times rarer the share that
+    `moved` says goes from i to j.
+
+    Args:
+        shown: rows of each class in an epoch.
+        settings: how rows are mixed.
+        size: height and width of the pictures, in pixels.
+        apart: see `sampling.apart_in_batches`.
+    """
+    if not settings.remix:
+        return shown
+    count_K = np.asarray(shown, np.float64)
+    share_K = count_K / count_K.sum()
+    compared_K = count_K.astype(np.float32)  # as `mix` compares them, so that a ratio of just kappa is one in both
+    order = np.argsort(compared_K, kind="stable")
+    below_K = np.concatenate([[0.0], np.cumsum(share_K[order])])  # the share of the rarest 0, 1, ... classes
+    rarer_K = below_K[np.searchsorted(settings.kappa * compared_K[order], compared_K, side="right")]
+    oftener_K = 1 - below_K[np.searchsorted(compared_K[order], settings.kappa * compared_K, side="left")]
+    change_K = settings.probability * apart * moved(settings, size) * (oftener_K - rarer_K)
+    found: list[float] = (count_K * (1 + change_K)).tolist()
+    return found
+
+
+@cache
+def moved(settings: MixSettings, size: tuple[int, int]) -> float:
+    """Return how much of a label ReMix moves from the first to the second class of a pair that is so much rarer.
+
+    The mean over the shares that are drawn, summed over the two orders of the pair.
+
+    Args:
+        settings: how rows are mixed.
+        size: height and width of the pictures, in pixels.
+    """
+    cut = {"cutmix": 1.0, "both": settings.cutmix_share}.get(settings.name, 0.0)
+    found = 0.0
+    for chance, shares in ((1 - cut, _mixup_shares), (cut, _cutmix_shares)):
+        share = torch.from_numpy(shares(settings, size) if chance else np.zeros(1))
+        often, rare = torch.full_like(share, 2 * settings.kappa), torch.ones_like(share)
+        first = (share - remix_share(share, often, rare, settings.kappa, settings.tau)).mean()
+        second = (remix_share(share, rare, often, settings.kappa, settings.tau) - share).mean()
+        found += chance * float(first + second)
+    return found
+
+
+def _mixup_shares(settings: MixSettings, size: tuple[int, int]) -> NDArray[np.float64]:  # noqa: ARG001
+    """Return shares of MixUp, each as likely as any other."""
+    return _beta_shares(settings.alpha, _NODES * _PLACES)
+
+
+def _cutmix_shares(settings: MixSettings, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return shares of CutMix, each as likely as any other: what boxes, cut off at the border, leave."""
+    cut_N11 = np.sqrt(1 - _beta_shares(settings.cutmix_alpha, _NODES))[:, None, None]
+    at_P = (np.arange(_PLACES) + 0.5) / _PLACES
+    top, bottom = _side(cut_N11, size[0], at_P[:, None])
+    left, right = _side(cut_N11, size[1], at_P)
+    return (1 - (bottom - top) * (right - left) / (size[0] * size[1])).reshape(-1)
+
+
+def _beta_shares(alpha: float, n: int) -> NDArray[np.float64]:
+    """Return the middles of n parts of Beta(alpha, alpha) that are equally likely."""
+    from scipy.special import betaincinv
+
+    shares: NDArray[np.float64] = betaincinv(alpha, alpha, (np.arange(n) + 0.5) / n)
+    return shares

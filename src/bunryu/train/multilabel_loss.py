@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu.settings.train import LossSettings
-from bunryu.train.losses import Loss, class_weights
+from bunryu.train.losses import Loss, class_weights, least_focal
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,22 @@ class LabelLoss(Loss):
         """One of each label."""
         return self.size
 
+    def uninformed(self) -> torch.Tensor:
+        """Return the probability of each label that a model answers to a picture that says nothing, float64 (L,).
+
+        That is the share of its presence in the loss of an epoch, weights and smoothing counted: one half under
+        balanced weights.
+        """
+        share_L = (self.counts_K @ self.held_JL / self.counts_K.sum()).double()
+        sides_2L = torch.stack([1 - share_L, share_L])
+        if self.weights_2L is not None:
+            sides_2L = sides_2L * self.weights_2L
+        smoothing = self.settings.label_smoothing
+        sides_2L = (1 - smoothing) * sides_2L / sides_2L.sum(dim=0) + smoothing / 2
+        if self.settings.name == "focal":  # of two classes, as the softmax of z and 0 is the sigmoid of z
+            sides_2L = torch.stack([least_focal(side_2, self.settings.gamma) for side_2 in sides_2L.T], dim=1)
+        return sides_2L[1]
+
     def rows(self, logits_BL: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, shape (B,), float32.
 
@@ -97,14 +113,18 @@ def label_losses(
         share_BL: how much each label holds, 0 to 1.
         weights_2L: of absence and presence.
         gamma: of the focal loss; 0 is cross-entropy.
-        label_smoothing: share of each label's target that is spread evenly over its two sides.
+        label_smoothing: share of each label's target, as it weighs, that is spread evenly over its two sides: so that
+            smoothing does not undo what weights have made even.
     """
-    share_BL = share_BL * (1 - label_smoothing) + label_smoothing / 2
     yes_BL, no_BL = F.softplus(-logits_BL), F.softplus(logits_BL)
     if gamma:
         least = torch.finfo(logits_BL.dtype).eps  # at 0 a root has no gradient
         yes_BL = yes_BL * torch.sigmoid(-logits_BL).clamp_min(least) ** gamma
         no_BL = no_BL * torch.sigmoid(logits_BL).clamp_min(least) ** gamma
+    held_BL, absent_BL = share_BL, 1 - share_BL
     if weights_2L is not None:
-        no_BL, yes_BL = weights_2L[0] * no_BL, weights_2L[1] * yes_BL
-    return share_BL * yes_BL + (1 - share_BL) * no_BL
+        held_BL, absent_BL = weights_2L[1] * held_BL, weights_2L[0] * absent_BL
+    if label_smoothing:
+        even_BL = label_smoothing / 2 * (held_BL + absent_BL)
+        held_BL, absent_BL = (1 - label_smoothing) * held_BL + even_BL, (1 - label_smoothing) * absent_BL + even_BL
+    return held_BL * yes_BL + absent_BL * no_BL

@@ -7,6 +7,7 @@ augmented anew; see `randomness.coming`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from bunryu.core.randomness import coming, generator
 from bunryu.settings.train import TrainSettings
 
 Rows = NDArray[np.int64]
+Counts = Sequence[float] | NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
+"""Of each class; a mean of several tables has fractions."""
 
 
 def epoch_rows(rows: Rows, target_N: Rows, settings: TrainSettings, epoch: int, balance_to: int | None = None) -> Rows:
@@ -73,13 +76,12 @@ def balanced(rows: Rows, target_N: Rows, to: int, seed: int, epoch: int) -> Rows
     return np.concatenate(copies)
 
 
-def epoch_counts(
-    counts: Sequence[int] | Rows, settings: TrainSettings, balance_to: int | None = None
-) -> Sequence[float]:
+def epoch_counts(counts: Counts, settings: TrainSettings, balance_to: int | None = None) -> Sequence[float]:
     """Return how many rows of each class an epoch of `epoch_rows` shows, on average over the epochs.
 
-    Everything that goes by how frequent a class is asks this: class weights, the priors of logit adjustment in the loss
-    and after it, ReMix. A class without rows is not shown.
+    Everything that goes by how frequent a class is asks this: ReMix, and (where rows are mixed by it with what
+    `mixup.label_counts` makes of them) class weights and the priors of logit adjustment in the loss and after it. A
+    class without rows is not shown.
 
     Args:
         counts: rows of each class.
@@ -91,4 +93,26 @@ def epoch_counts(
         share_K = np.where(count_K > 0, count_K**settings.sampler_power, 0.0)
         shown: list[float] = (share_K / share_K.sum() * count_K.sum()).tolist()
         return shown
-    return [max(int(count), balance_to or 0) if count else 0 for count in counts]
+    return [max(float(count), float(balance_to or 0)) if count else 0.0 for count in counts]
+
+
+def apart_in_batches(shown: Sequence[float], settings: TrainSettings, processes: int = 1) -> float:
+    """Return how often two rows of one batch are of two given classes, against two rows drawn independently.
+
+    A row may be paired with itself: that is less than 1 for small batches, and 0 for batches of one row. A shuffled
+    batch is drawn without replacement; of class_aware it has the classes as evenly as whole numbers allow, and what
+    is returned is the mean over the pairs of classes, which is near each from about 8 rows on.
+
+    Args:
+        shown: rows of each class in an epoch.
+        settings: sampler and batch_size.
+        processes: that share each batch, every one mixing its part.
+    """
+    n = float(sum(shown))
+    size = max(1.0, min(settings.batch_size / processes, n))
+    if settings.sampler == "shuffle":
+        return (n - max(n / size, 1.0)) / (n - 1) if n > 1 else 0.0
+    share_K = np.asarray(shown, np.float64) / n
+    rest_K = size * share_K % 1.0
+    squares = float(((size * share_K) ** 2 + rest_K * (1 - rest_K)).sum()) / size**2
+    return (1 - squares) / max(1 - float((share_K**2).sum()), np.finfo(np.float64).tiny)

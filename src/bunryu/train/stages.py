@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bunryu.core import distributed
 from bunryu.core.errors import ConfigError, count, some
 from bunryu.core.randomness import generator
+from bunryu.data.table import Table
 from bunryu.inference.model import Model
 from bunryu.models.blocks import freeze_before, train_what_learns, whole_blocks
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Sealed
-from bunryu.settings.run import RunSettings
+from bunryu.settings.run import RunSettings, whole_stages
 from bunryu.settings.stages import AverageStage, Stage
 from bunryu.train.checkpoint import Progress
 from bunryu.train.head_losses import HeadLosses
-from bunryu.train.sampling import epoch_counts, epoch_rows
+from bunryu.train.mixup import label_counts
+from bunryu.train.sampling import Counts, apart_in_batches, epoch_counts, epoch_rows
 from bunryu.train.state import Job
 from bunryu.train.targets import Targets
 
@@ -49,34 +54,97 @@ def training_mode(net: Classifier, stage: Stage) -> None:
                 module.eval()
 
 
-def on_rows(job: Job, stage: Stage) -> Job:
-    """Return the job with the rows that the stage learns from and validates on, and the class counts of the former."""
+def mixes(settings: RunSettings, stage: Stage, epoch: int) -> bool:
+    """Return whether an epoch of the run, counted from 0, mixes rows in this stage."""
+    last = settings.mix.end_epoch
+    trained = not stage.solve and not isinstance(stage, AverageStage)
+    return settings.mix.name != "none" and trained and (last is None or epoch < last)
+
+
+def of_epoch(job: Job, progress: Progress) -> Job:
+    """Return the job with the rows that the present epoch learns from and validates on, and the losses for them."""
+    stage = job.stages[progress.stage]
+    remixed = job.settings.mix.remix and mixes(job.settings, stage, progress.total_epochs)
     match stage.rows:
         case "train":
-            return job
+            rows, val_rows = job.rows, job.val_rows
         case "val":
             rows, val_rows = job.val_rows, job.rows
         case "all":
             rows, val_rows = np.sort(np.concatenate([job.rows, job.val_rows])), job.val_rows
-    loss = losses_for(job.settings, job.targets, rows, job.model)
+    if stage.rows == "train" and not remixed:
+        return job
+    loss = losses_for(job.settings, job.targets, rows, job.model, mixed=remixed)
     return dataclasses.replace(job, rows=rows, val_rows=val_rows, loss=loss)
 
 
-def losses_for(settings: RunSettings, targets: Targets, rows: NDArray[np.int64], model: Model) -> HeadLosses:
-    """Return the losses of a model's heads, which know the class counts of these training rows."""
-    return losses_of_epochs(settings, targets.counts(rows), model.sealed, model.device, targets.held_JL)
+def losses_for(
+    settings: RunSettings, targets: Targets, rows: NDArray[np.int64], model: Model, *, mixed: bool = False
+) -> HeadLosses:
+    """Return the losses of a model's heads for epochs of these rows; see `losses_of_epochs`."""
+    return losses_of_epochs(
+        settings, targets.counts(rows), model.sealed, model.device, held_JL=targets.held_JL, mixed=mixed
+    )
 
 
 def losses_of_epochs(
     settings: RunSettings,
-    counts: Sequence[int] | NDArray[np.int64],
+    counts: Counts,
     sealed: Sealed,
     device: torch.device | str = "cpu",
+    *,
     held_JL: NDArray[np.bool_] | None = None,
+    mixed: bool = False,
 ) -> HeadLosses:
-    """Return the losses of a model's heads, which know how often epochs show each class of rows with so many of it."""
-    shown = epoch_counts(counts, settings.train, settings.data.balance_to)
-    return HeadLosses.prepare(settings.loss, shown, sealed.heads, sealed.attributes, device, held_JL)
+    """Return the losses of a model's heads, which know what an epoch is.
+
+    Args:
+        settings: of the run: sampler and copies say how often an epoch shows a row, ReMix what becomes of its label.
+        counts: rows of each index that the epoch has.
+        sealed: the model.
+        device: where the losses are.
+        held_JL: see `Targets`.
+        mixed: whether the epoch's rows are mixed; see `mixes`.
+    """
+    train, size = settings.train, (sealed.input.height, sealed.input.width)
+    shown = epoch_counts(counts, train, settings.data.balance_to)
+    labels = None
+    if mixed and settings.mix.remix:
+        labels = label_counts(shown, settings.mix, size, apart_in_batches(shown, train, distributed.world()))
+    return HeadLosses.prepare(settings.loss, shown, sealed.heads, sealed.attributes, device, held_JL, labels)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What weights learned last: from which rows, and whether those were mixed."""
+
+    rows: Literal["train", "val", "all"] = "train"
+    mixed: bool = False
+
+    @classmethod
+    def at(cls, settings: RunSettings, history: Sequence[dict[str, Any]], epoch: int) -> Learned:
+        """Return what the weights after an epoch of a run had learned.
+
+        Args:
+            settings: of the run.
+            history: its epochs so far.
+            epoch: counted from 1, as the history does.
+        """
+        stages = whole_stages(settings)
+        place = seen = 0
+        for row in history[:epoch]:
+            if row["stage"] != stages[place].name or seen == int(stages[place].epochs or 0):
+                later = range(place + 1, len(stages))
+                place, seen = next((i for i in later if stages[i].name == row["stage"]), place), 0
+            seen += 1
+        if isinstance(stages[place], AverageStage):  # of weights that the epochs before it ended with
+            return cls.at(settings, history, epoch - 1)
+        return cls(stages[place].rows, mixes(settings, stages[place], epoch - 1))
+
+    def of(self, table: Table) -> NDArray[np.int64]:
+        """Return those rows of the run's table."""
+        splits = {"train": ["train"], "val": ["val"], "all": ["train", "val"]}[self.rows]
+        return np.concatenate([table.split(name) for name in splits])
 
 
 def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[str, int]) -> None:
@@ -98,9 +166,16 @@ def require_other_rows(settings: RunSettings, stages: list[Stage], counts: dict[
     swapped = next((stage for stage in stages if stage.rows == "val"), None)
     missing = [name for name, rows in counts.items() if not rows]
     loss = settings.loss
-    if swapped and missing and (loss.class_weights or loss.name == "logit_adjusted" or settings.mix.remix):
+    counted = {
+        "loss.class_weights": loss.class_weights is not None,
+        "loss.name=logit_adjusted": loss.name == "logit_adjusted",
+        "mix.remix": settings.mix.remix,
+        "decision.tau": settings.decision.tau is not None,
+    }
+    which = next((name for name, given in counted.items() if given), None)
+    if swapped and missing and which:
         raise ConfigError(
-            f"stage '{swapped.name}': rows: val, but {some(missing)} has no validation row, and this loss goes by the "
+            f"stage '{swapped.name}': rows: val, but {some(missing)} has no validation row, and {which} goes by the "
             "rows of each class. Use rows: all, or a larger split.val."
         )
 

@@ -22,7 +22,7 @@ from bunryu.data.table import Table
 from bunryu.evaluate.caveats import Exposure
 from bunryu.evaluate.figures import read_metrics
 from bunryu.evaluate.measure import Predicted, groups_of, measure_rows
-from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled
+from bunryu.evaluate.out_of_fold import decided, decision_of, measure_pooled, pooled, priors_of
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.mistakes import mistakes_file
 from bunryu.evaluate.report.text import headline
@@ -177,14 +177,15 @@ def _finish(folds: Folds) -> None:
     runs = [folder.fold(number) for number in range(1, folds.k + 1)]
     sealed = read_sealed(runs[0].model)
     parts = [_out_of_fold(folds, run, number, sealed) for number, run in enumerate(runs)]
-    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings, sealed)
+    priors = priors_of(folder, table, folds.fold_N, settings)
+    found, tau, told = decided(pooled(table, folds.fold_N, parts), folds.fold_N, settings, priors)
     results = [measure_pooled(table, found, settings.evaluate, sealed, Exposure(own_fold=_chose(settings)))]
     decisions = dataclasses.replace(folds.decisions, best_epochs=_best_epochs(runs), decision=told or None)
     if settings.folds.final == "refit":
         decisions = dataclasses.replace(decisions, refit=_refit(folds, runs, tau))
     elif settings.folds.final == "ensemble":
         folder.forget([folder.ensemble])
-        write_ensemble(folder, _ensemble(runs, decision_of(found, tau, settings, sealed)))
+        write_ensemble(folder, _ensemble(runs, decision_of(tau, priors)))
         folder.note([folder.ensemble])
     rows = table.split("test")
     if len(rows) and settings.folds.final != "none":

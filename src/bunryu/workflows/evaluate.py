@@ -23,7 +23,7 @@ from bunryu.evaluate.caveats import UNSEEN, Copies, Exposure, of_validation
 from bunryu.evaluate.figures import parsed
 from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows
 from bunryu.evaluate.measured import Measured
-from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds
+from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds, priors_of
 from bunryu.evaluate.report.files import write_results
 from bunryu.evaluate.report.mistakes import mistakes_file
 from bunryu.evaluate.report.text import headline
@@ -225,7 +225,8 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
 
     def out_of_fold(tta: Sequence[str]) -> Measured:
         found = predict_folds(folder, table, fold_N, tta, device, settings.data.workers)
-        return measure_pooled(table, decided(found, fold_N, own, sealed)[0], settings.evaluate, sealed)
+        found, _, _ = decided(found, fold_N, own, priors_of(folder, table, fold_N, own))
+        return measure_pooled(table, found, settings.evaluate, sealed)
 
     tasks: dict[str, Task] = {NAME: out_of_fold}
     if len(table.split("test")) and (folder.ensemble.exists() or folder.model.exists()):

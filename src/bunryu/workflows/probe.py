@@ -19,7 +19,8 @@ from bunryu.core.errors import ConfigError
 from bunryu.core.storage import write_atomic
 from bunryu.data.images.decode import load
 from bunryu.data.splits.assign import folds
-from bunryu.evaluate.compare import adjusted, macro_f1_difference
+from bunryu.evaluate.attributes import figure_difference
+from bunryu.evaluate.compare import adjusted
 from bunryu.evaluate.decision.logit_adjustment import adjusted_out_of_fold, prior
 from bunryu.evaluate.figures import ClassMetrics
 from bunryu.evaluate.measure import dro_column, groups_of
@@ -39,7 +40,7 @@ from bunryu.train.stages import losses_of_epochs
 from bunryu.workflows.plan.data import require_exclusive
 from bunryu.workflows.plan.decide import make_plan
 from bunryu.workflows.plan.plan import Plan
-from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, WRITTEN, Probed, Tried, write_probe
+from bunryu.workflows.probe_report import ADJUSTED, FOLDS, LOSSES, WRITTEN, Probed, Tried, loss_of, write_probe
 
 _EVEN = 0.7
 """Classes are about the same size where the smallest has this share of the largest, or more."""
@@ -58,8 +59,8 @@ class Attempt:
 
     @property
     def best(self) -> Tried:
-        """The loss with the highest macro-F1."""
-        return max(self.tried, key=lambda one: one.metrics.macro_f1)
+        """The loss with the highest figure."""
+        return max(self.tried, key=lambda one: one.figure)
 
 
 def probe(
@@ -90,9 +91,9 @@ def probe(
         plan = _plan(load_settings([*overrides, *pairs], values=values), frame, quiet=number > 0)
         attempt = _try(plan)
         tried += attempt.tried
-        best = max(filter(None, (best, attempt)), key=lambda one: one.best.metrics.macro_f1)
+        best = max(filter(None, (best, attempt)), key=lambda one: one.best.figure)
     assert best is not None
-    tried.sort(key=lambda one: -one.metrics.macro_f1)
+    tried.sort(key=lambda one: -one.figure)
     per_class = tried[0].metrics.per_class
     sizes = [row.support for row in per_class.values() if row.support]
     rare = _rare(per_class) if min(sizes) < _EVEN * max(sizes) else []
@@ -123,6 +124,7 @@ def _plan(settings: RunSettings, frame: Any, *, quiet: bool) -> Plan:
         )
     often = f"data.balance_to={settings.data.balance_to}" if settings.data.balance_to is not None else ""
     often = "train.sampler=class_aware" if settings.train.sampler == "class_aware" else often
+    often = "mix.remix=true" if settings.mix.remix else often
     if often:
         raise ConfigError(
             f"{often}: probe sees each picture once, as it is; it compares class weights instead. Leave it out."
@@ -148,7 +150,7 @@ def _try(plan: Plan) -> Attempt:
     fold_N = folds(own.target_labels, FOLDS, plan.settings.split.seed, own.groups, own.digests, learned=learned)
     model = Model(plan.net, plan.sealed, plan.device)
     x_NF = plain_features(model, plan.settings, table, rows, plan.checked.contents)
-    counts = np.bincount(target, minlength=len(classes))
+    counts = np.bincount(target, minlength=len(classes)) * (FOLDS - 1.0) / FOLDS  # of the rows that a head is solved on
     every = np.arange(len(own))
     paths = list(map(str, own.paths))
     known: dict[str, Any] = {
@@ -170,9 +172,9 @@ def _try(plan: Plan) -> Attempt:
 
 
 def _with_loss(plan: Plan, name: str) -> RunSettings:
-    """Return the settings with a loss of the table, its smoothing and parameters as training then has them."""
-    chosen = {f"loss.{key}": getattr(LOSSES[name], key) for key in ("name", "class_weights")}
-    return replaced(plan.settings, chosen)
+    """Return the settings with a loss of the table, its smoothing and parameters as the recipe then has them."""
+    chosen = loss_of(name, plan.settings.loss)
+    return replaced(plan.settings, {f"loss.{key}": getattr(chosen, key) for key in ("name", "class_weights")})
 
 
 def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
@@ -182,12 +184,12 @@ def _measured(loss: str, predictions: Predictions, plan: Plan) -> Tried:
     return Tried(plan.sealed.architecture.name, weights, loss, metrics, predictions, float(np.mean(recalls)))
 
 
-def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan, counts_K: NDArray[np.int64]) -> Tried:
+def _adjusted(plain: Tried, fold_N: NDArray[np.int64], plan: Plan, counts_K: NDArray[Any]) -> Tried:
     """Return the plain answers after logit adjustment, each fold's tau chosen on the others."""
     before = plain.predictions
     assert before.true_N is not None
-    prior_K = prior(_with_loss(plan, "plain"), counts_K, plan.sealed)
-    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_K)
+    prior_NK = np.tile(prior(_with_loss(plan, "plain"), counts_K, plan.sealed), (len(fold_N), 1))
+    probs = adjusted_out_of_fold(before.probs_NK, before.true_N, fold_N, prior_NK, before.attributes)
     return _measured(ADJUSTED, dataclasses.replace(before, probs_NK=probs), plan)
 
 
@@ -223,16 +225,7 @@ def _compared(tried: Sequence[Tried], plan: Plan) -> list[Tried]:
     Which is the best was found on these rows, so p is adjusted for all pairs that could have been compared.
     """
     best, pairs = tried[0].predictions, len(tried) * (len(tried) - 1) // 2
-    true, groups, k = best.true_N, best.groups, len(plan.classes)
-    assert true is not None
-    behind = [
-        macro_f1_difference(
-            *(one.predictions.pred_N, best.pred_N, true, k),
-            groups=groups,
-            resamples=plan.settings.evaluate.bootstrap,
-            of=pairs,
-        )
-        for one in tried[1:]
-    ]
+    resamples = plan.settings.evaluate.bootstrap
+    behind = [figure_difference(one.predictions, best, resamples=resamples, of=pairs) for one in tried[1:]]
     found = zip(tried[1:], adjusted(behind, pairs), strict=True)
     return [dataclasses.replace(one, behind=difference) for one, difference in found]

@@ -17,6 +17,7 @@ from bunryu.inference.predictions import Predictions
 from bunryu.settings.config import dump_yaml
 from bunryu.settings.fields import value_text
 from bunryu.settings.train import LossSettings
+from bunryu.settings.validate import replaced
 from bunryu.workflows.plan.plan import Plan
 
 FOLDS = 5
@@ -48,7 +49,22 @@ class Tried:
     rare_recall: float
     """Mean recall of the rarest third of the classes."""
     behind: Difference | None = None
-    """Its macro-F1 minus that of the best; None for the best itself."""
+    """Its figure minus that of the best; None for the best itself."""
+
+    @property
+    def figure(self) -> float:
+        """By which losses are compared: the macro-F1, of several label columns the mean of that of each."""
+        parts = [one.macro_f1 for one in self.metrics.attributes.values()]
+        return sum(parts) / len(parts) if parts else self.metrics.macro_f1
+
+    @property
+    def figure_name(self) -> str:
+        """What it is called."""
+        return "mean macro-F1" if self.metrics.attributes else "macro-F1"
+
+    def figure_told(self) -> str:
+        """Return it as text, with its interval where there is one."""
+        return f"{self.figure:.3f}" if self.metrics.attributes else str(self.metrics.headline()["macro-F1"])
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class Probed:
 
     @property
     def best(self) -> Tried:
-        """The one with the highest macro-F1."""
+        """The one with the highest figure."""
         return self.tried[0]
 
     def __repr__(self) -> str:
@@ -75,7 +91,7 @@ class Probed:
 
 def table_lines(found: Probed) -> list[str]:
     """Return the table of all that was tried, the best first."""
-    head = ("backbone", "loss", "macro-F1", "accuracy", *(("rare recall",) if found.rare else ()), "")
+    head = ("backbone", "loss", found.best.figure_name, "accuracy", *(("rare recall",) if found.rare else ()), "")
     rows = [head]
     for one in found.tried:
         metrics = one.metrics
@@ -83,7 +99,7 @@ def table_lines(found: Probed) -> list[str]:
             (
                 one.backbone,
                 one.loss,
-                str(metrics.headline()["macro-F1"]),
+                one.figure_told(),
                 f"{metrics.accuracy:.3f}",
                 *((f"{one.rare_recall:.3f}",) if found.rare else ()),
                 _verdict(one.behind),
@@ -137,9 +153,9 @@ def _of_the_losses(found: Probed) -> str:
     plain = next(one for one in own if one.loss == "plain")
     other = next(one for one in own if one.loss != "plain")
     behind = plain.behind if other.behind is None else other.behind  # one of the two is the best of all
-    change = other.metrics.macro_f1 - plain.metrics.macro_f1
+    change = other.figure - plain.figure
     return (
-        f"Against plain, the loss {other.loss} changes macro-F1 by {change:+.3f} "
+        f"Against plain, the loss {other.loss} changes {plain.figure_name} by {change:+.3f} "
         f"({'beyond' if behind is not None and behind.clear else 'within'} noise), the recall of the rare classes by "
         f"{other.rare_recall - plain.rare_recall:+.3f}."
     )
@@ -160,7 +176,7 @@ def write_probe(found: Probed, plan: Plan) -> None:
     ]
     write_atomic(folder / "report.txt", shown_lines(lines) + "\n")
     write_atomic(folder / "predictions_oof.csv", best.predictions.lines())
-    write_atomic(folder / "recipe.yaml", recipe(found))
+    write_atomic(folder / "recipe.yaml", recipe(found, plan.settings.loss))
     rows = [
         {
             "backbone": one.backbone,
@@ -176,20 +192,39 @@ def write_probe(found: Probed, plan: Plan) -> None:
     write_atomic(folder / "settings.yaml", "# the settings of this probe\n" + dump_yaml(plan.settings))
 
 
-def recipe(found: Probed) -> str:
-    """Return the recipe to train next: the best backbone, and the best loss where it is clearly better than plain."""
+def loss_of(name: str, given: LossSettings) -> LossSettings:
+    """Return a loss of the table with the parameters that the settings give: what is compared, and trained then.
+
+    Without group DRO, which a solved head cannot have.
+    """
+    own = LOSSES[name]
+    parameters = {key: getattr(given, key) for key in ("label_smoothing", "gamma", "beta", "tau")}
+    return replaced(own, parameters)
+
+
+def recipe(found: Probed, given: LossSettings | None = None) -> str:
+    """Return the recipe to train next: the best backbone, and the best loss where it is clearly better than plain.
+
+    The loss is written whole, as it was compared, since the recipe below this one may have another.
+
+    Args:
+        found: the table.
+        given: the loss of the settings.
+    """
     best = found.best
     lines = [
-        f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, macro-F1 {best.metrics.headline()['macro-F1']}",
+        f"# Written by bunryu probe: {best.backbone}, {best.loss} loss, {best.figure_name} {best.figure_told()}",
         "model:",
         f"  name: {best.backbone}",
         f"  weights: {value_text(best.weights)}",
     ]
     plain = next((one for one in found.tried if one.backbone == best.backbone and one.loss == "plain"), None)
-    if plain is not None and plain.behind is not None and plain.behind.clear:
-        if best.loss == ADJUSTED:
-            lines += ["decision:", "  tau: auto"]
-        else:
-            chosen = LOSSES[best.loss].model_dump(exclude_defaults=True)
-            lines += ["loss:", *(f"  {key}: {value_text(value)}" for key, value in chosen.items())]
+    clear = plain is not None and plain.behind is not None and plain.behind.clear
+    loss = loss_of(best.loss if clear and best.loss != ADJUSTED else "plain", given or LossSettings())
+    keys = ["name", "label_smoothing", "class_weights"]
+    keys += [*(["gamma"] if loss.name == "focal" else []), *(["beta"] if loss.class_weights == "effective" else [])]
+    keys += ["tau"] if loss.name == "logit_adjusted" else []
+    lines += ["loss:", *(f"  {key}: {value_text(getattr(loss, key))}" for key in keys)]
+    if clear and best.loss == ADJUSTED:
+        lines += ["decision:", "  tau: auto"]
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ from bunryu.train.epoch_table import loss_note
 from bunryu.train.group_dro import GroupDRO
 from bunryu.train.loop import fit
 from bunryu.train.precision import memory_advice
-from bunryu.train.stages import losses_for
+from bunryu.train.stages import Learned, losses_for
 from bunryu.train.state import Job, State
 from bunryu.train.targets import targets_of
 from bunryu.workflows.plan.decide import planned
@@ -138,14 +138,17 @@ def finish(session: Session, trained: State) -> None:
     history = folder.read_history()
     row = history[progress.best_epoch - 1]
     provenance = {**best.sealed.provenance, "run": folder.path.name, "best": row}
+    epochs = (progress.best_epoch, progress.best_epoch)
     if learned := learned_from_val(history):
         final = Model.open(folder.final, device=device)  # type: ignore[arg-type]
         provenance |= {"last": history[-1], LEARNED_FROM_VAL: learned}
+        epochs = (progress.best_epoch, len(history))
     reading = Reading(workers=settings.data.workers, cache=session.cache)
     val = validated(trained, best, table, reading)
-    decision, told = decide(settings, best, table, val)
+    taught = [Learned.at(settings, history, epoch) for epoch in epochs]
+    (decision, last), told = decide(settings, best, table, val, *taught)
     best.sealed = replaced(best.sealed, {"decision": decision})
-    final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": decision})
+    final.sealed = replaced(final.sealed, {"provenance": provenance, "decision": last})
     seal(folder.model, final.net, final.sealed)
     plot_curves(history, folder.plots / "curves.png", folder.path.name, loss_note(settings))
     known = of_validation(

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bunryu.evaluate.attributes import mean_macro_f1
 from bunryu.evaluate.metrics import averages, counts_of
-from bunryu.models.record import Sealed
+from bunryu.models.record import Attribute, Sealed
 from bunryu.settings.run import RunSettings
 from bunryu.train.stages import losses_of_epochs
 
 _Floats = NDArray[np.floating[Any]]
 _Counts = NDArray[np.integer[Any]] | _Floats
+"""The prior of the classes, up to a factor: shape (K,), or (N, K) where the models that answer rows differ in it."""
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(41))
 """What `choose_tau` tries: 0 to 2."""
@@ -29,22 +31,31 @@ def offsets(counts_K: _Counts, tau: float) -> list[float]:
         counts_K: what is answered to a picture that says nothing, up to a factor; see `uninformed`.
         tau: 0 changes nothing, 1 answers as if all classes were equally frequent.
     """
-    prior_K = np.asarray(counts_K, np.float64) / np.sum(counts_K)
-    return [float(value) for value in -tau * np.log(prior_K)]
+    found: list[float] = _offsets(counts_K, tau).tolist()
+    return found
 
 
-def uninformed(settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed) -> list[NDArray[np.float64]]:
+def _offsets(counts: _Counts, tau: float) -> NDArray[np.float64]:
+    prior = np.asarray(counts, np.float64) / np.sum(counts, axis=-1, keepdims=True)
+    found: NDArray[np.float64] = -tau * np.log(prior)
+    return found
+
+
+def uninformed(
+    settings: RunSettings, counts_K: _Counts, sealed: Sealed, *, mixed: bool = False
+) -> list[NDArray[np.float64]]:
     """Return what each head of a model so trained answers to a picture that says nothing; see `Loss.uninformed`.
 
-    Not the shares of the training rows alone: sampler, copies, class weights, label smoothing and the loss have moved
-    the answers already, and an adjustment by the rows would lift rare classes twice.
+    Not the shares of the training rows alone: sampler, copies, ReMix, class weights, label smoothing and the loss have
+    moved the answers already, and an adjustment by the rows would lift rare classes twice.
 
     Args:
         settings: of its training.
-        counts_K: training rows of each class that is answered.
+        counts_K: rows that it learned from, of each class that is answered.
         sealed: the model.
+        mixed: whether they were mixed; see `stages.Learned`.
     """
-    losses = losses_of_epochs(settings, counts_K, sealed)
+    losses = losses_of_epochs(settings, counts_K, sealed, mixed=mixed)
     return [loss.uninformed().numpy() for loss in losses.heads]
 
 
@@ -59,36 +70,55 @@ def independent(counts: Sequence[_Counts]) -> NDArray[np.float64]:
     return joint_J
 
 
-def prior(settings: RunSettings, counts_K: NDArray[np.int64], sealed: Sealed) -> NDArray[np.float64]:
+def prior(settings: RunSettings, counts_K: _Counts, sealed: Sealed, *, mixed: bool = False) -> NDArray[np.float64]:
     """Return by what a model's answers are adjusted, of each class, its heads' together; see `uninformed`."""
-    return independent(uninformed(settings, counts_K, sealed))
+    return independent(uninformed(settings, counts_K, sealed, mixed=mixed))
 
 
-def adjusted(probs_NK: _Floats, counts_K: _Counts, tau: float) -> NDArray[np.float32]:
+def adjusted(probs_NK: _Floats, counts: _Counts, tau: float) -> NDArray[np.float32]:
     """Return the probabilities after the adjustment, float32 (N, K)."""
-    return adjusted_by(probs_NK, offsets(counts_K, tau))
+    return adjusted_by(probs_NK, _offsets(counts, tau))
 
 
-def adjusted_by(probs_NK: _Floats, offsets_K: Sequence[float]) -> NDArray[np.float32]:
-    """Return the probabilities after numbers were added to their logits, float32 (N, K)."""
-    logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets_K
+def adjusted_by(probs_NK: _Floats, offsets: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the probabilities after numbers (K,) or (N, K) were added to their logits, float32 (N, K)."""
+    logits_NK = np.log(np.maximum(probs_NK.astype(np.float64), np.finfo(np.float64).tiny)) + offsets
     odds_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     found_NK: NDArray[np.float32] = (odds_NK / odds_NK.sum(axis=1, keepdims=True)).astype(np.float32)
     return found_NK
 
 
-def choose_tau(probs_NK: _Floats, true_N: NDArray[np.int64], counts_K: _Counts) -> float:
-    """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest."""
+def choose_tau(
+    probs_NK: _Floats, true_N: NDArray[np.int64], counts: _Counts, attributes: Sequence[Attribute] = ()
+) -> float:
+    """Return the tau of `TAUS` with the best macro-F1 on these rows; of several, the smallest.
+
+    Of several label columns (`attributes`) by the mean of the macro-F1 of each, as train.monitor=auto chooses epochs.
+    """
     k = probs_NK.shape[1]
     found = []
     for tau in TAUS:
-        pred_N = adjusted(probs_NK, counts_K, tau).argmax(axis=1)
-        found.append(float(averages(*counts_of(pred_N, true_N, k))["macro_f1"]))
+        own_NK = adjusted(probs_NK, counts, tau)
+        if attributes:
+            found.append(mean_macro_f1(own_NK, true_N, attributes))
+        else:
+            found.append(float(averages(*counts_of(own_NK.argmax(axis=1), true_N, k))["macro_f1"]))
     return TAUS[int(np.argmax(np.round(found, 12)))]
 
 
+def tau_told(tau: float, attributes: Sequence[Attribute], rows: str = "") -> str:
+    """Say what was done by which tau: as set, or chosen for the figure on these rows."""
+    by = "the mean macro-F1 of the label columns" if attributes else "macro-F1"
+    how = f"the best for {by} {rows}" if rows else "as set"
+    return f"answers corrected for the class counts (logit adjustment by tau {tau:g}; {how})"
+
+
 def adjusted_out_of_fold(
-    probs_NK: _Floats, true_N: NDArray[np.int64], fold_N: NDArray[np.int64], counts_K: _Counts | None = None
+    probs_NK: _Floats,
+    true_N: NDArray[np.int64],
+    fold_N: NDArray[np.int64],
+    prior_NK: _Floats,
+    attributes: Sequence[Attribute] = (),
 ) -> NDArray[np.float32]:
     """Adjust each fold with the tau that is best on the other folds, so that no row has a say in its own answer.
 
@@ -96,14 +126,15 @@ def adjusted_out_of_fold(
         probs_NK: probabilities out of fold.
         true_N: class indices.
         fold_N: the fold of each row.
-        counts_K: the prior of the classes, up to a factor; that of `true_N` when None.
+        prior_NK: for each row the prior of what answered it, up to a factor: see `prior`.
+        attributes: see `choose_tau`.
 
     Returns:
         The probabilities after the adjustment.
     """
-    counts_K = np.bincount(true_N, minlength=probs_NK.shape[1]) if counts_K is None else counts_K
     found_NK = np.zeros(probs_NK.shape, np.float32)
     for fold in np.unique(fold_N):
         own = fold_N == fold
-        found_NK[own] = adjusted(probs_NK[own], counts_K, choose_tau(probs_NK[~own], true_N[~own], counts_K))
+        tau = choose_tau(probs_NK[~own], true_N[~own], prior_NK[~own], attributes)
+        found_NK[own] = adjusted(probs_NK[own], prior_NK[own], tau)
     return found_NK

@@ -21,7 +21,7 @@ from bunryu.train.feed import Pictures, at_epoch, pictures
 from bunryu.train.mixup import mix
 from bunryu.train.precision import memory_advice
 from bunryu.train.sampling import epoch_counts, epoch_rows
-from bunryu.train.stages import epoch_batches, in_batches
+from bunryu.train.stages import epoch_batches, in_batches, mixes
 from bunryu.train.targets import targets_of
 from bunryu.workflows.plan.plan import Plan
 
@@ -58,7 +58,7 @@ def _write(folder: RunFolder, plan: Plan, look: Pictures, stage: Stage, epoch: i
     else:
         x_BHWC, ids = next(iter(feed.batches([plain(keys)], epoch % stage.views)))
     target_B = torch.from_numpy(target[ids]).to(x_BHWC.device)
-    if stage.views is None and settings.mix.name != "none" and epoch < (settings.mix.end_epoch or epoch + 1):
+    if stage.views is None and mixes(settings, stage, epoch):
         counts_K = torch.tensor(
             epoch_counts(targets.counts(rows), settings.train, settings.data.balance_to), dtype=torch.float32
         )
