@@ -17,6 +17,7 @@ from PIL import Image
 from killing import draw_nothing
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the suite runs several processes
+os.environ["BUNRYU_LANG"] = "en"  # whatever the locale of who runs the tests
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # and where a test has two threads, none shall spin
 TRAINING_ROOMS = {"api", "cli", "inference", "models", "ship", "train", "workflows"}
 """Where tests train and measure; the others shall not wait for torch."""

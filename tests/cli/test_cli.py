@@ -139,7 +139,7 @@ ERRORS = [
     (["train", "photos", "model.name=keras/vgg"], ["torchvision/NAME or scratch_cnn, base_cnn, mlp"]),
     (["train", "one", "model.name=scratch_cnn"], ["only one class, 'a'"]),
     (["train", "fin.csv", "model.name=scratch_cnn"], ["There is no file or folder fin.csv", "mean 'fine.csv'"]),
-    (["train", "away.csv", "model.name=scratch_cnn"], ["Did you mean data.image_root=", "/photos?"]),
+    (["train", "away.csv", "model.name=scratch_cnn"], ["2 folders below have such names", "data.image_root="]),
     (["train", "ragged.csv", "model.name=scratch_cnn"], ["ragged.csv, line 3: expected 2 columns"]),
     (["train", "vague.csv", "model.name=scratch_cnn"], ["Name it: data.label_column=kind"]),
     (["train", "pathless.csv", "model.name=scratch_cnn"], ["Name it: data.path_column=COLUMN"]),
@@ -168,7 +168,7 @@ def workplace(here: Path, make_images: Any) -> Path:
     make_images(here / "one", {"a": 3})
     tables = {
         "fine": "path,label\nphotos/a/000.png,x\nphotos/b/000.png,y\n",
-        "away": "path,label\nb/000.png,x\na/001.png,y\n",
+        "away": "path,label\na/000.png,x\na/001.png,y\n",
         "ragged": "path,label\na.png,x\nb.png,y,z\n",
         "vague": "path,kind,size\nphotos/a/000.png,x,1\nphotos/b/000.png,y,2\nphotos/b/001.png,y,2\n",
         "pathless": "kind,size\nx,1\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,33 @@ def test_what_lays_files_out(hostile: Hostile, bunryu: Command, tmp_path: Path) 
     assert files_are_ours(tmp_path)
 
 
+def test_probing(hostile: Hostile, bunryu: Command, tmp_path: Path) -> None:
+    out, few = tmp_path / f"p{EVIL}", ("train.threads=1", "evaluate.bootstrap=20")
+    checked(bunryu("probe", hostile.data, "--out", out, f"model.weights={hostile.run}", *few), 0)
+    assert files_are_ours(out)
+
+
+def test_benching(hostile: Hostile, bunryu: Command, tmp_path: Path) -> None:
+    out = tmp_path / f"tuned{EVIL}.yaml"
+    tiny = [pair for pair in TINY if "batch_size" not in pair]
+    checked(bunryu("bench", hostile.data, *tiny, "train.batch_size=4", "--tune", "--out", out), 0)
+    assert out.exists()
+
+
+def test_damage(hostile: Hostile, bunryu: Command, tmp_path: Path) -> None:
+    """Each file that is read back of a run with such a name, damaged."""
+    for number, name in enumerate(
+        ("model.safetensors", "config.yaml", "split.csv", "environment.json", "metrics.json")
+    ):
+        run = shutil.copytree(hostile.run, tmp_path / f"{number}{EVIL}")
+        (run / name).write_bytes(b"\xff{FORGED\n")
+        command = ("ensemble", run, run, "--weights", "fit") if name == "metrics.json" else ("evaluate", run)
+        checked(bunryu(*command, "--out", tmp_path / f"{number}"))
+    last = run / "checkpoints" / "last.safetensors"
+    last.write_bytes(b"\xff")
+    checked(bunryu("train", "--resume", run, "--more-epochs", "1"), 2)
+
+
 def test_tables(hostile: Hostile, bunryu: Command, tmp_path: Path) -> None:
     table = tmp_path / f"table{EVIL}.csv"
     rows = [(str(path), path.parent.name, EVIL) for path in sorted(hostile.data.glob("*/0*.png"))]
@@ -225,6 +253,47 @@ def test_variables(variable: str, bunryu: Command, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(variable, EVIL)
     command = "train" if variable == "SM_CHANNEL_TRAIN" else "predict"
     checked(bunryu(command, *([] if variable != "SM_CHANNEL_EVAL" else [EVIL])), 2)
+
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "=cmd|' !A0'", "\t=1")
+FOR_PROGRAMS = ("split.csv", "folds.csv", "submission.csv")
+"""What is read back, or has the cells of another file: names are as they were."""
+
+
+def test_no_spreadsheet_runs_a_name(bunryu: Command, here: Path) -> None:
+    """Of a class, a file, a group, in every table that is written for people; JSON has the true name."""
+    write_class_folders(here / "data", dict.fromkeys(FORMULAS, 8))
+    for folder in sorted((here / "data").iterdir()):
+        for path, name in zip(sorted(folder.iterdir()), FORMULAS, strict=False):
+            path.rename(folder / f"{name.replace('/', '')}.png")
+        (folder / "=broken.png").write_bytes(b"no image")
+    assert bunryu("train", "data", "--out", "run", *TINY, "split.test=0.25").code == 0
+    assert bunryu("evaluate", "run", "--data", "data", "--out", "=evaluated").code in (0, 2)
+    bunryu("predict", "run", "data", "--out", "=answers.csv")
+    bunryu("augment", "data", "--out", "augmented", "--flip", "horizontal")
+    bunryu("ensemble", "run", "run", "--out", "both")
+    tables = sorted(here.rglob("*.csv"))
+    seen = 0
+    for path in tables:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            cells = [cell for row in csv.reader(stream) for cell in row]
+        if path.name in FOR_PROGRAMS or path.name.endswith(".split.csv") or path.parent.name == "augmented":
+            continue
+        seen += sum(cell.startswith("'") for cell in cells)
+        bad = [
+            cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r") or (cell[:1] == "-" and not number(cell))
+        ]
+        assert not bad, (path, bad)
+    assert seen > 50
+    assert "=1+1" in json.loads((here / "run/metrics.json").read_text(encoding="utf-8"))["val"]["per_class"]
+
+
+def number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def test_names_that_are_no_text(bunryu: Command, here: Path) -> None:

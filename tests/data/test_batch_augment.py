@@ -15,7 +15,8 @@ from scipy import stats
 
 from bunryu.data.augment.batch import Parameters, apply, canvas, draw
 from bunryu.data.images.decode import fit
-from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.augment import AugmentSettings
+from bunryu.settings.data import InputSpec
 
 OFF = AugmentSettings(crop_scale=None, hflip=0)
 quick = settings(max_examples=25, deadline=None)

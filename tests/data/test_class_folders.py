@@ -200,12 +200,12 @@ def folder_case(tmp_path: Path, *names: str) -> Path:
         pytest.param(("Cat/1.jpg", "cat/2.jpg", "cat/3.jpg"), ["'Cat' (1 image)", "'cat' (2 images)"], id="two cases"),
         pytest.param(
             ("x/photos/cat/1.jpg", "x/photos/dog/1.jpg", "src/a.py", "b/c.py", "readme.md"),
-            ["2 of its 3 folders have no images (b, src)", "2 .py. Did you mean", "data/x/photos (with cat/, dog/)?"],
+            ["2 of its 3 folders have no images (b, src)", "2 .py. Did you mean", "(with cat/, dog/)? bunryu train "],
             id="a project",
         ),
         pytest.param(
             ("photos/cat/1.jpg", "photos/dog/1.jpg", "cache/a.py"),
-            ["without any image", "cache. Found instead: 1 .py. Add", "Did you mean the data in it: ", "data/photos"],
+            ["without any image", "cache. Add", "Found instead: 1 .py. Did you mean the data in it", "data/photos"],
             id="data beside another folder",
         ),
         pytest.param(("1.jpg", "2.jpg"), ["2 images but no class folders", "labels are not known"], id="flat"),
@@ -233,7 +233,7 @@ def test_what_is_suggested_for_a_folder_without_class_folders(tmp_path: Path) ->
     write_csv(tmp_path / "b_labels.csv", "path,label\nflat/7.jpg,x\n")
     assert one_message(tmp_path / "flat").endswith(f"bunryu train {tmp_path / 'b_labels.csv'}")
     assert one_message(tmp_path / "photos/벌").endswith(
-        f"Is it one class of several (개미, 벌)? Then give the folder that holds them: {tmp_path / 'photos'}"
+        f"class of several (개미, 벌)? Then give the folder that holds them: bunryu train {tmp_path / 'photos'}"
     )
     touch(tmp_path, "data/train/1.jpg", "data/test/2.jpg")
     assert "one class of several" not in one_message(tmp_path / "data/train")

@@ -102,6 +102,22 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused():
         assert "end early" in str(attempt(decode, file[:at] + b"\xff\xd9", SPEC))
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_without_its_end_is_refused_wherever_it_was_cut_and_more_after_the_end_is_not(options):
+    """The end is a marker: without it the decoder asks for more data, also within the last scan."""
+    file = encode(SMOOTH, "JPEG", **options)
+    small = InputSpec(height=24, width=24, mean=[0.5] * 3, std=[0.5] * 3)
+    whole = decode(file, SPEC)
+    for length in [*range(100, len(file) - 2, 61), *range(len(file) - 20, len(file) - 2)]:
+        for found in (
+            attempt(decode, file[:length], SPEC),
+            attempt(load, file[:length], DecodeSpec(scaling="jpeg"), small),
+        ):
+            assert isinstance(found, str) or np.array_equal(found, whole), length
+    for more in (b"\0" * 300, b"\xff\xd8\xff\xe0 another picture"):
+        assert np.array_equal(decode(file + more, SPEC), whole)
+
+
 def test_a_picture_that_is_grey_itself_stays():
     """As of letterboxes of middle grey: nothing is missing in it."""
     half = SMOOTH.copy()

@@ -92,3 +92,17 @@ def test_renaming_keeps_numbers_several_columns_and_sets(tmp_path: Path) -> None
     assert sets.label_names == ("cat", "dog")
     with pytest.raises(ConfigError, match=r"no label 'dgo'.*Did you mean 'dog'\?"):
         table(tmp_path, ["cat", "cats", "dog"], "data.rename_labels={dgo: cat}")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("{cat: dog, dog: bird}", "makes 'dog' of 'cat', and 'bird' of 'dog'.*{cat: bird, dog: bird}"),
+        ("{cat: dog, dog: cat}", "change places"),
+        ("{cat: ' '}", "gives 'cat' an empty name"),
+    ],
+)
+def test_names_that_are_renamed_again_are_refused(names: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings([f"data.rename_labels={names}"])
+    load_settings(["data.rename_labels={cat: dog, dogs: dog, dog: dog}"])

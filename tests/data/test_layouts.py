@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sourcing import one_message, read, rows, touch
 
+from bunryu.data.sources import file_names
 from bunryu.data.sources.split_words import split_of
 
 CLASSES = ("cat", "dog")
@@ -151,4 +155,62 @@ def test_columns_that_look_like_a_split_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label,part,fold\na.jpg,x,train,0\nb.jpg,y,val,1\n", encoding="utf-8")
     notes = "\n".join(read(tmp_path / "t.csv").notes)
     assert "data.split_column=part" in notes
-    assert "data.group_column=fold" in notes
+    assert "--folds 2 folds.column=fold validates on each of its folds" in notes
+
+
+@pytest.mark.parametrize("pattern", [r"((?:a+)+)b", "{label}_*_*_*_*_*_*x_*"])
+def test_a_pattern_that_tries_every_way_is_stopped(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_names, "_SECONDS", 0.2)
+    touch(tmp_path, "_" + "a" * 60 + "_" * 120 + ".jpg")
+    assert "takes too long on _aaa" in one_message(tmp_path, label_pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("folder", "lines"),
+    [
+        ("meta", "cat/{n}\ndog/{n}\n"), (".", "cat/{n}.jpg\ndog/{n}.jpg\n"),
+        ("annotations", "cat/{n} 1 1 1\ndog/{n} 2 2 1\n"), ("images", "cat/{n}.jpg cat\ndog/{n}.jpg dog\n"),
+    ],
+)  # fmt: skip
+def test_lists_that_say_a_split_are_named_and_the_advice_takes_them(tmp_path: Path, folder: str, lines: str) -> None:
+    root = touch(tmp_path / "food" / "images", *(f"{label}/{at}.jpg" for label in CLASSES for at in (1, 2, 3, 4)))
+    (tmp_path / "food" / folder).mkdir(exist_ok=True)
+    for at, name in enumerate(("train", "val", "trainval", "test"), 1):
+        (tmp_path / "food" / folder / f"{name}.txt").write_text(lines.format(n=at), encoding="utf-8")
+    note = next(note for note in read(root).notes if "say a split and are not used" in note)
+    words = shlex.split(note.partition("bunryu train ")[2].removesuffix(" takes it"))
+    given = {word[2:-4]: path for word, path in itertools.pairwise(words) if word.endswith("-dir")}
+    assert given.keys() == {"train", "val", "test"}
+    assert words[-1] == f"data.image_root={root}"
+    found = read(**given, image_root=str(root))
+    assert {(path, split) for path, _, split in rows(found)} == {
+        (f"{label}/{at}.jpg", split) for label in CLASSES for at, split in ((1, "train"), (2, "val"), (4, "test"))
+    }
+    assert len(set(found.target_labels)) == 2
+    assert [
+        note for note in read(spread(tmp_path / "d", {"train": "train", "val": "val"})).notes if "takes" in note
+    ] == []
+
+
+def test_data_sets_beside_each_other_are_asked(tmp_path: Path) -> None:
+    """Each with the splits of the same classes: the names of the sets are hardly the classes."""
+    for name in ("first", "second"):
+        spread(tmp_path / name, {"train": "training_set", "test": "test_set"})
+    text = one_message(tmp_path)
+    ways = re.findall(r'data.label_pattern="([^"]+)"', text)
+    assert [{label for _, label, _ in plain(tmp_path, label_pattern=way)} for way in ways] == [
+        {"first", "second"}, {"cat", "dog"}
+    ]  # fmt: skip
+
+
+def test_the_table_that_has_the_labels_is_named_first(tmp_path: Path) -> None:
+    touch(tmp_path, "img/b0.jpg", "img/b1.jpg", "img/r0.jpg", "img/r1.jpg")
+    rows_of = "".join(f"{name},{name[0]}\n" for name in ("b0", "b1", "r0", "r1"))
+    for name in ("sample_submission", "labels", "other"):
+        (tmp_path / f"{name}.csv").write_text(f"id,label\n{rows_of}", encoding="utf-8")
+    for folder in (tmp_path, tmp_path / "img"):
+        text = one_message(folder)
+        assert f"bunryu train {tmp_path}/labels.csv (or other.csv, sample_submission.csv)" in text
+    assert len(read(tmp_path / "labels.csv")) == 4

@@ -17,8 +17,9 @@ from bunryu.core.errors import ConfigError
 from bunryu.data.augment.batch import canvas
 from bunryu.data.augment.per_image import described, pipeline, require_working
 from bunryu.data.augment.torchvision_ops import own_draws, shift_hsv
+from bunryu.settings.augment import AugmentSettings
 from bunryu.settings.augment_ops import OPERATIONS, TORCHVISION_ONLY
-from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.data import InputSpec
 
 LINEAR = InterpolationMode.BILINEAR
 SPEC = InputSpec(height=24, width=32, mean=[0.5] * 3, std=[0.5] * 3, pad_colour=(200, 30, 10))

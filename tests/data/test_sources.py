@@ -76,7 +76,7 @@ def test_data_that_are_not_there_or_no_data(tmp_path: Path) -> None:
     assert "not a folder and not a table" in one_message(tmp_path / "notes.md")
     assert "not a folder and not a table" in one_message(tmp_path / "photos", val=str(tmp_path / "notes.md"))
     assert one_message() == "No data was named. Expected a folder or a CSV: bunryu train photos/"
-    assert one_message(val="v").startswith("--train-dir is missing: v is for val only.")
+    assert one_message(val="v").startswith("Data to train on are missing: v is for val only.")
     assert one_message(test="t").endswith("bunryu train --train-dir FOLDER --test-dir t")
     with pytest.raises(ConfigError, match="Data came twice"):
         read(tmp_path / "photos", train=str(tmp_path / "photos"))
@@ -230,7 +230,9 @@ def test_real_folders(shared: Path, say: list[str]) -> None:
     assert len(faces) == len(read(data / "emotion")) == 2643
     assert faces.target == "emotion"
     assert faces.groups is not None
-    assert "image_root=" in one_message(data / "sketch/train.csv")
+    beside = read(data / "sketch/train.csv")
+    assert beside.paths[0].startswith("train/")
+    assert len(beside) == 2333
 
 
 def test_paths_through_the_folder_above_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,10 +116,10 @@ def test_json_lines_that_are_none(line: str, told: str, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_told_how_to_unpack(tmp_path: Path) -> None:
-    path = tmp_path / "my photos.zip"
-    path.write_bytes(b"PK")
+    path = tmp_path / "my photos.7z"
+    path.write_bytes(b"7z")
     command = one_message(path).partition("give the folder: ")[2]
-    assert shlex.split(command) == ["unzip", str(path)]
+    assert shlex.split(command) == ["7z", "x", str(path)]
 
 
 @pytest.mark.parametrize("column", ["video_id", "hospital", "slide", "session"])
@@ -132,3 +132,15 @@ def test_a_column_like_a_group_is_named_and_its_advice_keeps_groups_whole(column
     note = next(note for note in read(path).notes if column in note and "data.group_column=" in note)
     advised = note.partition("data.group_column=")[2].split()[0]
     assert read(path, group_column=advised).groups is not None
+
+
+def test_a_list_of_json_objects_is_a_table(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    path = tmp_path / "labels.json"
+    path.write_text('[{"file_name": "a.jpg", "label": "x"},\n {"file_name": "b.jpg", "label": 3}]', encoding="utf-8")
+    assert rows(read(path)) == [("a.jpg", "x", ""), ("b.jpg", "3", "")]
+    path.write_text('{"images": [], "annotations": []}', encoding="utf-8")
+    assert "expected a list of objects" in one_message(path)
+    assert "received 'images', 'annotations'" in one_message(path)
+    path.write_text('[{"file_name": "a.jpg", "label": ["x"]}]', encoding="utf-8")
+    assert "row 1: 'label' is list" in one_message(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sourcing import one_message, read, rows, touch, write_csv
 
 from bunryu.core.errors import ConfigError, DataError
 from bunryu.data.sources.csv_files import read_csv
-from bunryu.data.sources.read import read_source
+from bunryu.data.sources.read import read_source, with_absolute_paths
 from bunryu.data.splits.assign import assign
 from bunryu.data.splits.split_csv import read_run_rows, write_split
 from bunryu.data.table import class_names
@@ -170,8 +171,8 @@ def test_split_csv_reads_back(tmp_path: Path) -> None:
         ("a.jpg,x,1\nb.jpg,y,2\n", {}, ["line 1", "'a.jpg' is an image", "header line", "path,label"]),
         ("path,label\na.jpg,x\nb.jpg,\n,y\na.jpg, \n", {}, ["label", "empty in 2 of 4 rows", "line 3, 5"]),
         ("path,breed,age\na.jpg,x,1\nb.jpg,y,1\n", {},
-         ["labels", "breed (2 different values), age (1", "data.label_column=breed"]),
-        ("path,id,breed\na.jpg,1,x\nb.jpg,2,x\na.jpg,3,y\n", {}, ["breed (2 different values), id (3"]),
+         ["labels", "breed (2), age (1", "data.label_column=breed"]),
+        ("path,id,breed\na.jpg,1,x\nb.jpg,2,x\na.jpg,3,y\n", {}, ["breed (2), id (3"]),
         ("path\na.jpg\n", {}, ["holds the labels", "none beside the paths"]),
         ("path,label,split\na.jpg,x,train\nb.jpg,y,tset\n", {}, ["line 3", "'tset'", "Did you mean 'test'"]),
         ("path,label,part\na.jpg,x,left\nb.jpg,y,train\n", {"split_column": "part"}, ["line 2", "'left'", "'part'"]),
@@ -208,7 +209,6 @@ def test_text_of_no_known_encoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "cell", "hint"),
     [
-        ("images/a.jpg", "a.jpg", "Did you mean data.image_root={root}/tables/images?"),
         ("../images/a.jpg", "a.jpg", "Did you mean data.image_root={root}/images?"),
         ("../images/a.jpg", "images/a.jpg", "Did you mean data.image_root={root}?"),
         ("../images/a.png", "a", "There is {root}/images/a.png. Did you mean data.image_root={root}/images?"),
@@ -262,3 +262,44 @@ def test_settings_of_tables_are_refused_for_folders(tmp_path: Path, name: str) -
     if name == "label_column":
         test = write_csv(tmp_path / "t.csv", "path,label\nmore/1.jpg,a\n")
         assert len(read(tmp_path / "photos", test=str(test), **{name: value})) == 3
+
+
+@pytest.mark.parametrize("cells", [("a.jpg", "b.jpg"), ("a", "b"), ("x/a.jpg", "x/b.jpg")])
+def test_the_one_folder_below_that_has_the_images_is_taken(tmp_path: Path, cells: tuple[str, str]) -> None:
+    inner = "x/" if cells[0].startswith("x/") else ""
+    path = write_csv(tmp_path / "t/train.csv", f"image,label\n{cells[0]},x\n{cells[1]},y\n")
+    touch(tmp_path / "t", f"all/pictures/{inner}a.jpg", f"all/pictures/{inner}b.jpg", "other/c.jpg", "other/x/d.jpg")
+    found = read(path)
+    assert rows(found) == [(f"all/pictures/{inner}{at}.jpg", label, "") for at, label in (("a", "x"), ("b", "y"))]
+    assert any(f"its images are in {tmp_path}/t/all/pictures" in note for note in found.notes)
+    pd = pytest.importorskip("pandas")
+    frame = with_absolute_paths(pd.read_csv(path), DataSettings(image_root=str(tmp_path / "t/all/pictures")))
+    assert frame["image"][0] == f"{tmp_path}/t/all/pictures/{inner}a.jpg"
+    touch(tmp_path / "t", f"more/{inner}a.jpg", f"more/{inner}b.jpg")
+    text = one_message(path)
+    ways = re.findall(r"data.image_root=(\S+)", text)
+    assert ways == [f"{tmp_path}/t/more", f"{tmp_path}/t/all/pictures"]
+    assert [len(read(path, image_root=way)) for way in ways] == [2, 2]
+    touch(tmp_path / "t", f"train/{inner}a.jpg", f"train/{inner}b.jpg")
+    assert read(path).paths[0] == f"train/{inner}a.jpg", "the folder of the table's own name"
+
+
+def test_a_folder_of_other_classes_is_not_the_one_below(tmp_path: Path) -> None:
+    """The same names in a folder per class: dropping the class would give each row another class's picture."""
+    path = write_csv(tmp_path / "t/t.csv", "image,label\ncat/1.jpg,cat\ndog/1.jpg,dog\n")
+    touch(tmp_path / "t", "bird/1.jpg")
+    assert "None of the images" in one_message(path)
+
+
+def test_grades_and_whole_numbers_are_classes(tmp_path: Path) -> None:
+    """Few fractions that come again, versions and ids: what people have as classes."""
+    for at in range(40):
+        touch(tmp_path, f"{at}.png")
+    for name, labels in {
+        "grades": [f"{1 + at % 4 / 2}" for at in range(40)],
+        "ids": [str(at) for at in range(40)],
+        "words": [f"{at % 3}.5 mm" for at in range(40)],
+    }.items():
+        file = tmp_path / f"{name}.csv"
+        file.write_text("path,label\n" + "".join(f"{at}.png,{label}\n" for at, label in enumerate(labels)))
+        assert len(set(read(file).target_labels)) == len(set(labels))

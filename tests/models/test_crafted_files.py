@@ -61,7 +61,7 @@ def changed(values: dict[str, Any], at: tuple[Any, ...], new: Any) -> dict[str, 
 
 def file_of(texts: dict[str, str]) -> bytes:
     """Return a sealed file with such a record; its digest is right, as whoever crafts one would make it."""
-    return with_digest(save(TENSORS, {"format": "pt", "schema": "2", "digest": BLANK, **texts}))
+    return b"".join(with_digest(save(TENSORS, {"format": "pt", "schema": "2", "digest": BLANK, **texts})))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,15 @@ def test_any_value_of_an_ensemble(at: tuple[Any, ...], new: Any, folder: Path) -
         read_ensemble(path)
 
 
+@pytest.mark.parametrize(
+    "file", ["../a.safetensors", "m/../../a", "/etc/passwd", "C:\\a", "\\\\host\\a", "..\\a", "C:a"]
+)
+def test_a_member_is_in_the_folder_of_its_ensemble(file: str, tmp_path: Path) -> None:
+    (tmp_path / "ensemble.json").write_text(json.dumps(changed(ENSEMBLE, ("members", 0, "file"), file)))
+    with pytest.raises(RunError, match="is not in the folder of the ensemble"):
+        read_ensemble(tmp_path / "ensemble.json")
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[[{"b":['])
 def test_deep_json(opening: str, tmp_path: Path) -> None:
     deep = opening * DEEP
@@ -146,6 +155,6 @@ def test_more_tensors_than_the_record_says(tmp_path: Path) -> None:
     open_sealed(path)
     texts = {key: json.dumps(value) for key, value in VALUES.items()}
     for tensors in ({}, {"head.1.bias": torch.zeros(0)}, TENSORS | {"": torch.zeros(1)}):
-        path.write_bytes(with_digest(save(tensors, {"schema": "2", "digest": BLANK, **texts})))
+        path.write_bytes(b"".join(with_digest(save(tensors, {"schema": "2", "digest": BLANK, **texts}))))
         with pytest.raises(RunError, match="do not fit its own record"):
             open_sealed(path)

@@ -37,7 +37,7 @@ def rewrite(path: Path, changes: dict[str, str | None], tensors: dict[str, torch
     """Seal the file again with other metadata (None: without that field) or other tensors."""
     blank = {"digest": digest.BLANK}
     kept = {key: value for key, value in (metadata(path) | blank | changes).items() if value is not None}
-    path.write_bytes(digest.with_digest(save(load_file(path) if tensors is None else tensors, kept)))
+    path.write_bytes(b"".join(digest.with_digest(save(load_file(path) if tensors is None else tensors, kept))))
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bunryu.core.errors import ConfigError
+from bunryu.settings.augment import NO_AUGMENT, AugmentSettings
 from bunryu.settings.augment_ops import OPERATIONS
 from bunryu.settings.config import dump_yaml, load_yaml
-from bunryu.settings.data import NO_AUGMENT, AugmentSettings
 from bunryu.settings.fields import value_text
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import RunSettings

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from bunryu.core.errors import RunError
+from bunryu.models import digest
 from bunryu.models.build import build
 from bunryu.models.record import Architecture, Head, Sealed
 from bunryu.settings.data import DecodeSpec, InputSpec
@@ -33,7 +35,7 @@ PROGRESS = Progress(
     epoch=2,
     step=3,
     updates=4,
-    total_epochs=5,
+    total_epochs=14,
     sums={"loss": 0.1 + 0.2, "correct": 6.0, "rows": 7.0},
     best=1 / 3,
     best_loss=2 / 3,
@@ -43,7 +45,7 @@ PROGRESS = Progress(
     stale_epochs=9,
     plateau_stale=10,
     plateau_drops=11,
-    history=12,
+    history=14,
     averaged=13,
     group_logs=[-0.1, -2.3],
     ended_by="참을성",
@@ -181,27 +183,50 @@ def test_weights_that_share_their_memory_are_saved_each(tmp_path: Path) -> None:
     assert_equal(found.net, net.state_dict())
 
 
-def test_a_later_schema_is_refused_and_this_one_read(tmp_path: Path) -> None:
-    file = tmp_path / "last.safetensors"
-    save_checkpoint(file, Progress(), SEALED, Named(0), None, {})
+def saved(file: Path, **changed: Any) -> Path:
+    """Write a checkpoint with an optimiser in it; of what is kept as JSON this changed, its digest right."""
+    net = nn.Linear(3, 2)
+    optimizer = Counting(net.parameters())
+    optimizer.step()
+    save_checkpoint(file, PROGRESS, SEALED, net, optimizer, {"scale": 2.0, "_growth_tracker": 1})
     with safe_open(file, "pt") as opened:
-        metadata = opened.metadata()
-    tensors = load_file(file)
-    assert metadata["checkpoint_schema"] == "1"
-    save_file(tensors, file, metadata | {"checkpoint_schema": "2"})
-    with pytest.raises(RunError, match=r"was written by a later bunryu\. Update: pip install --upgrade bunryu"):
-        load_checkpoint(file)
+        metadata = opened.metadata() | {digest.KEY: digest.BLANK}
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changed.items()}
+    file.write_bytes(b"".join(digest.with_digest(save(load_file(file), metadata | texts))))
+    return file
 
 
-def test_damage_is_told_in_one_line_with_the_way_out(tmp_path: Path) -> None:
-    file = tmp_path / "last.safetensors"
-    save_file({"x": torch.zeros(1)}, file)
+def told_of(file: Path) -> str:
+    """Return the one message of a checkpoint that is refused."""
     with pytest.raises(RunError) as caught:
         load_checkpoint(file)
-    assert str(caught.value) == (
-        f"{file} is damaged or not a checkpoint ('checkpoint_schema'). Start the training anew in another folder, or "
-        "from the best weights so far with model.weights=RUN/checkpoints/best.safetensors."
+    return str(caught.value)
+
+
+def test_a_later_schema_is_refused_and_the_first_one_read(tmp_path: Path) -> None:
+    file = saved(tmp_path / "last.safetensors", checkpoint_schema="3")
+    with pytest.raises(RunError, match=r"was written by a later bunryu\. Update: pip install --upgrade bunryu"):
+        load_checkpoint(file)
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata() | {"checkpoint_schema": "1"}
+    del metadata[digest.KEY]
+    save_file(load_file(file), file, metadata)
+    assert load_checkpoint(file).progress == PROGRESS
+
+
+def test_damage_is_told_in_one_line_with_the_ways_out(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file({"x": torch.zeros(1)}, file)
+    told = (
+        f"{file} is damaged or not a checkpoint ('checkpoint_schema'), so this training cannot go on from it. Put back "
+        f"a copy of it, or start again in a new folder: bunryu train --recipe {tmp_path / 'run' / 'config.yaml'} --out "
+        "NEW_RUN"
     )
+    assert told_of(file) == told
+    (file.parent / "best.safetensors").write_bytes(b"")
+    best = file.parent / "best.safetensors"
+    assert told_of(file) == f"{told} To begin with its best weights so far, add model.weights={best}"
 
 
 def test_a_fault_without_words_is_told_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,5 +234,77 @@ def test_a_fault_without_words_is_told_by_its_kind(tmp_path: Path, monkeypatch: 
         raise OSError
 
     monkeypatch.setattr("safetensors.safe_open", fail)
-    with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(OSError\)\. Start"):
-        load_checkpoint(tmp_path / "last.safetensors")
+    assert "is damaged or not a checkpoint (OSError), so" in told_of(saved_plainly(tmp_path / "last.safetensors"))
+
+
+def saved_plainly(file: Path) -> Path:
+    save_checkpoint(file, Progress(), SEALED, nn.Linear(2, 2), None, {})
+    return file
+
+
+def test_any_flipped_bit_is_told(tmp_path: Path) -> None:
+    """In the header and in each kind of tensor, of the optimiser and the average too."""
+    file, net = tmp_path / "last.safetensors", nn.Linear(3, 2)
+    optimizer = Counting(net.parameters())
+    optimizer.step()
+    average = {name: value.detach().clone() for name, value in net.named_parameters()}
+    save_checkpoint(file, PROGRESS, SEALED, net, optimizer, {"scale": 2.0}, copy.deepcopy(net), average)
+    load_checkpoint(file)
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for at in [*range(0, header, 7), *range(header, len(whole))]:
+        for bit in (1, 64):
+            content = bytearray(whole)
+            content[at] ^= bit
+            file.write_bytes(content)
+            with pytest.raises(RunError, match=r"is damaged or not a checkpoint|was written by a later bunryu"):
+                load_checkpoint(file)
+
+
+WRONG: list[tuple[str, Any]] = [
+    *((f"progress.{name}", -1) for name in vars(Progress()) if isinstance(vars(Progress())[name], int)),
+    *((f"progress.{name}", value) for name in ("best", "spent_seconds") for value in (float("nan"), 1e999, "1")),
+    ("progress.spent_seconds", -1.0),
+    ("progress.step", 10**10),
+    ("progress.step", 2.5),
+    ("progress.step", True),
+    ("progress.epoch", 15),
+    ("progress.best_epoch", 15),
+    ("progress.history", 13),
+    ("progress.averaged", 99),
+    ("progress.sums", {"loss": 0.1, "correct": 6.0}),
+    ("progress.sums", {"loss": 0.1, "correct": 6.0, "rows": 0.0}),
+    ("progress.sums", {"loss": 0.1, "correct": 6.0, "rows": 7.0, "more": 1.0}),
+    ("progress.sums", []),
+    ("progress.group_logs", [0.5]),
+    ("progress.group_logs", [None]),
+    ("progress.ended_by", 3),
+    ("progress.unheard", 3),
+    ("scaler", {"scale": float("nan")}),
+    ("scaler", {"scale": -1.0}),
+    ("scaler", {"scale": "big"}),
+    ("scaler", [1]),
+    ("optimizer", []),
+    ("optimizer", {"param_groups": 1, "scalars": {}}),
+    ("optimizer", {"param_groups": []}),
+    ("optimizer", {"scalars": {}, "param_groups": [{"lr": float("inf")}]}),
+    ("optimizer", {"scalars": {}, "param_groups": [{"lr": {"tensor": 1, "dtype": "torch.load"}, "params": [0]}]}),
+    ("sealed", {}),
+    ("sealed", "[" * 1000),
+    ("progress", "[" * 100_000),
+    ("progress", "NaN"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=[f"{key}={value!a}"[:50] for key, value in WRONG])
+def test_a_wrong_value_is_refused_by_its_name(key: str, value: Any, tmp_path: Path) -> None:
+    """Also where the digest is right, as whoever makes such a file would have it."""
+    section, _, name = key.partition(".")
+    values = dataclasses.asdict(PROGRESS) | {name: value} if name else value
+    told = told_of(saved(tmp_path / "last.safetensors", **{section: values}))
+    assert "is damaged or not a checkpoint (" in told
+    assert len(told) < 500 + len(str(tmp_path)) * 3
+
+
+def test_the_values_they_start_from_are_right(tmp_path: Path) -> None:
+    assert load_checkpoint(saved(tmp_path / "last.safetensors")).progress == PROGRESS

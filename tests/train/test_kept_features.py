@@ -17,7 +17,7 @@ from bunryu.core.cache import cache_folder
 from bunryu.inference.model import Model
 from bunryu.models.build import build
 from bunryu.models.classifier import Classifier
-from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.augment import NO_AUGMENT
 from bunryu.settings.load import load_settings
 from bunryu.settings.run import absolute
 from bunryu.train import feed as feeding

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bunryu.core.randomness import comings, key_of, plain
 from bunryu.data.augment.batch import draw
 from bunryu.data.augment.per_image import pipeline
-from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.augment import AugmentSettings
+from bunryu.settings.data import InputSpec
 from bunryu.settings.train import TrainSettings
 from bunryu.train.sampling import balanced, class_aware, epoch_counts, epoch_rows
 

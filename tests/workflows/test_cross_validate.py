@@ -471,3 +471,48 @@ def test_more_epochs_belong_to_one_run(trained: product.Run) -> None:
     with pytest.raises(RunError, match="is one of the runs of"):
         product.resume(trained.path / "fold-1", more_epochs=1, quiet=True)
     assert len(trained.folds[0].history) == 2
+
+
+def test_the_users_own_folds(photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("*.png"))
+    rows = [f"{file},{file.parent.name},{at % 3}.0" for at, file in enumerate(files)]
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,fold\n" + "\n".join(rows), encoding="utf-8")
+    run = product.train(table, *SMALL, "folds.column=fold", folds=3, out=tmp_path / "run", final="none", quiet=True)
+    expected = {str(file.relative_to(photos.parent)): str(at % 3 + 1) for at, file in enumerate(files)}
+    assert {row["path"][-len("=1/000.png") :]: row["fold"] for row in rows_of(run.folder.folds)} == {
+        path[-len("=1/000.png") :]: fold for path, fold in expected.items()
+    }
+    assert "3, as the column 'fold' says" in run.folder.report.read_text(encoding="utf-8")
+
+
+def _folded(*cells: str, groups: list[str] | None = None) -> Table:
+    labels = texts(["a", "b"] * 3)
+    found = {"part": texts(list(cells))}
+    return Table(
+        root=Path("/d"), paths=texts([f"{at}.png" for at in range(6)]), labels={"label": labels},
+        splits=texts(["train"] * 6), columns=found, groups=None if groups is None else texts(groups),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "k", "message"),
+    [
+        (_folded(*"001122"), 2, r"has 3 different values \(0, 1, 2\), and folds.k is 2: give --folds 3"),
+        (_folded("a", "a", "b", "b", "", ""), 2, "2 rows have no fold: 4.png, 5.png"),
+        (_folded(*"010101"), 2, "all images of 'a', 'b' are in one fold"),
+        (_folded(*"001122", groups=[*"xyxyxy"]), 3, "2 groups are in more than one fold"),
+        (_folded(*"012345"), 3, "is it the column of folds"),
+    ],
+)
+def test_a_column_that_is_none_of_folds(table: Table, k: int, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        assign_folds(table, k, SplitSettings(), "part")
+    with pytest.raises(ConfigError, match=r"no column 'parts'\. Did you mean 'part'"):
+        assign_folds(table, k, SplitSettings(), "parts")
+
+
+def test_fold_numbers_stand_in_their_order() -> None:
+    assert assign_folds(_folded("10", "10", "9", "9", "1.0", "1"), 3, SplitSettings(), "part").tolist() == [
+        2, 2, 1, 1, 0, 0
+    ]  # fmt: skip

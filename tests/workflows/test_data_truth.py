@@ -114,3 +114,48 @@ def test_a_run_that_starts_from_another_is_told_what_that_has_seen(bunryu: Comma
     ):
         ended = bunryu(*same)
         assert (ended.code, "not clean" in ended.err) == (0, False)
+
+
+def test_paths_that_lead_nowhere_are_counted_listed_and_left_out(bunryu: Command, tmp_path: Path, photos: Path) -> None:
+    """More than half of a table's images are gone: the rest is trained on, and nobody has to find that out alone."""
+    there = [f"{file.relative_to(tmp_path).as_posix()},{file.parent.name}" for file in sorted(photos.glob("*/*.png"))]
+    gone = [f"photos/bee/gone{at}.png,bee" for at in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *there, *gone]), encoding="utf-8")
+    ended = bunryu("train", tmp_path / "t.csv", *TINY, "--out", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    assert "40 of 64 skipped: 40 such as photos/bee/gone0.png (no such file)" in ended.err
+    assert "24 used, 40 skipped" in ended.err
+    listed = (tmp_path / "run" / "skipped.csv").read_text(encoding="utf-8").splitlines()
+    assert len(listed) == 41
+    assert "photos/bee/gone9.png,bee,,no such file" in listed
+    assert "gone" not in (tmp_path / "run" / "split.csv").read_text(encoding="utf-8")
+
+
+def test_runs_that_lie_in_the_data_are_no_class(bunryu: Command, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on from within, as people do: the plots of the first run are no pictures of a class of the second."""
+    monkeypatch.chdir(photos)
+    for number in (1, 2):
+        ended = bunryu("train", ".", *TINY)
+        assert ended.code == 0, ended.err
+        assert "classes: 2: ant, bee" in ended.err
+        assert (photos / f"runs/photos-{number}/model.safetensors").exists()
+        (photos / f"runs/photos-{number}/plot.png").touch()
+    assert "runs/ ignored: bunryu's own runs" in ended.err
+    named = bunryu("train", ".", *TINY, "--out", "mine")
+    assert "classes: 2: ant, bee" in named.err
+    assert "mine/, runs/ ignored" in bunryu("predict", "mine", ".").err
+
+
+def test_the_names_that_a_run_gives_labels_hold_where_it_is_measured(
+    bunryu: Command, tmp_path: Path, make_images: MakeImages
+) -> None:
+    make_images(tmp_path / "photos", {"ant": 8, "bee": 8, "bees": 8})
+    run = tmp_path / "run"
+    trained = bunryu("train", tmp_path / "photos", *TINY, "data.rename_labels={bees: bee}", "--out", run)
+    assert trained.code == 0, trained.err
+    measured = bunryu("evaluate", run, "--data", tmp_path / "photos")
+    assert measured.code == 0, measured.err
+    assert "labels renamed (data.rename_labels): 'bees' for 'bee' (8 times" in measured.err
+    assert "24 images" in measured.out
+    shutil.rmtree(tmp_path / "photos" / "bees")
+    assert bunryu("evaluate", run, "--data", tmp_path / "photos").code == 0, "data that lack the old name"

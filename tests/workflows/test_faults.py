@@ -280,7 +280,7 @@ class TestTwoTrainings:
         until = time.monotonic() + 60
         while not (run / "checkpoints" / "last.safetensors").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        with pytest.raises(RunError, match="Another training is running in"):
+        with pytest.raises(RunError, match="Another command is running in"):
             api.resume(run, quiet=True)
         with pytest.raises(RunError, match="is not empty, and a run is never overwritten"):
             api.train(photos, *TWO, out=run, quiet=True)
@@ -301,7 +301,7 @@ class TestTwoTrainings:
 
         kept: list[Any] = []
         monkeypatch.setattr(train, "create_run", late)
-        with pytest.raises(RunError, match="Another training is running in"):
+        with pytest.raises(RunError, match="Another command is running in"):
             api.train(photos, *TWO, out=run, quiet=True)
         assert not (run / "config.yaml").exists(), "the other's files were touched"
 
@@ -334,7 +334,7 @@ class TestDamage:
         payload = file.read_bytes()
         assert damage(payload) != payload
         file.write_bytes(damage(payload))
-        with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(.+\)\. Start the training anew"):
+        with pytest.raises(RunError, match=r"is damaged or not a checkpoint \(.+\), so .+ start again"):
             load_checkpoint(file)
 
     def test_resuming_from_it_says_so(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

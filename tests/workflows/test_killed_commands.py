@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,12 @@ def contents(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name != ".lock")
 
 
-@pytest.mark.parametrize("verb", ["split", "augment", "ensemble", "probe"])
+def photos_of(tiny_run: Tiny, here: Path) -> Path:
+    """Return labelled pictures for a run, one of which cannot be read."""
+    return Path(shutil.copytree(tiny_run.data, here / "labelled"))
+
+
+@pytest.mark.parametrize("verb", ["split", "augment", "ensemble", "probe", "evaluate"])
 def test_a_command_that_was_killed_begins_again_in_its_folder(
     verb: str,
     tiny_run: Tiny,
@@ -63,6 +69,7 @@ def test_a_command_that_was_killed_begins_again_in_its_folder(
         "split": (photos,),
         "augment": (photos, "--flip", "horizontal"),
         "ensemble": (tiny_run.run, tiny_run.run),
+        "evaluate": (tiny_run.run, "--data", photos_of(tiny_run, here)),
         "probe": (photos, f"model.weights={tiny_run.run}", "train.threads=1", "evaluate.bootstrap=20"),
     }
     command = (verb, *rest[verb])
@@ -160,7 +167,7 @@ def test_who_is_at_work_is_not_disturbed(tmp_path: Path) -> None:
     assert (out / "split.csv").exists()
 
 
-@pytest.mark.parametrize("verb", ["ensemble", "split", "augment", "probe"])
+@pytest.mark.parametrize("verb", ["ensemble", "split", "augment", "probe", "evaluate"])
 def test_only_a_training_is_told_to_resume(verb: Any, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(RunError) as told:

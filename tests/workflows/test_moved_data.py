@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bunryu
-from bunryu.core.errors import BunryuError, DataError
+from bunryu.core.errors import BunryuError, ConfigError, DataError
 
 
 @pytest.fixture
@@ -47,3 +47,30 @@ def test_some_images_that_are_gone_are_skipped_and_listed(moved: tuple[Path, Pat
     found = bunryu.evaluate(run)
     assert len(found.skipped["val"]) == 1
     assert found.metrics["val"]["n"] == 2
+
+
+def test_a_run_from_a_zip_outlives_the_cache(
+    tmp_path: Path, make_images: Any, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_images(tmp_path / "photos", {"고양이": 8, "dog": 8})
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+    shutil.rmtree(photos)
+    run = bunryu.train(archive, *tiny_settings, "train.epochs=1", out=tmp_path / "run", quiet=True)
+    listed = (tmp_path / "run" / "split.csv").read_text(encoding="utf-8")
+    assert listed.splitlines()[1].startswith("dog/000.png,dog,")
+    for cache in ("second", "third", "fourth"):
+        monkeypatch.setenv("BUNRYU_CACHE", str(tmp_path / cache))
+        match cache:
+            case "second":
+                assert bunryu.evaluate(run.path).metrics["val"]["n"] == 3
+            case "third":
+                assert bunryu.resume(run.path, more_epochs=1).path == run.path
+                assert (tmp_path / "run" / "split.csv").read_text(encoding="utf-8") == listed
+            case _:
+                assert bunryu.evaluate(run.path, archive).metrics["test"]["n"] == 16
+                assert run.predict(archive)["path"].iloc[0] == f"{archive}/dog/000.png"
+    with pytest.raises(ConfigError, match="Leave it out: the files are copied"):
+        bunryu.split(archive, out=tmp_path / "split", link="symlink")
+    Path(archive).unlink()
+    with pytest.raises(DataError, match=f"no longer in {archive}"):
+        bunryu.evaluate(run.path)

@@ -2,7 +2,8 @@
 
 Standard output is kept for results (predictions, JSON, measures), so that commands can be piped. What is said is
 given line by line, and each goes through `shown`: a name from outside begins no line and acts on no terminal. What
-others write past this module (tracebacks, warnings, logs, the parser of options) goes through `guarded`.
+others write past this module (tracebacks, warnings, logs, the parser of options) goes through `guarded`. Where the
+person reads Korean, what `language` knows of it is said in Korean; results that are piped stay as they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bunryu.core import language
 from bunryu.core.shown import shown, shown_lines
 
 B = TypeVar("B", bound=Sized)
@@ -33,8 +35,13 @@ _PLAIN_SECONDS = 10.0
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = False
-_noted: set[tuple[str, ...]] | None = None
-"""The notes that were said, where each is said once; None where it is not asked."""
+_told_of_language = False
+_noted: dict[tuple[str, ...], tuple[str, ...]] | None = None
+"""The notes that were said, by their lines without numbers, where each is said once; None where it is not asked."""
+_alike = 0
+"""How many notes were left out since, which differ from one that was said."""
+_NUMBERS = re.compile(r"(?<![\w'./-])\d[\d,]*(?:\.\d+)?%?(?![\w'/-])")
+"""Numbers that stand by themselves: those of names (``'3'``, ``n003/``, ``a-1.png``) tell notes apart."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -56,29 +63,47 @@ def quietly(quiet: bool) -> Iterator[None]:
 
 def say(*lines: str, style: str | None = None) -> None:
     """Print a message for the person at the terminal, each argument a line; a note is one in yellow."""
-    if _quiet:
+    if _quiet or (style == "yellow" and _was_noted(lines)):
         return
-    if _noted is not None and style == "yellow":
-        if lines in _noted:
-            return
-        _noted.add(lines)
     _print(lines or ("",), style)
 
 
+def _was_noted(lines: tuple[str, ...]) -> bool:
+    global _alike
+    if _noted is None:
+        return False
+    key = tuple(_NUMBERS.sub("#", line) for line in lines)
+    said = _noted.setdefault(key, lines)
+    if said is lines:
+        return False
+    _alike += said != lines
+    return True
+
+
 @contextmanager
-def each_note_once() -> Iterator[None]:
-    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation."""
-    global _noted
-    before, _noted = _noted, set()
+def each_note_once(where: str) -> Iterator[None]:
+    """Say a note once within the ``with``, however often it holds, as in every fold of a cross-validation.
+
+    One that differs from it by numbers alone counts as the same; at the end it is said how many there were, and that
+    they are found in `where`.
+    """
+    global _noted, _alike
+    before, _noted, _alike = (_noted, _alike), {}, 0
     try:
         yield
+        left = _alike
     finally:
-        _noted = before
+        _noted, _alike = before
+    if left:
+        say(f"Said once, though it came again with other numbers ({left:,} in all): see {where}.")
 
 
 def result(*lines: str) -> None:
-    """Print a result on standard output, each argument a line; not silenced by --quiet."""
-    print(shown_lines(lines), flush=True)
+    """Print a result on standard output, each argument a line; not silenced by --quiet.
+
+    It is spoken as all else where a person sees it at once, and the same in every language where it is piped.
+    """
+    print("\n".join(_spoken(lines)) if sys.stdout.isatty() else shown_lines(lines), flush=True)
 
 
 def use_utf8() -> None:
@@ -90,7 +115,9 @@ def use_utf8() -> None:
 
 def fail(text: str, *more: str) -> None:
     """Print an error, each argument a line; not silenced by --quiet."""
-    _print((f"error: {text}", *more), "red" if _console.is_terminal else None)
+    head, *rest = _spoken((text, *more))
+    word = "error" if head == shown(text) else "오류"
+    _write((f"{word}: {head}", *rest), "red" if _console.is_terminal else None)
 
 
 def stopped(*lines: str) -> None:
@@ -99,7 +126,29 @@ def stopped(*lines: str) -> None:
 
 
 def _print(lines: Iterable[str], style: str | None) -> None:
-    _console.print(shown_lines(lines), style=style, markup=False, emoji=False)
+    _write(_spoken(lines), style)
+
+
+def _write(lines: Iterable[str], style: str | None) -> None:
+    _console.print("\n".join(lines), style=style, markup=False, emoji=False)
+
+
+def _spoken(lines: Iterable[str]) -> list[str]:
+    """Return lines as they are shown, each in the language of the person where the catalogue has it."""
+    escaped = [shown(line) for line in lines]
+    if _language() == "en":
+        return escaped
+    return [language.in_korean(line) or line for line in escaped]
+
+
+def _language() -> language.Language:
+    """Return the language to speak; say it once where the one that is asked for cannot be spoken."""
+    global _told_of_language
+    found, note = language.asked()
+    if note and not _told_of_language:
+        _told_of_language = True
+        _write([shown(note)], "yellow")
+    return found
 
 
 @contextmanager
@@ -168,7 +217,7 @@ class Task:
     def __init__(self, title: str, total: int, progress: Progress | None) -> None:
         self.title, self.total, self.done, self._before = title, total, 0, 0
         self._progress = progress
-        self._task = progress.add_task(shown(title), total=total, told="") if progress else None
+        self._task = progress.add_task(_spoken([title])[0], total=total, told="") if progress else None
         self._start = self._last = time.monotonic()
 
     def skip(self, count: int) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.core.errors import TrainingError
+from bunryu.core.errors import BunryuError, TrainingError
 from bunryu.core.shown import json_escaped
+from bunryu.core.small_json import MOST_CHARACTERS, parsed, require_few_values
 
 
 def absolute(path: str | Path) -> Path:
@@ -23,7 +24,7 @@ def absolute(path: str | Path) -> Path:
     return Path(plain if os.path.realpath(plain) == real else real)
 
 
-def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+def write_atomic(path: Path, content: bytes | str | Iterable[str | bytes | memoryview]) -> None:
     """Write `content`, whole or piece by piece, to `path`: a reader, or a kill, sees the old file or the new one.
 
     Raises:
@@ -77,8 +78,15 @@ def json_text(value: Any, **options: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read UTF-8 JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read UTF-8 JSON, with the caps of `small_json`.
+
+    Raises:
+        BunryuError: it is missing, damaged, or no file.
+    """
+    try:
+        return parsed(read_text(path, MOST_CHARACTERS))
+    except (OSError, ValueError) as error:
+        raise BunryuError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
 
 
 def require_regular(path: Path) -> None:
@@ -105,8 +113,19 @@ def read_text(path: Path, most: int) -> str:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; a last line cut short by a kill is left out."""
-    return list(_whole_lines(path)) if path.exists() else []
+    """Read JSON lines, with the caps of `small_json`; a last line cut short by a kill is left out.
+
+    Raises:
+        BunryuError: another line is no JSON object, or it is no file.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = read_text(path, MOST_CHARACTERS)
+        require_few_values([text])
+        return list(_whole_lines(text))
+    except (OSError, ValueError) as error:
+        raise BunryuError(f"{path} is damaged or cannot be read ({error}). Put it back as it was.") from None
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,12 +133,16 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
+def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
+    *lines, last = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        row = parsed(line, finite=False)
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number}: expected a JSON object")
+        yield row
+    with contextlib.suppress(ValueError):
+        if isinstance(row := parsed(last, finite=False), dict):
+            yield row
 
 
 def _sync_folder(folder: Path) -> None:

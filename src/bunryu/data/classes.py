@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from bunryu.core.errors import DataError, count, nearest, some, typed
 from bunryu.data.multi_label import check_labels, lacking_labels, names_in_rows
 from bunryu.data.sources import class_folders
+from bunryu.data.sources.archives import as_written
 from bunryu.data.sources.label_twins import likely_twins, yaml_text
-from bunryu.data.table import SPLITS, Table, Texts
+from bunryu.data.table import SPLITS, Table
 
 
 def check_classes(table: Table) -> None:
@@ -20,6 +22,8 @@ def check_classes(table: Table) -> None:
     """
     _require_training_rows(table)
     if table.label_names:
+        held = Counter(name for row in names_in_rows(table) for name in row)
+        _require_one_spelling({name: held[name] for name in table.label_names})
         check_labels(table)
         return
     for column in dict.fromkeys([*table.learned, *table.attributes]):
@@ -62,7 +66,7 @@ def _check_column(table: Table, column: str) -> None:
     labels = table.labels[column]
     training = {label for label, split in zip(labels, table.splits, strict=True) if split in ("", "train")}
     everything = set(labels)
-    _require_one_spelling(labels, everything)
+    _require_one_spelling(Counter(labels.tolist()))
     unknown = sorted(everything - training)
     if unknown:
         joint = table.attributes and column == table.target
@@ -74,7 +78,7 @@ def _check_column(table: Table, column: str) -> None:
     if len(training) < 2 and column != table.target:
         raise DataError(
             f"There is only one value, {next(iter(training))!r}, in the label column {column!r}. A classifier needs at "
-            "least two; leave the column out: data.label_columns=[...]"
+            "least two; leave the column out of data.label_columns"
         )
     if len(training) < 2:
         inside = _nested_hint(table)
@@ -84,13 +88,12 @@ def _check_column(table: Table, column: str) -> None:
         )
 
 
-def _require_one_spelling(labels: Texts, names: set[str]) -> None:
+def _require_one_spelling(counts: Mapping[str, int]) -> None:
     """Refuse a class in two cases. Single letters are classes of their own: letter sets have a beside A."""
     folded: dict[str, str] = {}
-    for name in sorted(names):
+    for name in sorted(counts):
         other = folded.setdefault(name.strip().casefold(), name)
         if other != name and len(name.strip()) > 1:
-            counts = Counter(labels)
             mend = typed(f"data.rename_labels={{{yaml_text(name)}: {yaml_text(other)}}}")
             raise DataError(
                 f"The same class in two spellings: {other!r} ({count(counts[other], 'image')}) and {name!r} "
@@ -106,5 +109,8 @@ def _nested_hint(table: Table) -> str:
     first, label = parts[row], table.target_labels[row]
     seconds = {part[1] for part in parts if len(part) > 2}
     if first[0] == label and len(seconds) > 1:
-        return f" Did you mean {table.root / label}? It holds {some(sorted(seconds))}."
-    return class_folders.table_hint(table.root.joinpath(*first[: first.index(label)])) if label in first[:-1] else ""
+        return f" Did you mean what is in it ({some(sorted(seconds))})? bunryu train {typed(table.root / label)}"
+    folder = (
+        Path(table.on_disk(str(table.root.joinpath(*first[: first.index(label)])))) if label in first[:-1] else None
+    )
+    return as_written(class_folders.table_hint(folder), table.unpacked) if folder else ""

@@ -95,7 +95,7 @@ def check_labels(table: Table) -> None:
     """Refuse labels that cannot be learned.
 
     Raises:
-        DataError: fewer than two labels, one in two spellings, one without a training row with it (or without it).
+        DataError: fewer than two labels, one without a training row with it (or without it).
     """
     names = table.label_names
     if len(names) < 2:
@@ -104,11 +104,6 @@ def check_labels(table: Table) -> None:
             f"{table.target!r}. Labels that hold together are two or more; for one, data.label_column names a column "
             "of two classes."
         )
-    folded: dict[str, str] = {}
-    for name in names:
-        other = folded.setdefault(name.casefold(), name)
-        if other != name:
-            raise DataError(f"The same label in two spellings: {other!r} and {name!r}. Write it in one way.")
     held_NL = held_labels(table.target_labels, names)
     learned = np.isin(table.splits.astype(str), ["", "train"])
     never, always = absent_labels(names, held_NL[learned]), absent_labels(names, ~held_NL[learned])
@@ -135,7 +130,8 @@ def _listed(
     if words <= {*YES, *NO}:
         raise ConfigError(
             f"data.multi_label: {name!r} of {columns.where} is one column of yes and no, which is an ordinary column "
-            f"of two classes: data.label_column={name}. To learn several, name them all: data.multi_label=[{name}, ...]"
+            f"of two classes: data.label_column={name} in place of it. To learn several, name them all: "
+            f"data.multi_label=[{name}, ...]"
         )
     held = [{part.strip() for part in cell.split(separator)} - {""} for cell in cells]
     names = tuple(sorted(set().union(*held)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Table:
         digests: a hash of each file's content (hex), or None before the images were checked.
         dro_groups: what `loss.group_dro` tells apart: the group of each row on which the model shall be good.
         notes: what was found, in sentences, for the echo.
+        unpacked: archive, by its absolute path -> the folder that it is unpacked into; paths lead into the archive.
     """
 
     root: Path
@@ -51,6 +52,7 @@ class Table:
     """Each further label column is learned by a head of its own, so that their classes count, not the joint ones."""
     label_names: tuple[str, ...] = ()
     """Of labels that can hold together: all of them. The target then names those that hold; see `multi_label`."""
+    unpacked: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -78,7 +80,15 @@ class Table:
 
     def file(self, row: int) -> str:
         """Return the path of a row's file as the system opens it."""
-        return os.path.join(self.root, self.paths[row])  # noqa: PTH118 - a million rows, no Path objects
+        return self.on_disk(os.path.join(self.root, self.paths[row]))  # noqa: PTH118 - a million rows, no Path objects
+
+    def on_disk(self, file: str) -> str:
+        """Return where a path below `root` lies: itself, or in the folder that its archive is unpacked into."""
+        if not self.unpacked:
+            return file
+        leads = (archive for archive in self.unpacked if f"{file}{os.sep}".startswith(f"{archive}{os.sep}"))
+        archive = max(leads, key=len, default=None)
+        return file if archive is None else self.unpacked[archive] + file[len(archive) :]
 
     def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Table:
         """Return a table of the rows chosen by index or mask, in that order."""

@@ -15,7 +15,10 @@ from bunryu.core.errors import RunError
 from bunryu.core.text_width import shorten
 from bunryu.evaluate.difference import Difference
 from bunryu.runs.folder import RunFolder
+from bunryu.settings.validate import first_fault
 
+_MOST_CLASSES = 50_000
+"""That metrics.json can have: to tell what is wrong with each takes memory."""
 NAME_WIDTH = 40
 """Cells of a class name within a sentence."""
 
@@ -332,9 +335,12 @@ def read_metrics(folder: RunFolder) -> dict[str, Figures]:
     Raises:
         RunError: its training has not finished; or the file is not what this version writes.
     """
+    measured = folder.read_metrics()
+    for found in measured.values():
+        per_class = found.get("per_class")
+        if isinstance(per_class, dict) and len(per_class) > _MOST_CLASSES:
+            raise RunError(f"{folder.metrics} is damaged: it has {len(per_class):,} classes.")
     try:
-        return {name: parsed(found) for name, found in folder.read_metrics().items()}
+        return {name: parsed(found) for name, found in measured.items()}
     except ValidationError as error:
-        first = error.errors()[0]
-        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise RunError(f"{folder.metrics} is damaged, or of another version: {told}.") from None
+        raise RunError(f"{folder.metrics} is damaged, or of another version: {first_fault(error)}.") from None

@@ -36,7 +36,7 @@ def remedy(weak: Sequence[str], metrics: Figures, settings: RunSettings | None, 
         parts.append(f"{mistakes} shows what {'it is' if len(weak) == 1 else 'they are'} taken for")
     if settings is not None and (isinstance(metrics, MultilabelMetrics) or _rare(weak, metrics)):
         if pairs := [*_settings(settings, labels=isinstance(metrics, MultilabelMetrics))]:
-            parts.append(f"{'or one of ' if len(pairs) > 1 else 'or '}{' | '.join(pairs)}")
+            parts.append(f"or {' | '.join(pairs)}")
         if not isinstance(metrics, MultilabelMetrics):
             parts.append("`bunryu probe` on the same data compares the losses for rare classes in about a minute")
     elif settings is not None:

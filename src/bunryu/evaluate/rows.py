@@ -10,7 +10,6 @@ from typing import Any
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, DataError, LabelError, count, nearest, some, typed
 from bunryu.core.same_text import Words, changes_told, replaced_words
-from bunryu.core.storage import read_json
 from bunryu.data.dro_groups import with_dro_groups
 from bunryu.data.multi_label import JOIN, names_in_rows
 from bunryu.data.sources.read import read_source
@@ -99,7 +98,7 @@ def own_splits(folder: RunFolder, model: Predictor, name: str | None) -> dict[st
         raise ConfigError(f"--name: without --data the run's own splits are measured, val or test; received {name!r}.")
     if not folder.split.exists():
         raise DataError(f"{folder.path} has no images of its own to measure. Give labelled data: --data PATH")
-    root = Path(read_json(folder.environment)["data_root"])
+    root = Path(folder.read_environment().data_root)
     table = read_run_rows(folder.intact(folder.split), root, model.sealed.answer.column)
     found = {split: table.take(table.split(split)) for split in ("val", "test") if len(table.split(split))}
     chosen = {split: rows for split, rows in found.items() if name in (None, split)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from bunryu.core.errors import RunError
 from bunryu.core.small_json import MOST_CHARACTERS, parsed
@@ -14,18 +14,26 @@ from bunryu.models.digest import KEY, require_intact
 from bunryu.models.record import Decision, Digest, Name, Sealed, read_metadata, read_sealed, sealed_digest
 from bunryu.runs.folder import RunFolder, model_file
 from bunryu.settings.config import Settings
-from bunryu.settings.validate import replaced
+from bunryu.settings.validate import first_fault, replaced
 
 SCHEMA = 2
 """1: without the digests of its members."""
 Mean = Literal["probabilities", "logits"]
 
 
+def _within(file: str) -> str:
+    """Refuse a path that leads out of the folder, on whatever system it is read."""
+    for path in (PurePosixPath(file), PureWindowsPath(file)):
+        if path.anchor or ".." in path.parts:
+            raise ValueError(f"{file!r} is not in the folder of the ensemble")
+    return file
+
+
 class EnsembleMember(Settings):
     """One model of an ensemble."""
 
-    file: Name
-    """Its sealed model file, relative to the folder."""
+    file: Annotated[Name, AfterValidator(_within)]
+    """Its sealed model file, relative to the folder, and in it."""
     weight: Annotated[float, Field(ge=0.0, le=1e6)]
     """Its share of the mean."""
     run: str = ""
@@ -82,9 +90,8 @@ def read_ensemble(path: Path) -> EnsembleRecord:
             raise RunError(f"{path} was written by a later bunryu. Update: pip install --upgrade bunryu")
         return EnsembleRecord.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        raise RunError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {first_fault(error)}") from None
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
 
 

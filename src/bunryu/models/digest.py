@@ -17,11 +17,11 @@ BLANK = "0" * 64
 _PIECE = 1 << 20
 
 
-def with_digest(content: bytes) -> bytes:
-    """Return a safetensors file whose metadata has ``digest`` blank, with its digest there."""
+def with_digest(content: bytes) -> list[bytes | memoryview]:
+    """Return a safetensors file whose metadata has ``digest`` blank, with its digest there, in pieces."""
     digest = hashlib.sha256(content).hexdigest()
     end = 8 + struct.unpack("<Q", content[:8])[0]
-    return content[:8] + content[8:end].replace(_pair(BLANK), _pair(digest), 1) + content[end:]
+    return [content[:8], content[8:end].replace(_pair(BLANK), _pair(digest), 1), memoryview(content)[end:]]
 
 
 def digest_of(path: Path, digest: str) -> str:

@@ -14,7 +14,7 @@ from bunryu.models.allowed_code import require_same
 from bunryu.models.build import build, expected_input, find, libraries_with, size_arguments
 from bunryu.models.classifier import Classifier, Head
 from bunryu.models.hub import weights_name
-from bunryu.models.record import Architecture, Sealed, read_sealed
+from bunryu.models.record import Architecture, Sealed, metadata_of, read_sealed
 from bunryu.models.sealed_file import open_sealed
 from bunryu.models.user_code import own_architecture
 from bunryu.models.weights import Loaded, choose_library, load_file_into
@@ -162,12 +162,11 @@ def _donor(settings: RunSettings) -> Sealed | None:
     if path.is_dir():
         return read_sealed(_model_file(path))
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         try:
-            with safe_open(path, "pt") as file:
-                sealed = "architecture" in (file.metadata() or {})
-        except (SafetensorError, OSError):
+            sealed = "architecture" in metadata_of(path)
+        except (SafetensorError, OSError, ValueError):
             sealed = False  # the loader tells what is wrong with it
         return read_sealed(path) if sealed else None
     return None

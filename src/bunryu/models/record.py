@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from bunryu.core.errors import RunError, typed
-from bunryu.core.small_json import parsed
+from bunryu.core.small_json import MOST_CHARACTERS, parsed, require_few_values
 from bunryu.core.storage import require_regular
 from bunryu.settings.bounds import Side
 from bunryu.settings.config import Settings
 from bunryu.settings.data import DecodeSpec, InputSpec
+from bunryu.settings.validate import first_fault
 
 SCHEMA = 2
 """1: without the digest that 2 has."""
@@ -240,7 +241,11 @@ def read_sealed(path: Path) -> Sealed:
     if "schema" not in metadata or "architecture" not in metadata:
         raise RunError(f"{path} has weights but no bunryu record. To start from it: model.weights={typed(path)}")
     try:
-        _require_known(path, metadata["schema"])
+        if (schema := schema_number(metadata["schema"])) > SCHEMA:
+            raise RunError(
+                f"{path} was sealed by a later bunryu (schema {schema}; this one knows {SCHEMA}). "
+                "Update: pip install --upgrade bunryu"
+            )
         sealed_digest(metadata)
         names = [name for name in Sealed.model_fields if name in metadata or name not in LATER]
         sealed = Sealed.model_validate({name: _value(name, metadata[name]) for name in names})
@@ -248,58 +253,70 @@ def read_sealed(path: Path) -> Sealed:
     except KeyError as error:
         raise RunError(f"{path} has a damaged bunryu record: {error.args[0]} is missing.") from None
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} has a damaged bunryu record: {where}: {first['msg']}") from None
+        raise RunError(f"{path} has a damaged bunryu record: {first_fault(error)}") from None
     except ValueError as error:
         raise RunError(f"{path} has a damaged bunryu record: {error}") from None
     return sealed
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read what a safetensors file says beside its tensors.
+    """Read what a model file says beside its tensors.
 
     Raises:
         RunError: missing, damaged, or no file of that kind.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     if not path.exists():
         raise RunError(f"There is no model file {path}. A finished run has model.safetensors in its folder.")
     try:
-        require_regular(path)
-        with safe_open(path, "numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError, UnicodeError) as error:
+        return metadata_of(path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is not a model that bunryu sealed, or it is damaged ({error}).") from None
 
 
-def sealed_digest(metadata: dict[str, str]) -> str | None:
-    """Return the digest that was sealed; None in files of the first schema, which had none.
+def metadata_of(path: Path) -> dict[str, str]:
+    """Read what a safetensors file says beside its tensors. Raise SafetensorError, OSError or ValueError."""
+    from safetensors import safe_open
+
+    require_regular(path)
+    with path.open("rb") as start:
+        size = int.from_bytes(start.read(8), "little")
+    if size > MOST_CHARACTERS:
+        raise ValueError(f"its header is said to have {size:,} bytes, more than {MOST_CHARACTERS:,}")
+    with safe_open(path, "numpy") as file:
+        found: dict[str, str] = file.metadata() or {}
+    require_few_values(list(found.values()))
+    return found
+
+
+def sealed_digest(metadata: dict[str, str], schema: str = "schema") -> str | None:
+    """Return the digest that was sealed; None in files of the first schema, by the key of that name, which had none.
 
     Raises:
         KeyError: it is missing.
         ValueError: it is none.
     """
-    if "digest" not in metadata and metadata["schema"] == "1":
+    if "digest" not in metadata and metadata[schema] == "1":
         return None
     return TypeAdapter(Digest).validate_python(metadata["digest"])
 
 
-def _require_known(path: Path, schema: str) -> None:
-    if not (schema.isascii() and schema.isdigit() and int(schema[:9]) > 0):
-        raise ValueError(f"schema: expected 1 to {SCHEMA}, received {schema[:40]!r}")
-    if int(schema[:9]) > SCHEMA:
-        raise RunError(
-            f"{path} was sealed by a later bunryu (schema {schema[:9]}; this one knows {SCHEMA}). "
-            "Update: pip install --upgrade bunryu"
-        )
+def schema_number(text: str) -> int:
+    """Return the number of a schema.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+        raise ValueError(f"schema: expected a number from 1, received {text[:40]!r}")
+    return int(text[:9])
 
 
 def _value(name: str, text: str) -> Any:
     try:
         return parsed(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 

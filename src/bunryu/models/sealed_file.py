@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from bunryu.core.errors import ModelError, RunError
+from bunryu.core.errors import ModelError, RunError, some
 from bunryu.core.storage import write_atomic
 from bunryu.models import digest
 from bunryu.models.budget import Budget
@@ -50,6 +51,8 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
     Raises:
         RunError: as `read_sealed`, weights that do not fit the record, or a file that is not what was sealed.
     """
+    from safetensors.torch import load_file
+
     sealed = read_sealed(path)
     unanswered = len(sealed.heads) > 1 and sealed.joint is None
     if sealed.members != [Member()] or unanswered or (sealed.decision.thresholds and not sealed.multi_label):
@@ -59,13 +62,22 @@ def open_sealed(path: Path) -> tuple[Classifier, Sealed]:
         )
     if expected := sealed_digest(read_metadata(path)):
         digest.require_intact(path, expected)
-    net = _empty(path, sealed)
-    _fill(net, path)
+    net = empty(path, sealed)
+    try:
+        _require_names(net, path)
+        fill(net, load_file(path))
+    except ValueError as error:
+        raise RunError(f"{path}: its weights do not fit its own record: {error}") from None
     return net.eval(), sealed
 
 
-def _empty(path: Path, sealed: Sealed) -> Classifier:
-    """Return the network of a record with other weights; no code of a library's makes it larger than its file."""
+def empty(path: Path, sealed: Sealed) -> Classifier:
+    """Return the network of a file's record with other weights; no code of a library's makes it larger than its file.
+
+    Raises:
+        RunError: it would be.
+        ModelError: it is code of the user's that was not allowed, or that makes no such network.
+    """
     made, outputs = sealed.architecture, sealed.outputs
     with torch.random.fork_rng(devices=[]):
         if made.own is not None:
@@ -78,18 +90,32 @@ def _empty(path: Path, sealed: Sealed) -> Classifier:
             raise RunError(f"{path}: its weights do not fit its own record: {error}") from None
 
 
-def _fill(net: Classifier, path: Path) -> None:
-    from safetensors.torch import load_file
+def fill(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a network its weights.
 
-    own, found = net.state_dict(), load_file(path)
-    for name, tensor in found.items():
+    Raises:
+        ValueError: they are not of this network, or no numbers.
+    """
+    own = net.state_dict()
+    for name, tensor in weights.items():
         if name in own and (wrong := _wrong(tensor, own[name])):
-            raise RunError(f"{path}: its weights do not fit its own record: {name} {wrong}")
+            raise ValueError(f"{name} {wrong}")
     try:
-        net.load_state_dict(found)
+        net.load_state_dict(weights)
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:300]
-        raise RunError(f"{path}: its weights do not fit its own record: {told}") from None
+        raise ValueError(" ".join(str(error).split())[:300]) from None
+
+
+def _require_names(net: nn.Module, path: Path) -> None:
+    """Refuse a file with other tensors than the network's, before any of them is read."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        own, found = net.state_dict().keys(), set(file.keys())
+    if more := sorted(found - own):
+        raise ValueError(f"it has tensors that the network has not: {some(more, 3)}")
+    if missing := sorted(own - found):
+        raise ValueError(f"it lacks tensors of the network: {some(missing, 3)}")
 
 
 def _wrong(tensor: torch.Tensor, own: torch.Tensor) -> str | None:

@@ -20,6 +20,8 @@ State = dict[str, torch.Tensor]
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|averaged?|averaging|shadow|teacher)([._]|$)", re.IGNORECASE)
 _DEEPEST = 4
 """Mappings within mappings: {"module": {"state_dict": {"model": tensors}}} is the most that was met."""
+_MOST_MORE, _MOST_ENTRIES = 100_000_000, 100_000
+"""Bytes that an archive unpacks to beyond its own size (torch.save does not compress), and parts that it has."""
 _MOST_CLASSES = 200
 """Different classes in one pickle that are stood in for."""
 _NOT_WEIGHTS = (  # how a file begins that is often found in place of weights, what it is, what mends it
@@ -30,6 +32,10 @@ _NOT_WEIGHTS = (  # how a file begins that is often found in place of weights, w
     (b"\x89HDF", "it is a model of Keras", "A net of PyTorch is needed: one of timm or torchvision"),
     (b"\x1f\x8b", "it is compressed (gzip)", "Unpack it first (gunzip)"),
 )
+_MOST_PLAIN = 500_000
+"""Bytes of another pickle, which is read to say what is in it; it takes a second for each million."""
+_OF_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""Within the first bytes of what torch.save wrote before it wrote archives: a number, pickled."""
 _PLAIN = "torch.save(model.state_dict(), FILE), or safetensors"
 
 
@@ -103,6 +109,8 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load
 
             return load(path.read_bytes())
+        elif path.stat().st_size > _MOST_PLAIN and _OF_TORCH not in start:
+            raise UnpicklingError("it does not begin as torch.save begins a file")
         return _load_inert(path, zipped)
     except ModelError:
         raise
@@ -115,6 +123,12 @@ def _read(path: Path) -> Any:
 def _require_torch_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         names = [name.rpartition("/")[2] for name in archive.namelist()]
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size + _MOST_MORE or len(names) > _MOST_ENTRIES:
+        raise ModelError(
+            f"model.weights: {path} says that it unpacks to {unpacked / 1e6:,.0f} MB in {len(names):,} parts, which "
+            f"torch.save does not write. Save its tensors anew: {_PLAIN}."
+        )
     if "constants.pkl" in names:
         raise ModelError(
             f"model.weights: {path} is a TorchScript model. Save its tensors alone, and give that file: python -c "

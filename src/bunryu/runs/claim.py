@@ -16,7 +16,7 @@ from typing import Literal
 from bunryu.core.errors import RunError, some, typed
 from bunryu.core.storage import json_text, read_json, write_atomic
 
-Verb = Literal["train", "ensemble", "split", "augment", "probe"]
+Verb = Literal["train", "ensemble", "split", "augment", "probe", "evaluate"]
 MARKER = ".unfinished"
 LOCK = ".lock"
 _AGAIN = {
@@ -25,6 +25,7 @@ _AGAIN = {
     "split": "bunryu split DATA --out",
     "augment": "bunryu augment DATA --out",
     "probe": "bunryu probe DATA --out",
+    "evaluate": "bunryu evaluate RUN --out",
 }
 OF_THE_WHOLE = ("config.yaml", "model.safetensors", "ensemble.json")
 """Files of which a run has one at least, and which stand for it."""
@@ -42,7 +43,7 @@ def stopped_before_whole(folder: Path) -> str:
     if not (folder / MARKER).is_file() or (folder / "config.yaml").exists():
         return ""
     verb, _ = _read(folder)
-    noun = {"train": "training"}.get(verb, verb)
+    noun = {"train": "training", "evaluate": "evaluation"}.get(verb, verb)
     return (
         f"{folder} was stopped before it was set up, so there is nothing in it to go on with. Begin the {noun} again, "
         f"with the same data and settings, in the same folder: {_AGAIN[verb]} {typed(folder)}"
@@ -130,8 +131,7 @@ def hold(folder: Path) -> Iterator[None]:
         held.acquire()
     except Timeout:
         raise RunError(
-            f"Another training is running in {folder}. Wait for it, or stop it first; "
-            "or train into another folder with --out."
+            f"Another command is running in {folder}. Wait for it, or stop it first; or name another folder with --out."
         ) from None
     try:
         yield
@@ -157,7 +157,10 @@ def _meant(name: str) -> str:
 def _read(folder: Path) -> tuple[Verb, set[str]]:
     """Return the command that was killed here, and the files that it meant to write."""
     found = read_json(folder / MARKER)
-    return found["command"], {*found["files"], MARKER}
+    verb, files = (found.get("command"), found.get("files")) if isinstance(found, dict) else (None, None)
+    if verb not in _AGAIN or not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        raise RunError(f"{folder / MARKER} is damaged. Remove it, or name a new folder.")
+    return verb, {*files, MARKER}
 
 
 def _require_only(folder: Path, left: set[str], files: set[str]) -> None:

@@ -11,6 +11,7 @@ from bunryu.core.errors import RunError, nearest, typed
 from bunryu.core.storage import read_json, read_jsonl
 from bunryu.runs import digests
 from bunryu.runs.claim import OF_THE_WHOLE, claim, hold, is_run, stopped_before_whole, whole
+from bunryu.runs.environment import Environment, read_environment
 from bunryu.settings.config import load_yaml
 from bunryu.settings.run import RunSettings
 from bunryu.settings.validate import build
@@ -151,6 +152,14 @@ class RunFolder:
         """Take files that are about to be written anew out of the list of digests."""
         digests.forget(self.path, files)
 
+    def read_environment(self) -> Environment:
+        """Read what the run was made with.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        return read_environment(self.environment)
+
     def settings(self) -> RunSettings:
         """Read the run's settings back.
 
@@ -180,7 +189,9 @@ class RunFolder:
             )
         if not self.metrics.exists():
             raise RunError(f"{self.path} has no metrics.json: its training has not finished. {self._resume()}")
-        metrics: dict[str, dict[str, Any]] = read_json(self.intact(self.metrics))
+        metrics = read_json(self.intact(self.metrics))
+        if not isinstance(metrics, dict) or not all(isinstance(found, dict) for found in metrics.values()):
+            raise RunError(f"{self.metrics} is damaged: expected the measures of each split. Put it back as it was.")
         return metrics
 
     def require_model(self) -> Path:

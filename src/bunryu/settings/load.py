@@ -94,7 +94,7 @@ def evaluation_settings(
     *,
     own_rows: bool = False,
 ) -> RunSettings:
-    """Join a run's own evaluate.* settings and ``key=value`` pairs; its data settings are not taken over.
+    """Join a run's own evaluate.* settings and ``key=value`` pairs; of its data settings data.rename_labels alone.
 
     Args:
         of_run: reads the settings of the run; None for a model without them.
@@ -110,7 +110,10 @@ def evaluation_settings(
         raise ConfigError(f"Expected key=value, received {wrong[0]!r}. Did you mean: --data {typed(wrong[0])}")
     if wrong:
         raise ConfigError(f"evaluate takes data.KEY=VALUE and evaluate.KEY=VALUE only, received {wrong[0]!r}.")
-    base = {"evaluate": of_run().evaluate.model_dump()} if of_run else {}
+    base: dict[str, dict[str, Any]] = {}
+    if of_run:
+        own = of_run()
+        base = {"evaluate": own.evaluate.model_dump(), "data": {"rename_labels": own.data.rename_labels}}
     settings = load_settings(overrides, recipe="default", values=base, origin=origin)
     idle = [pair for pair in overrides if pair.startswith("data.") and pair.split("=")[0] != "data.workers"]
     if own_rows and idle:

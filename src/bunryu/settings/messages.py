@@ -110,8 +110,8 @@ def _mismatch(key: str, annotation: Any, problem: Any) -> str:
 
 
 def _expected(annotation: Any) -> str:
-    words = [word for arm in _arms(annotation) for word in _words(arm)]
-    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    *words, last = [word for arm in _arms(annotation) for word in _words(arm)]
+    return f"{', '.join(words)} or {last}" if words else last
 
 
 def _words(arm: Any) -> list[str]:

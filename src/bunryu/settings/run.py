@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import model_validator
 
 from bunryu.core import storage
 from bunryu.core.errors import ConfigError
+from bunryu.settings.augment import AugmentSettings
 from bunryu.settings.config import Settings
-from bunryu.settings.data import (
-    AugmentSettings,
-    DataSettings,
-    DecodeSettings,
-    DecodeSpec,
-    InputSettings,
-    SplitSettings,
-)
+from bunryu.settings.data import DataSettings, DecodeSettings, DecodeSpec, InputSettings, SplitSettings
 from bunryu.settings.evaluate import DecisionSettings, EvaluateSettings
 from bunryu.settings.folds import FoldSettings
 from bunryu.settings.model import ModelSettings, split_name, without_library
@@ -61,7 +54,8 @@ class RunSettings(Settings):
         source = self.data.source or self.data.train
         if self.name or not source:
             return self.name or "data"
-        return Path(source).name if Path(source).is_dir() else Path(source).stem
+        place = storage.absolute(source)  # a dot has no name
+        return place.name if place.is_dir() else place.stem
 
 
 def decode_spec(settings: RunSettings) -> DecodeSpec:
@@ -198,12 +192,16 @@ def _of_folds(run: RunSettings) -> Iterator[str]:
     if k is None:
         if final != "ensemble":
             yield f"folds.final={final} is the final model of several folds; give folds.k too (--folds 5)"
+        if run.folds.column is not None:
+            yield f"folds.column={run.folds.column} says the fold of each row; give their number too (--folds 5)"
         return
     if run.split.val != SplitSettings().val:
         yield (
             f"split.val={run.split.val:g} has no effect with folds.k={k}: each fold is the validation of one run; "
             "leave split.val out"
         )
+    if run.folds.column is not None and run.split.stratify is not None:
+        yield f"folds.column={run.folds.column} decides the folds, and split.stratify would have no effect; give one"
     if other := next((stage for stage in run.train.stages if stage.rows != "train"), None):
         yield (
             f"stage '{other.name}': rows: {other.rows} would let a run learn from its own fold (folds.k={k}), "

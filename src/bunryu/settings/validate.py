@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from bunryu.core.errors import ConfigError
 from bunryu.settings.config import Layer, S, Settings, merge
 
+_MOST_TOLD = 1_000
+
 
 def build(model: type[S], layers: Sequence[Layer]) -> S:
     """Merge `layers`, the later over the earlier, and validate them into `model`.
@@ -40,12 +42,22 @@ def replaced(settings: S, changes: Mapping[str, Any], *, origin: str = "") -> S:
     return _validated(type(settings), _laid_over(settings, layer.values), [layer] if origin else [])
 
 
+def first_fault(error: ValidationError) -> str:
+    """Return where the first wrong value stands, and what is wrong with it; of very many, how many there are."""
+    if (faults := error.error_count()) > _MOST_TOLD:  # to list them takes a thousand times what it took to find them
+        return f"{faults:,} wrong values"
+    first = error.errors(include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
 def _validated(model: type[S], values: dict[str, Any], layers: Sequence[Layer]) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         from bunryu.settings.messages import explain
 
+        if error.error_count() > _MOST_TOLD:
+            raise ConfigError(f"{layers[-1].source if layers else 'The settings'}: {first_fault(error)}.") from None
         raise ConfigError(*explain(model, error.errors(), layers)) from None
 
 

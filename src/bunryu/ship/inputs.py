@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from bunryu.core.errors import ConfigError, DataError, nearest
-from bunryu.core.storage import absolute
 from bunryu.data.images.decode import Source
 from bunryu.data.images.sources import source_name
+from bunryu.data.sources.archives import archive_in, as_written, is_archive, on_disk, told_of
 from bunryu.data.sources.class_folders import Listing, require_utf8, walk_images
-from bunryu.data.sources.columns import image_column, image_folder, require_files
-from bunryu.data.sources.csv_files import TABLE_SUFFIXES, read_csv
-from bunryu.data.sources.find_files import file_under, locate
+from bunryu.data.sources.columns import image_column
+from bunryu.data.sources.image_places import located_below
+from bunryu.data.sources.tables import TABLES, read_table
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Inputs:
 
 
 def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
-    """List the files that the inputs mean: images, folders (recursively, sorted), globs, or tables of paths.
+    """List the files that the inputs mean: images, folders or archives (all in them, sorted), globs, tables of paths.
 
     Pictures in memory (bytes, arrays) are taken as they are, and are called ``image 0`` by their position.
 
@@ -54,9 +54,11 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
         path = Path(given).expanduser()
         if not given:
             raise DataError("Expected images, folders, globs or tables, received an empty name.")
-        if path.is_dir():
+        if archive_in(given) is not None:
+            _add_archive(found, given)
+        elif path.is_dir():
             _add_folder(found, given, path)
-        elif path.suffix.lower() in TABLE_SUFFIXES and path.exists():
+        elif path.suffix.lower() in TABLES and path.exists():
             tables += 1
             _add_table(found, path, image_root)
         elif os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
@@ -65,10 +67,31 @@ def gather(inputs: Sequence[Source], image_root: str | None = None) -> Inputs:
             matches = sorted(match for match in glob.glob(str(path), recursive=True) if os.path.isfile(match))  # noqa: PTH113, PTH207
             if not matches:
                 raise DataError(_not_there(path))
-            found.add(matches, matches)
+            for match in matches:
+                if is_archive(match):
+                    _add_archive(found, match)
+                else:
+                    found.add([match], [match])
     if image_root is not None and not tables:
         raise ConfigError("--image-root says what the paths in a CSV are relative to, and no CSV was given.")
     return found
+
+
+def _add_archive(found: Inputs, given: str) -> None:
+    """Add the images in an archive, or in a folder of it, or one image in it."""
+    opened: dict[str, str] = {}
+    path = on_disk(given, opened)
+    before = len(found.notes)
+    try:
+        if path.is_dir():
+            _add_folder(found, given, path)
+        elif path.exists():
+            found.add([given], [str(path)])
+        else:
+            raise DataError(_not_there(path))
+    except DataError as error:
+        raise DataError(*(as_written(line, opened) for line in error.args)) from None
+    found.notes[before:] = [*told_of(opened), *(as_written(note, opened) for note in found.notes[before:])]
 
 
 def _add_folder(found: Inputs, given: str, path: Path) -> None:
@@ -82,26 +105,17 @@ def _add_folder(found: Inputs, given: str, path: Path) -> None:
 
 
 def _add_table(found: Inputs, path: Path, image_root: str | None) -> None:
-    cells = image_column(read_csv(path))
-    root = image_folder(image_root, path.parent, key="--image-root")
-    if image_root is None and (beside := _beside(path, cells)):
-        found.notes.append(f"{path}: its images are in {beside}")
-        root = beside
-    located = locate(cells, root, str(path))
-    require_files(str(path), cells[0], located, root, mend="--image-root {} (in Python: image_root=)")
+    cells = image_column(read_table(path))
+    located = located_below(
+        cells,
+        image_root,
+        path.parent,
+        str(path),
+        key="--image-root",
+        typed_as="--image-root {} (in Python: image_root=)",
+    )
     found.notes.extend(f"{path}: {told}" for told in located.told)
     found.add(cells, located.files)
-
-
-def _beside(path: Path, cells: Sequence[str]) -> Path | None:
-    """Return the folder beside a table that its images lie in, as in competitions: images/, or one of the table's name.
-
-    None where images lie where the paths point, or in neither.
-    """
-    places = (path.parent, path.parent / "images", path.with_suffix(""))
-    there = (place for place in places if any(os.path.isfile(file_under(place, cell)) for cell in cells))  # noqa: PTH113
-    found = next(there, path.parent)
-    return None if found == path.parent else absolute(found)
 
 
 def _not_there(path: Path) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.csv_text import csv_lines
-from bunryu.core.errors import DataError, count, nearest, some
-from bunryu.core.same_paths import join_paths
+from bunryu.core.errors import typed
 from bunryu.data.multi_label import JOIN
 from bunryu.inference.multilabel_predictions import LabelPredictions
 from bunryu.inference.predictions import Predictions, PredictionTable
 from bunryu.models.record import Sealed
+from bunryu.ship.joining import places
 from bunryu.ship.sample import Sample, read_sample
 from bunryu.ship.sample_cells import Asked
 
@@ -41,7 +41,8 @@ def fill(path: Path, predictions: PredictionTable, sealed: Sealed, given: str | 
     sample = read_sample(path, predictions.paths, sealed, given)
     for note in sample.notes:
         console.say(f"{sample.table.where}: {note}")
-    rows_R = np.array(places(sample.images, predictions.paths, sample.table.where), np.int64)
+    mend = f" To answer those alone, predict the table: bunryu predict RUN {typed(path)} --submission {typed(path)}"
+    rows_R = np.array(places(sample.images, str(path), predictions.paths, "The predictions", mend), np.int64)
     filled: dict[str, Sequence[object]]
     if sample.asked:
         cells = {name: _cells(asked, predictions, rows_R) for name, asked in sample.asked.items()}
@@ -50,35 +51,6 @@ def fill(path: Path, predictions: PredictionTable, sealed: Sealed, given: str | 
         answers = _cells(_of_a_list(sample, sealed), predictions, rows_R)
         filled = {"ID": range(len(rows_R)), "image_path": sample.images, "target": answers}
     return "".join(csv_lines(filled, zip(*filled.values(), strict=True), guarded=False))
-
-
-def places(images: Sequence[str], paths: Sequence[str], where: str) -> list[int]:
-    """Return where in `paths` each image is, by the longest tail that two paths share (`join_paths`).
-
-    Raises:
-        DataError: an image that is not among them or may be several, or one of them that is no image of the table.
-    """
-    join = join_paths(images, paths)
-    for told in join.told:
-        console.say(f"{where}: {told}")
-    if join.unclear:
-        one, others = join.unclear[0]
-        raise DataError(
-            f"{where}: {one} may be {some(others)}: file names alone do not tell them apart. Write more of the path."
-        )
-    if join.missing:
-        missing = [images[at] for at in join.missing]
-        raise DataError(
-            f"{where}: {count(len(missing), 'row has', 'rows have')} no prediction: {some(missing)}."
-            f"{nearest(PurePath(missing[0]).name, [PurePath(path).name for path in paths])} Every row needs one."
-        )
-    extra = [paths[at] for at in sorted(set(range(len(paths))) - set(join.place))]
-    if extra:
-        raise DataError(
-            f"{where}: {count(len(extra), 'prediction has', 'predictions have')} no row there: "
-            f"{some(PurePath(path).name for path in extra)}."
-        )
-    return join.place
 
 
 def _of_a_list(sample: Sample, sealed: Sealed) -> Asked:

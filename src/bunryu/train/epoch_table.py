@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bunryu.core.console import duration
-from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.augment import NO_AUGMENT
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage
 from bunryu.train.checkpoint import Progress

@@ -33,7 +33,8 @@ from bunryu.inference.device import autocast, to_device
 from bunryu.inference.examples import Examples
 from bunryu.inference.model import Model, normalize, probabilities
 from bunryu.inference.reading import BATCH, Answers, Reading, in_chunks
-from bunryu.settings.data import NO_AUGMENT, AugmentSettings, InputSpec
+from bunryu.settings.augment import NO_AUGMENT, AugmentSettings
+from bunryu.settings.data import InputSpec
 from bunryu.settings.run import RunSettings
 from bunryu.settings.stages import Stage, size_at
 from bunryu.settings.validate import replaced

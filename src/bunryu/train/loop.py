@@ -25,6 +25,7 @@ from bunryu.train.linear_probe import judges, solve_into
 from bunryu.train.mixup import mix
 from bunryu.train.nonfinite import not_finite, require_finite
 from bunryu.train.optim import create_optimizer, lr_of, set_lr
+from bunryu.train.resumed import give, give_scaler, require_of_job
 from bunryu.train.sam import nearby_worst
 from bunryu.train.save import pause, save, stop_if_asked
 from bunryu.train.stages import batches_of_epoch, freeze, mixes, of_epoch, training_mode
@@ -91,9 +92,10 @@ def begin(job: Job, checkpoint: Checkpoint | None) -> State:
     ema = ModelEmaV3(job.model.net, decay=settings.ema, use_warmup=True) if settings.ema else None
     if checkpoint is None:
         return State(Progress(), scaler, ema, [], board=board_of(settings, job.folder, 0))
-    scaler.load_state_dict(checkpoint.scaler)
+    require_of_job(job, checkpoint)
+    give_scaler(scaler, checkpoint)
     if ema is not None:
-        ema.module.load_state_dict(checkpoint.ema)
+        give(ema.module, checkpoint.ema, checkpoint)
     history = RunFolder(job.folder).read_history()[: checkpoint.progress.history]
     average = {name: value.to(job.model.device) for name, value in checkpoint.average.items()}
     board = board_of(settings, job.folder, len(history))

@@ -31,8 +31,9 @@ from bunryu.data.images.load import cores
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import Table, texts
 from bunryu.runs.claim import claimed, require_new
+from bunryu.settings.augment import NO_AUGMENT
 from bunryu.settings.bounds import Colour
-from bunryu.settings.data import NO_AUGMENT, InputSpec
+from bunryu.settings.data import InputSpec
 from bunryu.settings.run import RunSettings, absolute, decode_spec
 from bunryu.settings.validate import replaced
 from bunryu.train.sampling import Rows, balanced

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bunryu.core import console
 from bunryu.core.errors import Interrupted, RunError, count, typed
-from bunryu.core.storage import read_json, write_atomic
+from bunryu.core.storage import write_atomic
 from bunryu.data.checks.check import Checked
 from bunryu.data.splits.folds import fold_table, read_folds, write_folds
 from bunryu.data.table import Table
@@ -120,23 +120,23 @@ def go_on(run: str | Path, *, more_epochs: int = 0, trust: Trust = False) -> Run
         )
     with folder.lock(), resumable(folder):
         folder.set_up()
-        environment = read_json(folder.environment)
+        environment = folder.read_environment()
         if folder.metrics.exists():
             raise RunError(f"{folder.path} has finished; there is nothing to resume.")
         trust_run(folder, None, trust)
         settings = with_code(folder, folder.settings())
-        torch.set_num_threads(int(environment["threads"]))
-        say_other_versions(environment["versions"])
-        read = unchanged_data(folder, settings, Path(environment["data_root"]))
+        torch.set_num_threads(environment.threads)
+        say_other_versions(environment.versions)
+        read = unchanged_data(folder, settings, Path(environment.data_root))
         table, checked = read_again(*read, separate=settings.model.heads == "separate")
         fold_N = read_folds(folder.intact(folder.folds), table)
-        _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment["facts"])))
+        _go_on(Folds(folder, settings, table, fold_N, checked, Decisions.read(environment.facts)))
     return folder
 
 
 def _go_on(folds: Folds) -> None:
     """Train what is not trained yet, and finish."""
-    with console.each_note_once():
+    with console.each_note_once("the report.txt of each fold"):
         for number in range(1, folds.k + 1):
             table = fold_table(folds.table, folds.fold_N, number - 1)
             run = folds.folder.fold(number)

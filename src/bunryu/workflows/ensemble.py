@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bunryu.core import caller, console
 from bunryu.core.errors import ConfigError, count, some
-from bunryu.core.storage import read_json, write_atomic, write_json
+from bunryu.core.storage import write_atomic, write_json
 from bunryu.evaluate.caveats import Exposure
 from bunryu.evaluate.decision.ensemble_weights import fit_weights, log_loss
 from bunryu.evaluate.decision.logit_adjustment import adjusted_by
@@ -144,7 +144,7 @@ def _copy_rows(folder: RunFolder, members: Sequence[Joining]) -> None:
     """
     splits = [member.folder.split for member in members]
     if all(split.exists() for split in splits) and not any(m.folder.folds.exists() for m in members):
-        roots = {read_json(member.folder.environment)["data_root"] for member in members}
+        roots = {member.folder.read_environment().data_root for member in members}
         if len({m.folder.intact(m.folder.split).read_bytes() for m in members}) == 1 and len(roots) == 1:
             write_atomic(folder.split, splits[0].read_bytes())
             write_json(folder.environment, {"data_root": roots.pop()})

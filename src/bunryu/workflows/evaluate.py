@@ -14,7 +14,7 @@ import numpy as np
 from bunryu.core import console
 from bunryu.core.errors import ConfigError, RunError, count, nearest, some, typed
 from bunryu.core.shown import shown_lines
-from bunryu.core.storage import read_json, write_atomic
+from bunryu.core.storage import write_atomic
 from bunryu.data.checks.hashed import Hashed
 from bunryu.data.splits.folds import read_folds
 from bunryu.data.splits.split_csv import read_digests, read_run_rows
@@ -24,7 +24,7 @@ from bunryu.evaluate.figures import parsed
 from bunryu.evaluate.measure import LEARNED_FROM_VAL, answer_rows, measure_rows
 from bunryu.evaluate.measured import Measured
 from bunryu.evaluate.out_of_fold import NAME, decided, measure_pooled, predict_folds, priors_of
-from bunryu.evaluate.report.files import write_results
+from bunryu.evaluate.report.files import write_results, written
 from bunryu.evaluate.report.mistakes import mistakes_file
 from bunryu.evaluate.report.text import headline
 from bunryu.evaluate.report.training_curves import plot_curves
@@ -35,6 +35,7 @@ from bunryu.inference.ensemble_record import records_of
 from bunryu.inference.model import Predictor
 from bunryu.inference.reading import Reading
 from bunryu.models.record import read_sealed
+from bunryu.runs.claim import claimed, require_new
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.run import RunSettings
 from bunryu.ship import predict as ship
@@ -84,7 +85,7 @@ def evaluate(
 
     The settings are those of `evaluation_settings`.
     """
-    _require_empty(out)
+    require_new(out, "evaluate")
     file = None if checkpoint is None else _checkpoint(folder, checkpoint)
     table = None if data is None else by_group(folder, labelled(data, records_of(folder.path)[0], settings))
     tasks = _tasks(folder, table, name, settings, device, file, checkpoint)
@@ -92,7 +93,17 @@ def evaluate(
     facts: dict[str, str] = {}
     if tta:
         results, facts = _with_tta(tasks, results, tta, settings.evaluate.bootstrap)
-    target = _results_folder(folder, out)
+    files = [*written(results), *map(_skipped_file, results)]
+    with claimed("evaluate", out, folder.path, "evaluate", files) as target:
+        _write(target, folder, results, facts, data, file)
+    console.say(f"results: {target} (report.txt, metrics.json, mistakes_*.csv, plots/)")
+    return _evaluation(results, target)
+
+
+def _write(
+    target: Path, folder: RunFolder, results: list[Measured], facts: dict[str, str], data: Any, file: Path | None
+) -> None:
+    """Write what was measured of a run into the folder of the results."""
     of_run = folder.settings() if folder.config.exists() else None
     for result in results:
         for warning in warnings_of(result.metrics, of_run, mistakes_file(result.name)):
@@ -100,14 +111,16 @@ def evaluate(
         if result.skipped:
             told = some((f"{path} ({reason})" for path, reason in result.skipped.items()), 5)
             console.say(f"{result.name}: {count(len(result.skipped), 'image')} skipped: {told}", style="yellow")
-            write_atomic(target / f"skipped_{result.name}.csv", ship.reasons_csv(result.skipped.items()))
+            write_atomic(target / _skipped_file(result), ship.reasons_csv(result.skipped.items()))
     run, of_data, again = _named(folder, data, file)
     write_results(target, results, run, f"bunryu evaluation of {folder.path.name}", of_data | facts, [], again, of_run)
     if data is None and folder.history.exists():
         note = loss_note(folder.settings()) if folder.config.exists() else ""
         plot_curves(folder.read_history(), target / "plots" / "curves.png", folder.path.name, note)
-    console.say(f"results: {target} (report.txt, metrics.json, mistakes_*.csv, plots/)")
-    return _evaluation(results, target)
+
+
+def _skipped_file(result: Measured) -> str:
+    return f"skipped_{result.name}.csv"
 
 
 def _named(folder: RunFolder, data: Any, file: Path | None) -> tuple[str, dict[str, str], str]:
@@ -219,7 +232,7 @@ def _own_folds(folder: RunFolder, name: str | None, settings: RunSettings, devic
     """Return what measures a cross-validation: each fold by its own run, and test rows by the final model."""
     folder.read_metrics()  # refuses one that has not finished
     own, sealed = folder.settings(), read_sealed(folder.fold(1).model)
-    root = Path(read_json(folder.environment)["data_root"])
+    root = Path(folder.read_environment().data_root)
     table = read_run_rows(folder.intact(folder.split), root, sealed.answer.column)
     fold_N = read_folds(folder.intact(folder.folds), table)
 
@@ -278,21 +291,3 @@ def _file_name(name: str) -> str:
     if not name.strip(". ") or set(name) & set("/\\\0"):
         raise ConfigError(f"--name: expected a plain word, without / and \\, received {name!r}.")
     return name
-
-
-def _require_empty(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        told = "is a file" if out.is_file() else "is not empty"
-        raise RunError(f"--out: {out} {told}, and results are never overwritten. Name a new folder.")
-
-
-def _results_folder(folder: RunFolder, out: Path | None) -> Path:
-    """Make the folder of the results: `out`, or the next free ``RUN/evaluate-N``."""
-    _require_empty(out)
-    if out is None:
-        number = 1
-        while (folder.path / f"evaluate-{number}").exists():
-            number += 1
-        out = folder.path / f"evaluate-{number}"
-    out.mkdir(parents=True, exist_ok=True)
-    return out

@@ -12,7 +12,7 @@ import torch
 from bunryu.core import console, distributed
 from bunryu.core.environment import versions
 from bunryu.core.errors import DeviceError, RunError, count, some, typed
-from bunryu.core.storage import read_json, remove_leftovers, write_atomic
+from bunryu.core.storage import remove_leftovers, write_atomic
 from bunryu.data.checks.check import Checked, check_images, find_copies
 from bunryu.data.sources.read import read_source
 from bunryu.data.splits.split_csv import read_run_rows
@@ -20,7 +20,7 @@ from bunryu.data.table import Table, Texts, texts
 from bunryu.inference.device import choose_device
 from bunryu.inference.model import Model
 from bunryu.inference.trust import Trust, trust_run
-from bunryu.models.build import build
+from bunryu.models.sealed_file import empty
 from bunryu.runs.folder import RunFolder, open_folder
 from bunryu.runs.interrupt import resumable
 from bunryu.settings.model import split_name
@@ -28,6 +28,7 @@ from bunryu.settings.run import RunSettings, decode_spec, whole_stages
 from bunryu.settings.stages import Stage
 from bunryu.settings.validate import replaced
 from bunryu.train.checkpoint import Checkpoint, load_checkpoint
+from bunryu.train.resumed import give
 from bunryu.train.stages import stages_told
 from bunryu.train.tensorboard import require_tensorboard
 from bunryu.workflows.plan.decide import make_plan, require_shareable
@@ -70,35 +71,35 @@ def resume(run: str | Path, *, more_epochs: int = 0, trust: Trust = False, check
 
 def _reopened(folder: RunFolder, more_epochs: int, trust: Trust, checked: Checked | None) -> Session:
     """Read a run back, and make torch ready as it was; refuse what cannot go on to the same end."""
-    settings, environment = folder.settings(), read_json(folder.environment)
+    settings, environment = folder.settings(), folder.read_environment()
     require_tensorboard(settings.train)
     require_shareable(settings)
-    torch.set_num_threads(int(environment["threads"]))
-    device = _same_device(settings, environment["device"])
+    torch.set_num_threads(environment.threads)
+    device = _same_device(settings, environment.device)
     distributed.require_devices(device.type)
-    _say_other_processes(int(environment.get("processes", 1)))
+    _say_other_processes(environment.processes)
     if folder.metrics.exists() and not more_epochs:
         raise RunError(
             f"{folder.path} has finished; there is nothing to resume. To train it further: "
             f"bunryu train --resume {typed(folder.path)} --more-epochs 5"
         )
-    table, checked = unchanged_data(folder, settings, Path(environment["data_root"]), checked)
+    table, checked = unchanged_data(folder, settings, Path(environment.data_root), checked)
     for written in (folder.path, folder.best.parent, folder.plots):
         remove_leftovers(written)
     checkpoint = load_checkpoint(folder.last) if folder.last.exists() else None
     trust_run(folder, checkpoint.sealed.architecture.own if checkpoint else None, trust)
-    decisions = Decisions.read(environment["facts"])
+    decisions = Decisions.read(environment.facts)
     if checkpoint is None:
         return _from_the_start(folder, with_code(folder, settings), (table, checked), decisions, more_epochs)
     if len(folder.read_history()) < checkpoint.progress.history:
         raise RunError(f"{folder.history} lost rows since it was written. Put it back, or start a new run.")
     if more_epochs:
         settings = _extended(folder, settings, checkpoint, more_epochs)
-    net = build(checkpoint.sealed.architecture, checkpoint.sealed.outputs)
-    net.load_state_dict(checkpoint.net)
-    say_other_versions(environment["versions"])
+    net = empty(folder.last, checkpoint.sealed)
+    give(net, checkpoint.net, checkpoint)
+    say_other_versions(environment.versions)
     stages = whole_stages(settings)
-    console.say(f"resuming {folder.path} at {_place(checkpoint, stages)}, {environment['threads']} threads")
+    console.say(f"resuming {folder.path} at {_place(checkpoint, stages)}, {environment.threads} threads")
     decisions = dataclasses.replace(decisions, stages=stages_told(stages, net))
     return Session(folder, settings, table, Model(net, checkpoint.sealed, device), decisions, checkpoint)
 

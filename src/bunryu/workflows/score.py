@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bunryu.core import console
 from bunryu.core.csv_text import unguard
-from bunryu.core.errors import ConfigError, DataError, count, nearest, some, typed
-from bunryu.core.same_paths import join_paths
+from bunryu.core.errors import ConfigError, DataError, nearest, some, typed
 from bunryu.core.same_text import Words, changes_told, replaced_words
 from bunryu.core.storage import write_json
 from bunryu.data.sources.csv_files import Columns, read_csv
@@ -19,6 +18,7 @@ from bunryu.evaluate.figures import Metrics, parsed
 from bunryu.evaluate.report.text import headline, text_report
 from bunryu.inference.predictions import Predictions
 from bunryu.settings.evaluate import BOOTSTRAP, EvaluateSettings
+from bunryu.ship.joining import places
 from bunryu.ship.sample import image_column_of
 
 _GIVEN = ("pred", "ans", "answer", "target", "prediction", "label", "class", "category")
@@ -157,26 +157,8 @@ def _column(table: Columns, passed: set[str], names: tuple[str, ...], path: Path
 def _joined(said: dict[str, str], true: dict[str, str], predictions: Path, truth: Path) -> dict[str, str]:
     """Return the answer to each image of the truth, found by the longest tail that two paths share."""
     wanted, known = list(true), list(said)
-    join = join_paths(wanted, known)
-    if join.unclear:
-        one, others = join.unclear[0]
-        raise DataError(
-            f"{predictions} and {truth} do not fit: {one} may be {some(others)}. Write more of the path, so that the "
-            "folders tell them apart."
-        )
-    missing = [PurePath(wanted[at]).name for at in join.missing]
-    extra = [PurePath(known[at]).name for at in sorted(set(range(len(known))) - set(join.place))]
-    told = []
-    if missing:
-        told.append(f"{count(len(missing), 'image', 'images')} of {truth} without an answer: {some(missing)}")
-    if extra:
-        told.append(f"{count(len(extra), 'answer', 'answers')} to images that {truth} does not have: {some(extra)}")
-    if told:
-        hint = nearest(missing[0], extra) if missing and extra else ""
-        raise DataError(f"{predictions} and {truth} do not fit: {'; '.join(told)}.{hint} Every image needs one answer.")
-    for note in join.told:
-        console.say(f"{truth}: {note}")
-    answers = [said[known[place]] for place in join.place]
+    place = places(wanted, str(truth), known, str(predictions))
+    answers = [said[known[at]] for at in place]
     found, changed = replaced_words(answers, Words(true.values()).spellings(answers))
     if changed:
         console.say(f"{predictions}: taken as {truth} spells them: {changes_told(changed)}")

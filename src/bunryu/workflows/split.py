@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bunryu.core import console
-from bunryu.core.errors import DataError, count, some
+from bunryu.core.errors import ConfigError, DataError, count, some
 from bunryu.data.splits.split_csv import write_split
 from bunryu.data.table import SPLITS, Table
 from bunryu.runs.claim import claimed, require_new
@@ -33,13 +33,20 @@ def split(settings: RunSettings, out: Path, *, frame: Any = None, link: Link = "
 
     Raises:
         RunError: `out` is not empty.
+        ConfigError: links to images in an archive.
         DataError: what would not allow training, or class names that cannot be folders.
     """
     require_new(out, "split")
     require_one_run(settings)
     require_exclusive(settings, "split lays out a folder a class and")
     settings = absolute(settings)
-    table, _ = read_data(settings, find_data(settings, frame))
+    found = find_data(settings, frame)
+    if found.unpacked and link != "copy":
+        raise ConfigError(
+            f"--link {link}: the images are in {next(iter(found.unpacked))}, and links would lead into the cache, "
+            "where it is unpacked. Leave it out: the files are copied."
+        )
+    table, _ = read_data(settings, found)
     targets = _targets(table)
     written = ["split.csv", *(target.as_posix() for target in targets)]
     with claimed("", out, out.parent, "split", written):

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bunryu.core.randomness import uniforms
+from bunryu.settings.augment import AugmentSettings
 from bunryu.settings.augment_ops import cuts
-from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.data import InputSpec
 from bunryu.settings.validate import replaced
 
 Parameters = dict[str, NDArray[np.float32]]

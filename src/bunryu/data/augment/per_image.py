@@ -15,8 +15,9 @@ import torch
 from bunryu.core.errors import ConfigError
 from bunryu.data.augment import albumentations_ops, torchvision_ops
 from bunryu.data.images.decode import Pixels, fit
+from bunryu.settings.augment import AugmentSettings
 from bunryu.settings.augment_ops import OPERATIONS, operation
-from bunryu.settings.data import AugmentSettings, InputSpec
+from bunryu.settings.data import InputSpec
 from bunryu.settings.validate import replaced
 
 Change: TypeAlias = Callable[[Pixels, int], Pixels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import threading
 import warnings
@@ -130,6 +131,9 @@ def _stream(source: object) -> IO[bytes]:
         received = type(source).__name__
         raise ImageError(f"expected a path, the bytes of a file or a uint8 array, received {received}")
     try:
+        kind = os.stat(source).st_mode  # noqa: PTH116
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # one would wait for a pipe for ever
+            raise ImageError("cannot be opened: it is not a regular file")
         return open(source, "rb")  # noqa: PTH123 - a million paths, no Path objects
     except OSError as error:
         raise ImageError(f"cannot be opened: {error.strerror or error}") from error

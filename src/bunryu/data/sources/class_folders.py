@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from pathlib import Path
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
 from bunryu.data.images.formats import IMAGE_SUFFIXES
+from bunryu.data.sources.archives import is_archive
 from bunryu.data.sources.pattern_hints import pattern_hint
-from bunryu.data.sources.split_words import split_of
+from bunryu.data.sources.split_words import split_of, splits_of
 
 _HEAD_BYTES = 1 << 24
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -26,6 +28,8 @@ class Listing:
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     """(absolute path, label, split) of each image."""
     junk: int = 0
+    runs: dict[str, None] = field(default_factory=dict)
+    """Folders of runs: what lies in them are plots of ours."""
     others: Counter[str] = field(default_factory=Counter)
     loose: int = 0
     empty: list[str] = field(default_factory=list)
@@ -36,6 +40,8 @@ class Listing:
         notes = list(self.notes)
         if self.junk:
             notes.append(f"{count(self.junk, 'hidden or system file')} ignored (such as .DS_Store, Thumbs.db)")
+        if self.runs:
+            notes.append(f"{some((f'{name}/' for name in self.runs), 3)} ignored: bunryu's own runs")
         if self.others:
             kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in self.others.most_common()], 4)
             others = count(self.others.total(), "file that is not an image", "files that are not images")
@@ -86,11 +92,12 @@ def count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
 def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> DataError:
     """Return what is wrong where class folders have no image: few of them, or most, as in a project's folder."""
     below = next(_data_below(root), None)
-    hint = f" Did you mean the data in it: {below[0]} (with {some(f'{name}/' for name in below[1])})?" if below else ""
+    names = some(f"{name}/" for name in below[1]) if below else ""
+    hint = f" Did you mean the data in it (with {names})? bunryu train {typed(below[0])}" if below else ""
     if 2 * len(empty) <= total:
         return DataError(
-            f"Class folder without any image in {root}: {some(empty)}.{instead} "
-            f"Add images, or remove the empty folder.{hint}"
+            f"Class folder without any image in {root}: {some(empty)}. "
+            f"Add images, or remove the empty folder.{instead}{hint}"
         )
     many = "its folder has" if total == 1 else f"{len(empty)} of its {total} folders have"
     return DataError(
@@ -139,9 +146,31 @@ def entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
         raise DataError(f"Cannot open the folder {folder}: {error.strerror}.") from None
     kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _JUNK)]
     listing.junk += len(entries) - len(kept)
+    if ours := {entry.name for entry in kept if entry.is_dir() and _is_of_runs(entry)}:
+        listing.runs |= dict.fromkeys(sorted(ours))
+        kept = [entry for entry in kept if entry.name not in ours]
     for entry in kept:
         require_utf8(entry.path)
     return sorted(kept, key=lambda entry: entry.name)
+
+
+def _is_of_runs(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a run, or that in which runs are made where data are trained on from within."""
+    if _is_run(entry.path):
+        return True
+    if entry.name != "runs":
+        return False
+    try:
+        with os.scandir(entry.path) as found:
+            return any(inner.is_dir() and _is_run(inner.path) for inner in found)
+    except OSError:
+        return False
+
+
+def _is_run(folder: str) -> bool:
+    marks = ("config.yaml", "ensemble.json")
+    digests = os.path.join(folder, "SHA256SUMS")  # noqa: PTH118
+    return os.path.exists(digests) and any(os.path.exists(os.path.join(folder, mark)) for mark in marks)  # noqa: PTH110, PTH118
 
 
 def require_utf8(path: str) -> None:
@@ -194,16 +223,28 @@ def no_class_folders(root: Path) -> DataError:
     images = list(walk_images(root, listing))
     if images:
         names = [os.path.relpath(image, root).replace(os.sep, "/") for image in images]
-        hint = table_hint(root) or pattern_hint(names) or _one_class_hint(root)
-        hint = hint or table_hint(root.parent, naming=Path(images[0]).name)
+        beside = table_hint(root.parent, naming=Path(images[0]).name)
+        hint = table_hint(root) or beside or pattern_hint(names) or _one_class_hint(root)
         return DataError(
             f"{root} has {count(len(images), 'image')} but no class folders, so their labels are not known. "
             f"Expected one folder a class ({root}/cat/1.jpg) or a CSV with path and label columns.{hint}"
         )
     return DataError(
-        f"There are no class folders and no images in {root}.{_found_instead(listing)} "
-        f"Expected one folder a class, such as {root}/cat/1.jpg and {root}/dog/2.jpg.{table_hint(root)}"
+        f"There are no class folders and no images in {root}. Expected one folder a class, such as {root}/cat/1.jpg "
+        f"and {root}/dog/2.jpg.{_found_instead(listing)}{_archive_hint(root) or table_hint(root)}"
     )
+
+
+def _archive_hint(folder: Path) -> str:
+    """Name an archive in `folder`, as where a competition's zip holds train.zip."""
+    there = [path for path in sorted(folder.iterdir()) if is_archive(path)]
+    called = splits_of([path.name.split("-")[0].split(".")[0] for path in there])
+    splits = {called.get(path.name.split("-")[0].split(".")[0], ""): path for path in there}
+    if "train" in splits and len(splits) == len(there) > 1:
+        options = " ".join(f"--{name}-dir {typed(splits[name])}" for name in ("train", "val", "test") if name in splits)
+        return f" There are archives in it: bunryu train {options}"
+    found = next(iter(there), None)
+    return f" There is an archive in it: bunryu train {typed(found)}" if found else ""
 
 
 def _one_class_hint(root: Path) -> str:
@@ -219,14 +260,32 @@ def _one_class_hint(root: Path) -> str:
         return ""
     if root.name not in beside or len(beside) < 2:
         return ""
-    return f" Is it one class of several ({some(beside)})? Then give the folder that holds them: {root.parent}"
+    whole = f"bunryu train {typed(root.parent)}"
+    return f" Is it one class of several ({some(beside)})? Then give the folder that holds them: {whole}"
 
 
 def table_hint(folder: Path, *, naming: str | None = None) -> str:
-    """Name a table in `folder`, which may hold the labels of images; one that names the image `naming`, if given."""
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-    found = next((table for table in tables if naming is None or _names_image(table, naming)), None)
-    return f" A table may hold the labels: bunryu train {typed(found)}" if found else ""
+    """Name the tables in `folder` that may hold the labels of images, the likeliest first.
+
+    Args:
+        folder: where to look.
+        naming: an image that a table has to have, if given; with its ending or without.
+    """
+    tables = [path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+    found = [table for table in tables if naming is None or _names_image(table, naming)]
+    found.sort(key=lambda table: (_unlikely(table.stem), table.name))
+    if not found:
+        return ""
+    others = f" (or {some((table.name for table in found[1:]), 3)})" if len(found) > 1 else ""
+    return f" A table may hold the labels: bunryu train {typed(found[0])}{others}"
+
+
+def _unlikely(stem: str) -> int:
+    """Return how unlikely a table of this name is to hold the labels to learn."""
+    word = stem.lower()
+    if split_of(stem) == "train" or "label" in word or "train" in word:
+        return 0
+    return 2 if split_of(stem) or "sample" in word or "submi" in word or "test" in word else 1
 
 
 def _names_image(table: Path, name: str) -> bool:
@@ -235,7 +294,11 @@ def _names_image(table: Path, name: str) -> bool:
             head = stream.read(_HEAD_BYTES)
     except OSError:
         return False
-    return any(name.encode(encoding, "replace") in head for encoding in ("utf-8", "cp949", "utf-16-le"))
+    return any(
+        re.search(rb"(?:^|[,;\t\r\n/\"\\])" + re.escape(text.encode(encoding, "replace")), head) is not None
+        for text in (name, os.path.splitext(name)[0] + ",")  # noqa: PTH122
+        for encoding in ("utf-8", "cp949", "utf-16-le")
+    )
 
 
 def _found_instead(listing: Listing) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, nearest, some, typed
 from bunryu.core.same_text import plain
-from bunryu.core.storage import absolute
 from bunryu.data.multi_label import NO, YES, label_sets, set_columns
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image
-from bunryu.data.sources.find_files import Located, file_under, is_address, locate
+from bunryu.data.sources.image_places import located_below
 from bunryu.data.sources.label_columns import (
     GROUP_NAMES,
     SPLIT_NAMES,
@@ -41,13 +39,10 @@ _LIKE_GROUPS = re.compile(
 """Names of columns that often say which pictures are not independent."""
 _ID_NAMES = ("id", "id_code", "name", "photo", "photo_id", "picture", "isic_id", "uuid")
 """Of the path column, where no other is it: what names a picture often without its ending."""
+_MOST_FOLDS = 20
+"""Values of a column called fold, up to which each may be the validation of one run."""
 _HELD_OUT = {"is_valid": "val", "is_val": "val", "is_test": "test"}
 """Columns of yes and no, as fastai has them, and the split of the rows with yes."""
-
-
-_LONGEST_PATH = 64
-"""From here on text of the letters of base64 is no path."""
-_BASE64 = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/\s]+=*")
 
 
 @dataclass(frozen=True)
@@ -100,9 +95,7 @@ def interpret(
     named = used | {group_column or "", split_column or ""}
     asked = [settings.label_column, *(settings.label_columns or []), label, *parts]
     meant = _meaning(columns, settings, chosen, named, asked)
-    root = image_folder(settings.image_root, base)
-    located = locate(columns.values[paths], root, columns.where)
-    require_files(columns.where, columns.values[paths][0], located, root)
+    located = located_below(columns.values[paths], settings.image_root, base, columns.where)
     told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
     target = next(iter(meant.labels))
     numbers = meant.numbers.get(target)
@@ -160,9 +153,11 @@ def _passed_over(columns: Columns, used: set[str]) -> list[str]:
         if "train" in splits and None not in splits and len(splits) > 1:
             notes.append(f"column {name!r} looks like a split and is not used: data.split_column={typed(name)} uses it")
         elif name not in used and "fold" in name.lower():
-            notes.append(
-                f"column {name!r} is not used: with --folds, data.group_column={typed(name)} keeps its folds whole"
-            )
+            many = len(set(map(str.strip, cells)))
+            told = f"--folds {many} folds.column={typed(name)} validates on each of its folds"
+            if not 2 <= many <= _MOST_FOLDS:
+                told = f"with --folds, data.group_column={typed(name)} keeps its folds whole"
+            notes.append(f"column {name!r} is not used: {told}")
         elif name not in used and _LIKE_GROUPS.search(name) and 1 < len(set(cells)) < len(cells):
             notes.append(
                 f"column {name!r} says which rows belong together? data.group_column={typed(name)} keeps them on one "
@@ -229,19 +224,6 @@ def image_column(columns: Columns) -> list[str]:
     return columns.values[path_column(columns, DataSettings(), mend="Rename that column to path.")]
 
 
-def image_folder(given: str | None, base: Path, *, key: str = "data.image_root") -> Path:
-    """Return the absolute folder that a table's paths are relative to; `key` is what the user sets it with.
-
-    Raises:
-        DataError: the given one is not there.
-    """
-    root = Path(os.path.expanduser(given)) if given else base  # noqa: PTH111
-    if given and not root.is_dir():
-        near = nearest(root.name, _names(root.parent))
-        raise DataError(f"{key}: there is no folder {root}.{near}")
-    return absolute(root)
-
-
 def _group_column(columns: Columns, name: str | None, labels: Sequence[str]) -> str | None:
     if name == "none" and name not in columns.values:
         return None
@@ -282,47 +264,3 @@ def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | N
             f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
         )
     return None if unknown else [str(known[cell]) for cell in cells]
-
-
-def require_files(where: str, first: str, located: Located, root: Path, *, mend: str = "data.image_root={}") -> None:
-    """Stop where none of a table's files exist, and look for the folder that has them.
-
-    Args:
-        where: the table.
-        first: its first path, as it is written.
-        located: the files that its paths mean.
-        root: what the paths are relative to.
-        mend: what to type, with the folder in place of ``{}``.
-    """
-    if located.found:
-        return
-    if is_address(first):
-        raise DataError(
-            f"The images in {where} are addresses, such as {first}, and none is on this disk. Fetch them first, into "
-            f"folders as the addresses have them (wget -x -i LIST), below {root}; the same command then finds each by "
-            "the end of its address."
-        )
-    if len(first) > _LONGEST_PATH and _BASE64.fullmatch(first):
-        raise DataError(
-            f"The images in {where} are pictures as base64 text, not paths. Write each into a file (in Python: "
-            "base64.b64decode), and the names of these files into the column."
-        )
-    hint = _where_instead(root, first, mend) or f" Name the folder the paths are relative to: {mend.format('FOLDER')}"
-    raise DataError(f"None of the images in {where} is where its path points, e.g. {root / first}.{hint}")
-
-
-def _where_instead(root: Path, first: str, mend: str) -> str:
-    """Look for a table's first image in the folders around."""
-    near = [folder / name for folder in (root, root.parent) for name in _names(folder)]
-    for folder in (root.parent, *(path for path in near if path.is_dir())):
-        if os.path.isfile(file_under(folder, first)):  # noqa: PTH113
-            return f" Did you mean {mend.format(folder)}?"
-    for folder in (root, *(path for path in near if path.is_dir())):
-        for suffix in (".jpg", ".jpeg", ".png"):
-            if os.path.isfile(file_under(folder, first + suffix)):  # noqa: PTH113
-                return f" There is {folder / first}{suffix}. Did you mean {mend.format(folder)}?"
-    return ""
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208

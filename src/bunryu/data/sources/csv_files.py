@@ -62,18 +62,24 @@ def read_csv(path: Path) -> Columns:
 
 
 def _is_spaced_list(text: str) -> bool:
-    """Return whether every line is the path of an image, a space and one word."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    parts = [line.strip().split(" ") for line in lines]
-    return bool(parts) and all(len(part) == 2 and ends_like_an_image(part[0]) for part in parts)
+    """Return whether every line is the path of an image and a word, or a name and whole numbers, spaces between."""
+    parts = [line.split(" ") for line in text.splitlines() if line.strip()]
+    same = len({len(part) for part in parts}) == 1 and len(parts[0]) > 1
+    return same and all(
+        (len(part) == 2 and ends_like_an_image(part[0])) or all(map(_is_whole, part[1:])) for part in parts
+    )
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _columns(reader: Reader, path: Path) -> Columns:
     header = [name.strip() for name in next(reader, [])]
     rows: Iterator[list[str]] = reader
-    headless = _is_a_row(header)
+    headless = _names_of_a_row(header, path)
     if headless:
-        rows, header = chain([header], reader), ["path", "label"]
+        rows, header = chain([header], reader), headless
     _require_header(header, path)
     cells: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
@@ -93,13 +99,40 @@ def _columns(reader: Reader, path: Path) -> Columns:
     if not lines:
         raise DataError(f"The table {path} has a header but no rows.")
     found = _named(header, cells, lines, path)
+    if not headless:
+        return found
+    if len(headless) == 1:
+        return _labelled_by_folder(found)
     note = "no header line: the first column read as path, the second as label"
-    return dataclasses.replace(found, notes=(*found.notes, note)) if headless else found
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
-def _is_a_row(header: Sequence[str]) -> bool:
-    """Return whether the first line is a row already, of a list of paths and labels."""
-    return len(header) == 2 and ends_like_an_image(header[0]) and not ends_like_an_image(header[1])
+def _names_of_a_row(header: Sequence[str], path: Path) -> list[str]:
+    """Return what the columns are called of a list whose first line is a row already; none where that names them."""
+    if not header:
+        return []
+    listed = path.suffix.lower() == ".txt"
+    if len(header) == 1:
+        return ["path"] if "/" in header[0] and (listed or ends_like_an_image(header[0])) else []
+    numbers = listed and all(map(_is_whole, header[1:]))
+    if not numbers and not (len(header) == 2 and ends_like_an_image(header[0]) and not ends_like_an_image(header[1])):
+        return []
+    return ["path", "label", *(f"column {at}" for at in range(3, len(header) + 1))]
+
+
+def _labelled_by_folder(columns: Columns) -> Columns:
+    """Return a list of paths alone with the folder of each as its label, as Food-101's train.txt has them."""
+    paths = columns.values["path"]
+    parts = [cell.strip().replace("\\", "/").split("/") for cell in paths]
+    for line, names in zip(columns.lines, parts, strict=True):
+        if len(names) < 2:
+            raise DataError(
+                f"{columns.where}, line {line}: {names[0]!r} has no folder that could be its label, as the first line "
+                "has. Write path,label a line."
+            )
+    note = "no header line: each line read as a path, the folder in it as the label"
+    values = {"path": paths, "label": [names[-2] for names in parts]}
+    return dataclasses.replace(columns, values=values, notes=(*columns.notes, note))
 
 
 def _named(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> Columns:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 from bunryu.core.errors import DataError, count
@@ -14,6 +15,9 @@ from bunryu.core.same_paths import Parts, path_parts
 from bunryu.core.same_text import Words, difference, plain
 from bunryu.data.images.formats import IMAGE_SUFFIXES
 
+_LOOKED_AT = 100
+"""Paths of a table by which the folder that they lie in is found."""
+_MOST_FOLDERS = 200
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -68,6 +72,36 @@ def locate(cells: Sequence[str], root: str | os.PathLike[str], where: str) -> Lo
         files.append(file)
     _settle_clashes(cells, files, hits, root, where)
     return Located(files, found + len(hits), _told(cells, files, hits, str(root)))
+
+
+def folders_with(cells: Sequence[str], root: str) -> list[str]:
+    """Return the folders in `root`, and in these, below which most paths of a table lie, at least half of them.
+
+    For ids and names alone, without the folder that they are in: a path counts whole, as it is written or looked for.
+    """
+    looked = cells[:: max(1, len(cells) // _LOOKED_AT)]
+    found: dict[str, int] = {}
+    for folder in _folders_below(root):
+        own = _Disk(folder)
+        hits = (own.find(_written_parts(text)) for text in looked)
+        if 2 * (many := sum(hit is not None and not hit.dropped for hit in hits)) >= len(looked):
+            found[folder] = many
+    return [folder for folder, many in found.items() if many == max(found.values())]
+
+
+def _folders_below(root: str) -> Iterator[str]:
+    """Yield the folders in a folder, then those in them; no more than anyone would look through."""
+    below = _folders_in(root)
+    yield from below
+    yield from islice((inner for folder in below for inner in _folders_in(folder)), _MOST_FOLDERS)
+
+
+def _folders_in(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return []
 
 
 def _written_parts(text: str) -> Parts:

@@ -21,10 +21,12 @@ from bunryu.data.sources.class_folders import (
 )
 from bunryu.data.sources.file_names import Named, read_names
 from bunryu.data.sources.layouts import Tree
+from bunryu.data.sources.split_lists import lists_told
 from bunryu.settings.data import DataSettings
 from bunryu.settings.label_pattern import LabelPattern, label_pattern
 
-ReadTable = Callable[[Path], tabular.Rows]
+ReadTable = Callable[[Path, str], tabular.Rows]
+"""Reads a table, which is told to be what the text says."""
 
 
 def read_tree(
@@ -53,12 +55,14 @@ def read_tree(
         return _hugging_face(tree, read_table)
     listing = Listing()
     if pattern is not None:
-        named, told = read_names(tree.trees, pattern, listing, strict=label is None), f"names as {pattern.text}"
+        named, told = read_names(tree.trees, pattern, listing), f"names as {pattern.text}"
         told = told if "" in tree.trees else f"{tree.told}, {told}"
     elif deeper := layouts.class_pattern(tree, settings.layout):
         named, told = _deeper(tree, deeper, listing)
     else:
         named, told = _class_folders(tree, listing, strict=label is None), tree.told
+    if label is None and not split and not any(row[2] for row in named.rows):
+        listing.notes += lists_told(tree.root)
     return _rows(path, named, f"{split}: {told}" if split else told, [*tree.notes, *listing.all_notes()], label)
 
 
@@ -67,6 +71,12 @@ def holds_persons(path: Path, settings: DataSettings) -> bool:
     return settings.layout == "persons" or (
         settings.layout == "auto" and _of_persons(layouts.recognised(path, settings.layout))
     )
+
+
+def holds_table(path: Path, settings: DataSettings) -> bool:
+    """Return whether a folder is one of Hugging Face's, with a table of its images, itself or in its split folders."""
+    tree = layouts.recognised(path, settings.layout)
+    return settings.label_pattern is None and any(map(layouts.metadata_in, tree.trees.values()))
 
 
 def _of_persons(tree: Tree) -> bool:
@@ -99,7 +109,7 @@ def _hugging_face(tree: Tree, read_table: ReadTable) -> tabular.Rows:
     read = []
     for split, table in tables.items():
         if table:
-            rows = read_table(table)
+            rows = read_table(table, f"a Hugging Face folder{f' ({split})' if split else ''}")
             read.append(dataclasses.replace(rows, splits=[split] * len(rows.files)) if split else rows)
     if "train" in tables and tables["train"] is None:
         raise no_class_folders(tree.trees["train"])

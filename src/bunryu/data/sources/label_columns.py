@@ -79,11 +79,11 @@ def _label_column(columns: Columns, settings: DataSettings, used: set[str], pref
     if len(rest) == 1:
         return rest[0]
     rest.sort(key=lambda name: not 1 < len(set(columns.values[name])) < len(columns))  # the likely ones first
-    counts = some([f"{name} ({len(set(columns.values[name]))} different values)" for name in rest], 8)
+    counts = some([f"{name} ({len(set(columns.values[name]))})" for name in rest], 8)
     raise DataError(
         f"Cannot tell which column of {columns.where} holds the labels. "
         + (
-            f"It could be: {counts}. Name it: data.label_column={rest[0]}"
+            f"It could be (each with its number of different values): {counts}. Name it: data.label_column={rest[0]}"
             if rest
             else "There is none beside the paths."
         )

@@ -13,6 +13,7 @@ from bunryu.core.errors import DataError, count, some, typed
 from bunryu.data.sources.class_folders import Listing, class_folders, holds_images, walk_images
 from bunryu.data.sources.file_names import read_names
 from bunryu.data.sources.split_words import PREDICT, split_of, splits_of
+from bunryu.data.table import SPLITS
 from bunryu.settings.label_pattern import label_pattern
 
 Layout = Literal["auto", "classes", "nested", "persons"]
@@ -20,6 +21,8 @@ NESTED = "**/{label}/*"
 """The innermost folder of each image is its class."""
 CLASS_FIRST = "{label}/{split}/**"
 """Class folders that each hold train/, test/ ..."""
+SPLIT_SECOND = "*/{split}/{label}/**"
+"""Data sets beside each other, each with train/, test/ ... of the same classes."""
 METADATA = ("metadata.csv", "metadata.jsonl")
 """The tables of a Hugging Face folder, which name the images beside them."""
 _DEEPEST = 8
@@ -120,11 +123,16 @@ def _deeper(root: Path, known: Collection[str], tree: Tree) -> str:
     if len(used) < 2:
         return ""
     if "" in tree.trees and (names := _splits_in_names([top.name for top in used])):
-        raise _two_readings(root, used, {f'data.label_pattern="{names}/**"': names})
+        raise _two_readings(root, used, {f'data.label_pattern="{names}/**"': f"{names}/**"})
     if all(len(below) < 2 for below in inner.values()):
         return ""
     below = sorted({folder.name for top in used for folder in inner.get(top, [])})
     if "" in tree.trees and set(used) <= set(inner) and _all_splits(below):
+        parts = [folder for top in used for folder in inner[top] if not holds_images(folder)]
+        if any(len(_with_images(class_folders(folder))) > 1 for folder in parts):
+            raise _two_readings(
+                root, used, {f'data.label_pattern="{text}"': text for text in (CLASS_FIRST, SPLIT_SECOND)}
+            )
         return CLASS_FIRST
     if set(below) <= set(_ONE_OF_MANY):
         return ""
@@ -205,9 +213,10 @@ def _split_folders(root: Path, layout: Layout, *, loose: bool) -> tuple[dict[str
         return {}, []  # train_cat/, test_cat/, train_dog/ ...
     for split, folders in found.items():
         if len(folders) > 1:
+            options = (f"--{name}-dir {typed(found[name][0])}" for name in SPLITS if name in found)
             raise DataError(
-                f"{root} has both {folders[0].name}/ and {folders[1].name}/, which both mean {split}. "
-                "Name the ones to use with --train-dir, --val-dir and --test-dir."
+                f"{root} has both {folders[0].name}/ and {folders[1].name}/, which both mean {split}. Name the ones to "
+                f"use, such as: {' '.join(options)}"
             )
     notes = [f"{folder.name}/ is to be predicted: not used" for folder in to_predict]
     if doubtful := [other for other in others if _is_class(other, found)]:

@@ -9,22 +9,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bunryu.core.errors import ConfigError, DataError, count, nearest, typed
+from bunryu.core.errors import BunryuError, ConfigError, DataError, count, nearest, typed
 from bunryu.core.storage import absolute
 from bunryu.data.sources import class_folders, person_folders
 from bunryu.data.sources import columns as tabular
-from bunryu.data.sources.csv_files import TABLE_SUFFIXES, Columns, from_frame, read_csv, require_frame
-from bunryu.data.sources.find_files import locate
-from bunryu.data.sources.folder_tree import holds_persons, read_tree
-from bunryu.data.sources.json_lines import JSON_LINES, read_json_lines
+from bunryu.data.sources.archives import Opened, archive_in, as_written, on_disk, told_of
+from bunryu.data.sources.csv_files import Columns, from_frame, require_frame
+from bunryu.data.sources.folder_tree import holds_persons, holds_table, read_tree
+from bunryu.data.sources.image_places import image_folder, located_below
 from bunryu.data.sources.label_twins import renamed
 from bunryu.data.sources.same_labels import as_in_training
+from bunryu.data.sources.tables import TABLES, read_table
 from bunryu.data.table import SPLITS, Table, texts
 from bunryu.settings.data import DataSettings
 from bunryu.settings.validate import replaced
 
-_ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".gz": "tar xzf", ".tgz": "tar xzf", ".7z": "7z x", ".rar": "unrar x"}
-"""Ending -> what unpacks it."""
+_OTHER_ARCHIVES = {
+    ".gz": "gunzip -k",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+    ".zst": "unzstd",
+    ".egg": "7z x",
+    ".alz": "7z x",
+}
+"""Ending of an archive that is not read -> what unpacks it."""
 _OF_TABLES = (
     "image_root", "path_column", "label_column", "label_columns", "multi_label", "group_column", "split_column",
 )  # fmt: skip
@@ -56,19 +64,35 @@ def read_source(
         DataError: there is nothing usable, with what was expected and the nearest right thing.
     """
     sources = _parts(settings, frame)
-    read = [_read_part(data, split, settings, label, parts) for split, data in sources]
-    rows = renamed(tabular.concatenated(read), settings.rename_labels, strict=label is None)
+    opened: Opened = {}
+    try:
+        places = [str(on_disk(data, opened)) if isinstance(data, str) else data for _, data in sources]
+        below = settings.image_root and replaced(settings, {"image_root": str(on_disk(settings.image_root, opened))})
+        _require_table(settings, places)
+        read = [
+            _read_part(data, split, below or settings, label, parts)
+            for (split, _), data in zip(sources, places, strict=True)
+        ]
+        rows = renamed(tabular.concatenated(read), settings.rename_labels, strict=label is None)
+    except BunryuError as error:
+        raise type(error)(*(as_written(line, opened) for line in error.args)) from None
     if not rows.label_names:
         labels, told = as_in_training(rows.labels, rows.splits)
         rows = dataclasses.replace(rows, labels=labels, notes=[*rows.notes, *told])
-    return _table(rows, root or _root([Path(data) for _, data in sources if isinstance(data, str)], settings))
+    rows = dataclasses.replace(rows, notes=[*told_of(opened), *(as_written(note, opened) for note in rows.notes)])
+    written = [
+        (Path(data), Path(place)) for (_, data), place in zip(sources, places, strict=True) if isinstance(data, str)
+    ]
+    return _table(rows, root or _root(written, settings), opened)
 
 
 def with_absolute_paths(frame: Any, settings: DataSettings) -> Any:
-    """Return a copy of a DataFrame whose image paths mean the same from anywhere."""
+    """Return a copy of a DataFrame whose image paths mean the same from anywhere; as it is, if below an archive."""
+    if settings.image_root and archive_in(settings.image_root):
+        return frame
     column = tabular.path_column(from_frame(frame), settings)
-    folder = tabular.image_folder(settings.image_root, Path.cwd())
-    return frame.assign(**{column: locate([str(cell) for cell in frame[column]], folder, "the DataFrame").files})
+    cells = [str(cell) for cell in frame[column]]
+    return frame.assign(**{column: located_below(cells, settings.image_root, Path.cwd(), "the DataFrame").files})
 
 
 def require_there(settings: DataSettings, frame: Any = None) -> None:
@@ -92,6 +116,8 @@ def require_path(path: str) -> None:
         DataError: it is not there.
     """
     class_folders.require_utf8(path)
+    if archive_in(path) is not None:  # what is in it is seen when it is unpacked
+        return
     file = os.path.expanduser(path)  # noqa: PTH111
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         parent = os.path.dirname(file.rstrip("/")) or "."  # noqa: PTH120
@@ -110,7 +136,7 @@ def _parts(settings: DataSettings, frame: Any) -> list[tuple[str, Any]]:
     if source is None and settings.train is None and apart:
         split, path = apart[0]
         raise ConfigError(
-            f"--train-dir is missing: {path} is for {split} only. Name what to train on too: "
+            f"Data to train on are missing: {path} is for {split} only. Name them too: "
             f"bunryu train --train-dir FOLDER --{split}-dir {typed(path)}"
         )
     if source is None and settings.train is None:
@@ -124,7 +150,10 @@ def _require_table(settings: DataSettings, sources: list[Any]) -> None:
     """Refuse settings that say how to read a table, where all data are folders."""
     given = next((name for name in _OF_TABLES if getattr(settings, name) is not None), None)
     if given and all(isinstance(data, str) and os.path.isdir(os.path.expanduser(data)) for data in sources):  # noqa: PTH111, PTH112
-        if given in _OF_PERSONS and all(holds_persons(Path(data).expanduser(), settings) for data in sources):
+        places = [Path(data).expanduser() for data in sources]
+        if given in _OF_PERSONS and all(holds_persons(place, settings) for place in places):
+            return
+        if given != "image_root" and any(holds_table(place, settings) for place in places):
             return
         raise ConfigError(
             f"data.{given} belongs to a CSV; {sources[0]} is a folder, where the class folders say all. Leave it out."
@@ -138,25 +167,34 @@ def _read_part(data: Any, split: str, settings: DataSettings, label: str | None,
     path = Path(data).expanduser()
     if path.is_dir():
 
-        def table_in(file: Path) -> tabular.Rows:
-            return _table_rows(file, "", settings, label, parts)
+        def table_in(file: Path, told: str) -> tabular.Rows:
+            return _table_rows(file, "", settings, label, parts, told)
 
         return read_tree(path, split, settings, table_in, label=label, parts=parts)
-    if path.suffix.lower() not in (*TABLE_SUFFIXES, *JSON_LINES):
-        archive = path.suffix.lower() in _ARCHIVES
-        mend = f" Unpack it, and give the folder: {_ARCHIVES[path.suffix.lower()]} {typed(path)}" if archive else ""
+    if path.suffix.lower() not in TABLES:
+        how = _OTHER_ARCHIVES.get(path.suffix.lower())
+        mend = f" Unpack it, and give the folder: {how} {typed(path)}" if how else ""
         raise DataError(
-            f"{path} is not a folder and not a table. Expected a folder of class folders, a .csv, .tsv or .jsonl.{mend}"
+            f"{path} is not a folder and not a table. Expected a folder of class folders, a .zip or .tar of them, a "
+            f".csv, .tsv, .jsonl or .parquet.{mend}"
         )
     return _table_rows(path, split, settings, label, parts)
 
 
 def _table_rows(
-    path: Path, split: str, settings: DataSettings, label: str | None, parts: Sequence[str]
+    path: Path,
+    split: str,
+    settings: DataSettings,
+    label: str | None,
+    parts: Sequence[str],
+    told: str = "",
 ) -> tabular.Rows:
-    table = read_json_lines(path) if path.suffix.lower() in JSON_LINES else read_csv(path)
+    table = read_table(path)
     rows = _interpreted(table, settings, path.parent, label, parts)
-    notes = [f"read as: a table; {count(len(table), 'row')} in {path}", *rows.notes]
+    read_as = f"read as: a table; {count(len(table), 'row')} in {path}"
+    if told:
+        read_as = f"read as: {told}; {count(len(table), 'row')} in {path}"
+    notes = [read_as, *rows.notes]
     splits = [split] * len(rows.files) if split else rows.splits
     return dataclasses.replace(rows, splits=splits, notes=notes)
 
@@ -168,7 +206,7 @@ def _interpreted(
     notes: list[str] = []
     paths = tabular.path_column(columns, settings)
     if settings.layout != "classes" and person_folders.are_person_paths(columns.values[paths]):
-        columns, notes = person_folders.from_table(columns, paths, tabular.image_folder(settings.image_root, base))
+        columns, notes = person_folders.from_table(columns, paths, image_folder(settings.image_root, base))
         settings = replaced(settings, {"path_column": None})
     elif settings.layout == "persons" and not (settings.train or settings.val or settings.test):
         raise ConfigError(
@@ -179,11 +217,11 @@ def _interpreted(
     return dataclasses.replace(rows, notes=[*notes, *rows.notes])
 
 
-def _root(sources: list[Path], settings: DataSettings) -> Path:
-    """Return the one folder that paths are shown relative to."""
+def _root(sources: list[tuple[Path, Path]], settings: DataSettings) -> Path:
+    """Return the one folder (or archive) that paths are shown relative to; of sources as written, and as they lie."""
     if settings.image_root:
         return absolute(settings.image_root)
-    folders_ = [str(absolute(path if path.is_dir() else path.parent)) for path in sources]
+    folders_ = [str(absolute(path if place.is_dir() else path.parent)) for path, place in sources]
     if not folders_:
         return Path.cwd()
     try:
@@ -192,9 +230,11 @@ def _root(sources: list[Path], settings: DataSettings) -> Path:
         return Path(folders_[0])
 
 
-def _table(rows: tabular.Rows, root: Path) -> Table:
+def _table(rows: tabular.Rows, root: Path, opened: Opened) -> Table:
     prefix = str(root).rstrip(os.sep) + os.sep
     shown = [os.path.normpath(file) for file in rows.files]
+    for archive, folder in opened.items():
+        shown = [archive + file[len(folder) :] if file.startswith(folder + os.sep) else file for file in shown]
     shown = [file[len(prefix) :] if file.startswith(prefix) else file for file in shown]
     shown = [path.replace(os.sep, "/") for path in shown]
     notes = list(rows.notes)
@@ -220,4 +260,5 @@ def _table(rows: tabular.Rows, root: Path) -> Table:
         published=rows.published,
         notes=tuple(notes),
         label_names=rows.label_names,
+        unpacked=opened,
     )

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bunryu.core.csv_text import csv_lines
-from bunryu.core.errors import DataError
+from bunryu.core.errors import ConfigError, DataError, count, nearest, some
+from bunryu.core.same_text import as_number
 from bunryu.core.storage import write_atomic
 from bunryu.data.splits.assign import canonical_order, folds, stratum_column
-from bunryu.data.table import Table
+from bunryu.data.table import Table, Texts
 from bunryu.settings.data import SplitSettings
 
 
-def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.int64]:
+def assign_folds(table: Table, k: int, settings: SplitSettings, column: str | None = None) -> NDArray[np.int64]:
     """Return the fold (0 to k - 1) of each training row, -1 of the others; see `folds`.
 
     The result does not depend on the rows' order.
 
+    Args:
+        table: checked, test rows apart.
+        k: how many folds.
+        settings: what they are stratified by, and the seed.
+        column: the column that says them, in place of these.
+
     Raises:
-        ConfigError: `split.stratify` names no column.
-        DataError: as `folds`.
+        ConfigError: `split.stratify` or `column` names no column, or one of more or fewer folds.
+        DataError: as `folds`; of a column, rows without a fold, or a group in two.
     """
+    if column is not None:
+        return _given_folds(table, k, column)
     strata = stratum_column(table, settings)
     pool = table.split("train")
     pool = pool[canonical_order(table.take(pool))]
@@ -34,6 +44,79 @@ def assign_folds(table: Table, k: int, settings: SplitSettings) -> NDArray[np.in
     learned = list(own.learned.values())
     found[pool] = folds(own.target_labels, k, settings.seed, own.groups, own.digests, strata[pool], learned)
     return found
+
+
+def _given_folds(table: Table, k: int, column: str) -> NDArray[np.int64]:
+    """Return the folds that a column says, in the order of its values."""
+    if column not in table.columns:
+        raise ConfigError(
+            f"folds.column: there is no column {column!r}.{nearest(column, table.columns)} Columns: "
+            f"{some(table.columns, 12)}."
+        )
+    pool = table.split("train")
+    cells = [table.columns[column][row].strip() for row in pool]
+    if missing := [table.paths[row] for row, cell in zip(pool, cells, strict=True) if not cell]:
+        raise DataError(
+            f"folds.column={column}: {count(len(missing), 'row has', 'rows have')} no fold: {some(missing)}."
+        )
+    numbers = all(as_number(cell) is not None for cell in cells)
+    values = sorted({(as_number(cell) or cell) if numbers else cell for cell in cells}, key=_by_number)
+    if len(values) != k:
+        raise ConfigError(
+            f"folds.column={column} has {count(len(values), 'different value')} ({some(values)}), and folds.k is {k}: "
+            + (f"give --folds {len(values)}." if 1 < len(values) < len(cells) else "is it the column of folds?")
+        )
+    place = {value: fold for fold, value in enumerate(values)}
+    found = np.full(len(table), -1)
+    found[pool] = [place[(as_number(cell) or cell) if numbers else cell] for cell in cells]
+    _require_whole_groups(table, found, column)
+    for labels in () if table.label_names else table.learned.values():
+        _require_two_folds(labels, found, column)
+    return found
+
+
+def copies_apart(table: Table, fold_N: NDArray[np.int64]) -> int:
+    """Return how many pictures are in two folds, byte for byte: folds that are made keep copies together."""
+    if table.digests is None:
+        return 0
+    folds_of: dict[str, set[int]] = defaultdict(set)
+    for digest, fold in zip(table.digests.tolist(), fold_N.tolist(), strict=True):
+        if fold >= 0:
+            folds_of[digest].add(fold)
+    return sum(len(own) > 1 for own in folds_of.values())
+
+
+def _require_two_folds(labels: Texts, fold_N: NDArray[np.int64], column: str) -> None:
+    """Refuse a class that is all in one fold: the run that is measured on it would not know it."""
+    folds_of: dict[str, set[int]] = defaultdict(set)
+    for label, fold in zip(labels.tolist(), fold_N.tolist(), strict=True):
+        if fold >= 0:
+            folds_of[label].add(fold)
+    if alone := sorted(label for label, own in folds_of.items() if len(own) == 1):
+        raise DataError(
+            f"folds.column={column}: all images of {some(map(repr, alone))} are in one fold, so that the run measured "
+            "on them would not know the class. Leave it out to have folds made by label, or leave those images out."
+        )
+
+
+def _by_number(value: str) -> tuple[float, str]:
+    return (float(value), "") if as_number(value) is not None else (float("inf"), value)
+
+
+def _require_whole_groups(table: Table, fold_N: NDArray[np.int64], column: str) -> None:
+    """Refuse folds that a group is in two of: each model would be measured on what it has learned from."""
+    if table.groups is None:
+        return
+    folds_of: dict[str, set[int]] = defaultdict(set)
+    for group, fold in zip(table.groups.tolist(), fold_N.tolist(), strict=True):
+        if group and fold >= 0:
+            folds_of[group].add(fold)
+    if torn := sorted(group for group, own in folds_of.items() if len(own) > 1):
+        raise DataError(
+            f"folds.column={column}: {count(len(torn), 'group is', 'groups are')} in more than one fold: "
+            f"{some(map(repr, torn))}. Leave it out to have folds made by group, or set data.group_column=none if rows "
+            "are independent."
+        )
 
 
 def without_validation(table: Table) -> Table:

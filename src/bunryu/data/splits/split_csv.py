@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bunryu.core.csv_text import csv_lines
 from bunryu.core.errors import DataError, count, nearest, some
 from bunryu.core.storage import require_regular, write_atomic
+from bunryu.data.sources.archives import archives_of
 from bunryu.data.sources.csv_files import Columns
 from bunryu.data.splits.assign import require_groups_apart
 from bunryu.data.table import DRO_GROUP, SPLITS, Table, nfc, texts
@@ -48,11 +49,11 @@ def read_run_rows(file: Path, root: Path, label: str) -> Table:
 
     Args:
         file: the run's split.csv.
-        root: the folder that its paths are relative to.
+        root: the folder or archive that its paths are relative to.
         label: the label column.
 
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is missing or damaged, or an archive cannot be unpacked.
     """
     cells = _read_columns(file).values
     if label not in cells:
@@ -65,6 +66,7 @@ def read_run_rows(file: Path, root: Path, label: str) -> Table:
         groups=texts(cells["group"]) if "group" in cells and label != "group" else None,
         digests=texts(cells["digest"]) if "digest" in cells else None,
         dro_groups=texts(cells[DRO_GROUP]) if DRO_GROUP in cells and label != DRO_GROUP else None,
+        unpacked=archives_of(root, cells["path"]),
     )
 
 

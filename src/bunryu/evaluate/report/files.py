@@ -51,6 +51,14 @@ def write_results(
     write_json(folder / "metrics.json", {name: metrics.as_json() for name, metrics in by_name.items()})
 
 
+def written(results: list[Measured]) -> list[str]:
+    """Return every file that `write_results` may write of these, and the folder of the pictures."""
+    of = [result.name for result in results]
+    tables = [f"{kind}_{name}.csv" for name in of for kind in ("predictions", "confusion", "labels")]
+    tables += [mistakes_file(name) for name in of] + [f"confusion_{name}.npy" for name in of]
+    return ["plots/", "report.txt", "metrics.json", *tables]
+
+
 def _write_tables(folder: Path, result: Measured) -> None:
     """Write the tables that there are for answers of this kind."""
     match result:

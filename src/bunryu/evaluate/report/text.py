@@ -103,7 +103,8 @@ def _split_section(split: str, metrics: Figures) -> Iterator[str]:
         head += f" in {metrics.groups:,} groups"
     yield head
     yield "-" * width(head)
-    undefined = "not defined: the truth has one class only"
+    several = metrics.noun[0] == "class" and sum(row.support > 0 for row in metrics.per_class.values()) > 1
+    undefined = f"not defined: {'answers alone rank no images' if several else 'the truth has one class only'}"
     yield from _pairs(
         {n: undefined if figure.value is None else str(figure) for n, figure in metrics.figures().items()}
     )

@@ -165,5 +165,5 @@ def _names() -> dict[str, str]:
 
 def _number(text: str) -> int:
     """Return the first whole number in a text, such as 1,234."""
-    found = re.search(r"\d[\d,]*", text)
+    found = re.search(r"\d[\d,]{0,20}", text)
     return int(found[0].replace(",", "")) if found else 0

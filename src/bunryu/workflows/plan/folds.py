@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bunryu.core import distributed
-from bunryu.core.errors import ConfigError
+from bunryu.core import console, distributed
+from bunryu.core.errors import ConfigError, count
 from bunryu.core.storage import absolute
-from bunryu.data.splits.folds import assign_folds, fold_table
+from bunryu.data.splits.folds import assign_folds, copies_apart, fold_table
 from bunryu.data.table import Table
 from bunryu.models.initial import choose_architecture, network
 from bunryu.runs.folder import RunFolder
@@ -55,7 +55,10 @@ def plan_folds(
     found = find_data(settings, frame)
     network(settings, *choose_architecture(settings))  # what is wrong with it is told before the images are checked
     table, checked = read_data(settings, found)
-    fold_N = assign_folds(table, k, settings.split)
+    fold_N = assign_folds(table, k, settings.split, settings.folds.column)
+    if torn := copies_apart(table, fold_N):
+        told = f"data: {count(torn, 'picture is', 'pictures are')} in two folds, byte for byte: the figures flatter"
+        console.say(f"{told} (folds that are made, without folds.column, keep copies together)", style="yellow")
     plan = make_plan(settings_of_fold(settings, None), read=(fold_table(table, fold_N, 0), checked))
     _require_all_measurable(settings, table, fold_N)
     if minutes is not None:
@@ -65,12 +68,13 @@ def plan_folds(
         told = f"each of {runs:.3g} runs {plan.decisions.plan}"
         plan = dataclasses.replace(plan, decisions=dataclasses.replace(plan.decisions, plan=told))
     groups = ", no group in two of them" if table.groups is not None else ""
-    by = settings.split.stratify or "label"
+    by = f"stratified by {settings.split.stratify or 'label'}"
+    by = f"as the column {settings.folds.column!r} says" if settings.folds.column else by
     sizes = np.bincount(fold_N[fold_N >= 0], minlength=k).tolist()
     decisions = dataclasses.replace(
         plan.decisions,
         rows=Rows({"in folds" if name == "train" else name: n for name, n in Rows.of(table).counts.items()}),
-        folds=f"{k}, stratified by {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
+        folds=f"{k}, {by}{groups}: {', '.join(f'{n:,}' for n in sizes)} rows; then {_FINAL[final]}",
     )
     plan = said(dataclasses.replace(plan, decisions=decisions))
     restored: dict[str, Any] = {name: getattr(settings, name) for name in ("folds", "split", "decision")}

@@ -13,7 +13,7 @@ from bunryu.evaluate.report.fonts import short_names
 from bunryu.evaluate.report.plots import plot_examples
 from bunryu.inference.model import Model
 from bunryu.runs.folder import RunFolder
-from bunryu.settings.data import NO_AUGMENT
+from bunryu.settings.augment import NO_AUGMENT
 from bunryu.settings.run import whole_stages
 from bunryu.settings.stages import Stage
 from bunryu.train.data_parallel import part
