@@ -439,3 +439,17 @@ def test_torchvisions_vit_has_its_positions_resized(monkeypatch: pytest.MonkeyPa
     assert own["encoder.pos_embedding"].shape == (1, 101, 8)
     assert torch.equal(own["encoder.pos_embedding"][:, 0], theirs["encoder.pos_embedding"][:, 0])
     assert torch.equal(own["conv_proj.weight"], theirs["conv_proj.weight"])
+
+
+@pytest.mark.parametrize("name", ["scratch_cnn", "timm/test_resnet", "timm/test_vit"])
+def test_logits_are_fp32_under_autocast(name: str) -> None:
+    """In bf16 many pictures would share one logit, and the order of the classes would decide."""
+    torch.manual_seed(0)
+    net = build(Architecture(name=name), 3).eval()
+    x_BF = torch.randn(2000, net.width)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits_BK = net.head(x_BF)
+        assert net(torch.zeros(1, 3, 160, 160)).dtype == torch.float32
+    assert logits_BK.dtype == torch.float32
+    torch.testing.assert_close(logits_BK, net.head(x_BF))
+    assert len(logits_BK[:, 0].unique()) > 1_900

@@ -105,7 +105,9 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
     net = build(Architecture(name="scratch_cnn", dropout=0.5), K).eval()
     x_NF = torch.nn.functional.pad(features, (0, 128 - F))
     prepared_loss = prepared(loss, target)
-    sums = solve_into(net, torch.stack([x_NF, x_NF + 0.01]), target, HeadLosses.one(prepared_loss), judges(N, 0))
+    sums = solve_into(
+        net, torch.stack([x_NF, x_NF + 0.01]), target, HeadLosses.one(prepared_loss), judges(target.numpy(), 0)
+    )
     logits = net.head(x_NF)
     assert sums["rows"] == N
     assert sums["correct"] == float((logits.argmax(1) == target).sum()) > 0.6 * N
@@ -118,7 +120,7 @@ def test_a_network_is_given_the_head(features: torch.Tensor, target: torch.Tenso
 def test_a_handful_of_rows_is_enough(features: torch.Tensor, n: int, seed: int) -> None:
     net = build(Architecture(name="scratch_cnn"), 2)
     x_NF = torch.nn.functional.pad(features[:n], (0, 128 - F))
-    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, HeadLosses.one(plain(2)), judges(n, seed))
+    sums = solve_into(net, x_NF[None], torch.arange(n) % 2, HeadLosses.one(plain(2)), judges(np.arange(n) % 2, seed))
     assert np.isfinite(sums["loss"])
     assert all(parameter.isfinite().all() for parameter in net.head.parameters())
 
@@ -162,16 +164,34 @@ def test_labels_without_meaning_are_answered_by_chance() -> None:
     assert float((fitted.numpy() == truth).mean()) > 0.9, "what a leak would look like"
 
 
-@given(groups=st.lists(st.sampled_from(["", "a", "b", "c", "민수"]), min_size=2, max_size=40), seed=st.integers(0, 9))
+@given(units=st.lists(st.integers(0, 5), min_size=2, max_size=40), seed=st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_a_group_judges_whole_or_learns_whole(groups: list[str], seed: int) -> None:
-    """Else the weight decay is chosen on the people that the head was solved on."""
-    judge = judges(len(groups), seed, groups)
-    alone = judges(len(groups), seed)
-    assert 0 < int(judge.sum()) < len(groups)
-    if len(set(groups)) == 1 and groups[0]:
-        assert torch.equal(judge, alone), "one group can only be divided"
+def test_a_unit_judges_whole_or_learns_whole(units: list[int], seed: int) -> None:
+    """Else the weight decay is chosen on the people, or on copies of the pictures, that the head was solved on."""
+    units_N, kinds_N = np.array(units), np.arange(len(units)) % 2
+    judge_N = judges(kinds_N, seed, units_N).numpy()
+    assert 0 < judge_N.sum() < len(units)
+    if len(set(units)) == 1:
+        assert np.array_equal(judge_N, judges(kinds_N, seed).numpy()), "one unit can only be divided"
         return
-    for name in set(groups) - {""}:
-        assert len({bool(one) for one, group in zip(judge, groups, strict=True) if group == name}) == 1
-    assert torch.equal(judges(len(groups), seed, [""] * len(groups)), alone)
+    assert all(len(set(judge_N[units_N == unit].tolist())) == 1 for unit in set(units))
+    assert np.array_equal(judges(kinds_N, seed, np.arange(len(units))).numpy(), judges(kinds_N, seed).numpy())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_judges_a_fifth(seed: int) -> None:
+    """Else the decay is chosen without the rare classes; of labels that hold together, each combination."""
+    kinds_N = np.repeat([0, 1, 2], [100, 30, 10])
+    assert np.bincount(kinds_N[judges(kinds_N, seed).numpy()]).tolist() == [20, 6, 2]
+    held_NL = np.stack([kinds_N == 0, kinds_N > 1], axis=1).astype(np.float32)
+    assert np.bincount(kinds_N[judges(held_NL, seed).numpy()]).tolist() == [20, 6, 2]
+
+
+def test_an_edge_that_wins_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels that the features do not show want the strongest decay."""
+    rng = np.random.default_rng(0)
+    x_NF = torch.from_numpy(rng.normal(size=(600, 128)).astype(np.float32))
+    target_N = torch.from_numpy(rng.integers(0, 2, 600))
+    net = build(Architecture(name="scratch_cnn"), 2)
+    solve_into(net, x_NF[None], target_N, HeadLosses.one(plain(2)), judges(target_N.numpy(), 0))
+    assert "solved with weight decay 3, the strongest that was tried" in capsys.readouterr().err

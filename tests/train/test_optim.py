@@ -18,7 +18,7 @@ from bunryu.models.build import build
 from bunryu.models.classifier import Classifier
 from bunryu.models.record import Architecture
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
-from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr
+from bunryu.train.optim import create_optimizer, lr_factor, lr_of, set_lr, undecayed
 from bunryu.train.stages import freeze
 
 NAMES = get_args(OptimSettings.model_fields["name"].annotation)
@@ -47,6 +47,27 @@ def test_the_same_layers_are_in_the_same_groups(net: Classifier) -> None:
     every = [id(p) for g in optimizer.param_groups for p in g["params"]]
     assert sorted(every) == sorted(id(p) for p in net.parameters())
     assert (lr_of(optimizer, "backbone"), lr_of(optimizer, "head")) == (1e-3, 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("timm/test_vit", {"cls_token", "pos_embed"}),
+        ("timm/test_resnet", set()),
+        ("torchvision/vit_b_16", {"class_token", "encoder.pos_embedding"}),
+    ],
+)
+def test_positions_and_tokens_have_no_weight_decay(name: str, added: set[str]) -> None:
+    with torch.device("meta"):
+        backbone = build(Architecture(name=name), 3).backbone
+    assert undecayed(backbone) == added
+
+
+def test_what_has_no_weight_decay_is_in_that_group() -> None:
+    net = build(Architecture(name="timm/test_vit"), 3)
+    groups = grouped(create_optimizer(net, OptimSettings(weight_decay=0.3), ALL))
+    assert {id(net.backbone.get_parameter(name)) for name in ("cls_token", "pos_embed")} <= groups["backbone", 0.0]
+    assert len(groups["backbone", 0.3]) + len(groups["backbone", 0.0]) == len(list(net.backbone.parameters()))
 
 
 def test_norms_and_biases_have_no_weight_decay(net: Classifier) -> None:

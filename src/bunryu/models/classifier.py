@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
+
+
+class Head(nn.Sequential):
+    """Dropout and a linear layer, (B, F) -> (B, K), computed in float32 also under autocast.
+
+    In bf16 logits have 8 bits: many pictures share one value, and ties are decided by the order of the classes. A
+    linear layer on features is nothing beside the backbone.
+    """
+
+    def __init__(self, dropout: float, linear: nn.Module) -> None:
+        super().__init__(nn.Dropout(dropout), linear)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return the logits, float32 (B, K)."""
+        kind = input.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            return cast(torch.Tensor, super().forward(input.float()))  # type: ignore[no-untyped-call]
 
 
 class Classifier(nn.Module):
@@ -23,7 +41,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.width = features
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, classes))
+        self.head: nn.Sequential = Head(dropout, nn.Linear(features, classes))
         self.repeat = repeat
 
     def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:

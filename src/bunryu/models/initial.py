@@ -12,7 +12,7 @@ from bunryu.core.errors import ModelError, nearest, typed
 from bunryu.core.randomness import key_of
 from bunryu.models.allowed_code import require_same
 from bunryu.models.build import build, expected_input, find, libraries_with, size_arguments
-from bunryu.models.classifier import Classifier
+from bunryu.models.classifier import Classifier, Head
 from bunryu.models.hub import weights_name
 from bunryu.models.record import Architecture, Sealed, metadata_of, read_sealed
 from bunryu.models.sealed_file import open_sealed
@@ -147,7 +147,7 @@ def new_head(net: Classifier, architecture: Architecture, classes: int, settings
         net.backbone, net.head, net.width = made.backbone, made.head, made.width
         return
     torch.manual_seed(key_of(settings.train.seed, "head"))
-    net.head = nn.Sequential(nn.Dropout(settings.model.dropout), nn.Linear(net.width, classes))
+    net.head = Head(settings.model.dropout, nn.Linear(net.width, classes))
 
 
 def _donor(settings: RunSettings) -> Sealed | None:

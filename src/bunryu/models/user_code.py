@@ -15,7 +15,7 @@ from torch import nn
 
 from bunryu.core.errors import ModelError, nearest, some
 from bunryu.models.allowed_code import allow, source_of
-from bunryu.models.classifier import Classifier
+from bunryu.models.classifier import Classifier, Head
 from bunryu.models.record import Architecture, Own
 from bunryu.settings.model import split_name
 from bunryu.settings.validate import replaced
@@ -44,7 +44,7 @@ class OwnClassifier(Classifier):
         _replace(net, head, nn.Identity())
         fits = linear.out_features == classes
         self.width = linear.in_features
-        self.head = nn.Sequential(nn.Dropout(dropout), linear if fits else nn.Linear(self.width, classes))
+        self.head = Head(dropout, linear if fits else nn.Linear(self.width, classes))
 
     def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Return what comes before the head, shape (B, F); of a network without one, the logits (B, K)."""

@@ -6,9 +6,7 @@ weight decay alone. A few numbers of weight decay are tried on rows that are hel
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -16,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bunryu.core import console
 from bunryu.core.randomness import generator
+from bunryu.data.splits.stratify import divide, number
 from bunryu.models.classifier import Classifier
 from bunryu.train.head_losses import HeadLosses
 from bunryu.train.losses import Loss
 
-WEIGHT_DECAYS = (0.1, 0.01, 0.001)
-"""Of one loss; see `Loss.parts`."""
+WEIGHT_DECAYS = (3.0, 1.0, 0.3, 0.1, 0.01, 0.001)
+"""Of one loss; see `Loss.parts`. Few rows of many features want the strong ones."""
 _STEPS = 100
 _JUDGE = 0.2
 """Share of the rows that chooses the weight decay."""
@@ -36,6 +36,8 @@ class LinearHead:
     scale_F: torch.Tensor
     weight_KF: torch.Tensor
     bias_K: torch.Tensor
+    decay: float = 0.0
+    """The weight decay it was solved with, of one loss."""
 
     def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight (K, F) and bias (K,) of the same head on features that are not standardised."""
@@ -104,7 +106,8 @@ def solve_best(
         head = solve(x_NF[~judge_N], target_N[~judge_N], classes, loss, decay / loss.parts, head, seen)
         score = mean_loss(loss, head.logits(x_NF[judge_N]), target_N[judge_N], judged)
         scores.append((float(score), decay))
-    return solve(x_NF, target_N, classes, loss, min(scores)[1] / loss.parts, head, weights_N)
+    best = min(scores)[1]
+    return replace(solve(x_NF, target_N, classes, loss, best / loss.parts, head, weights_N), decay=best)
 
 
 def mean_loss(
@@ -149,28 +152,31 @@ def solve_into(
         logits = torch.cat([head.logits(views_VNF[0]) for head in heads], dim=1)
         losses_N = loss.rows(logits, target_N) * (1.0 if weights_N is None else weights_N)
     correct = float(loss.right(logits, target_N).sum())
+    for decay in sorted({head.decay for head in heads} & {max(WEIGHT_DECAYS), min(WEIGHT_DECAYS)}):
+        end = "strongest" if decay == max(WEIGHT_DECAYS) else "weakest"
+        console.say(f"the head was solved with weight decay {decay:g}, the {end} that was tried")
     return {"loss": float(losses_N.sum()), "correct": correct, "rows": float(n)}
 
 
-def judges(n: int, seed: int, groups: Sequence[str] | None = None) -> torch.Tensor:
-    """Return which of n rows choose the weight decay: about a fifth, bool (N,).
+def judges(kinds_N: NDArray[np.int64], seed: int, units_N: NDArray[np.int64] | None = None) -> torch.Tensor:
+    """Return which rows choose the weight decay: about a fifth of each kind, and neither none nor all; bool (N,).
 
     Args:
-        n: how many rows.
+        kinds_N: what is spread evenly: the class of each row, (N,), or its labels, (N, L).
         seed: names the draw.
-        groups: of each row; the rows of a group are all among them, or none is. A row without a name is a group.
+        units_N: of each row; those of a unit (a person, copies of a picture) are all among them, or none is. Each row
+            its own when None.
     """
-    place_N, wanted = generator(seed, "judge").permutation(n), max(1, round(_JUDGE * n))
-    if groups is not None:
-        names = [name or f"\0{row}" for row, name in enumerate(groups)]
-        sizes, chosen, size = Counter(names), set[str](), 0
-        for row in np.argsort(place_N).tolist():
-            if size < wanted and names[row] not in chosen and size + sizes[names[row]] < n:
-                chosen.add(names[row])
-                size += sizes[names[row]]
-        if chosen:
-            return torch.tensor([name in chosen for name in names])
-    return torch.from_numpy(place_N < wanted)
+    n = len(kinds_N)
+    if units_N is None or len(np.unique(units_N)) < 2:  # one unit can only be divided
+        units_N = np.arange(n)
+    _, kinds_N = np.unique(kinds_N, axis=0, return_inverse=True)
+    shares = np.array([1 - _JUDGE, _JUDGE])
+    sides = divide(number(units_N), kinds_N.reshape(-1), shares, generator(seed, "judge"))
+    missing = next((side for side in (0, 1) if not (sides.side == side).any()), None)
+    if missing is not None:
+        sides.put(int(np.argmin(sides.sizes)), missing)
+    return torch.from_numpy(sides.side[number(units_N)] == 1)
 
 
 def out_of_fold(

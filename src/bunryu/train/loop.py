@@ -13,6 +13,7 @@ from torch import nn
 
 from bunryu.core import console, distributed
 from bunryu.core.randomness import key_of
+from bunryu.data.splits.assign import joined_units
 from bunryu.runs.folder import RunFolder
 from bunryu.settings.stages import AverageStage, with_given
 from bunryu.train.best_epoch import answering, next_stage, remember
@@ -132,8 +133,8 @@ def solve_epoch(job: Job, state: State, feed: Features) -> dict[str, Any]:
     start = time.monotonic()
     target_N = torch.from_numpy(job.target[job.rows]).to(job.model.device)
     weights_N = job.loss.row_weights(target_N)
-    groups = None if job.table.groups is None else job.table.groups[job.rows].tolist()
-    judge_N = judges(len(job.rows), job.settings.train.seed, groups)
+    rows = job.table.take(job.rows)
+    judge_N = judges(job.target[job.rows], job.settings.train.seed, joined_units(len(rows), rows.groups, rows.digests))
     sums = solve_into(job.model.net, feed.views_VNF, target_N, job.loss, judge_N, weights_N)
     state.progress.sums = distributed.from_first(sums)
     same_as_first(job.model.net.head.parameters())

@@ -8,7 +8,7 @@ plateau), so that resuming needs no schedule object: those of timm and torch kee
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from torch import nn, optim
@@ -18,6 +18,7 @@ from bunryu.models.classifier import Classifier
 from bunryu.settings.stages import OptimSettings, ScheduleSettings, Stage
 
 _FUSED = ("adamw", "adam", "sgd")
+_ADDED = ("class_token", "pos_embedding", "cls_token", "pos_embed", "relative_position_bias_table")
 _LEAST_WARMUP = 4
 """Updates; fewer only in a stage of less than twice as many."""
 
@@ -26,7 +27,7 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
     """Return the optimiser of a stage: the head at head_lr and, unless frozen, the backbone at lr.
 
     The block nearest to the head has the whole rate, each one before it `layer_decay` times that of the next.
-    Weight decay is kept from biases, norms and other one-dimensional parameters.
+    Weight decay is kept from biases, norms and other one-dimensional parameters, and from `undecayed`.
     """
     import timm.optim
 
@@ -34,10 +35,11 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
     groups = _groups(net.head.parameters(), "head", head_lr, settings.weight_decay)
     if stage.freeze != "backbone":
         parameters = dict(net.backbone.named_parameters())
+        kept = {id(parameters[name]) for name in undecayed(net.backbone)}
         rows = blocks(net.backbone) if settings.layer_decay < 1 else [list(parameters)]
         for depth, names in enumerate(reversed(rows)):
             lr = settings.lr * settings.layer_decay**depth
-            groups += _groups([parameters[name] for name in names], "backbone", lr, settings.weight_decay)
+            groups += _groups([parameters[name] for name in names], "backbone", lr, settings.weight_decay, kept)
     made: optim.Optimizer = timm.optim.create_optimizer_v2(
         groups, opt=settings.name, lr=settings.lr, weight_decay=0.0, momentum=settings.momentum, **_fused(net, settings)
     )
@@ -46,17 +48,34 @@ def create_optimizer(net: Classifier, settings: OptimSettings, stage: Stage) -> 
     return made
 
 
+def undecayed(backbone: nn.Module) -> set[str]:
+    """Return the parameters of more dimensions that weight decay is kept from as well: positions and tokens.
+
+    timm's nets (and one's own, if they do as those) say them in ``no_weight_decay()``; torchvision's are known by
+    name. They are added to what the net sees instead of multiplying it (Touvron et al. 2021, "Training data-efficient
+    image transformers", and its code).
+    """
+    own = getattr(backbone, "no_weight_decay", None)
+    names = {name for name, _ in backbone.named_parameters()}
+    said = set(own()) & names if callable(own) else set()
+    return said | {name for name in names if name.rpartition(".")[2] in _ADDED}
+
+
 def _fused(net: Classifier, settings: OptimSettings) -> dict[str, bool]:
     """Ask for one kernel over all parameters, where torch has it and it helps: on a GPU."""
     on_gpu = next(net.parameters()).device.type == "cuda"
     return {"fused": True} if on_gpu and settings.name in _FUSED else {}
 
 
-def _groups(parameters: Iterable[nn.Parameter], name: str, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(
+    parameters: Iterable[nn.Parameter], name: str, lr: float, weight_decay: float, kept: Set[int] = frozenset()
+) -> list[dict[str, Any]]:
+    """Return a group with weight decay and one without: of one dimension, or with an id in `kept`."""
     trained = [p for p in parameters if p.requires_grad]
+    decayed = {id(p) for p in trained if p.ndim > 1 and id(p) not in kept}
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay, "name": name},
-        {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0, "name": name},
+        {"params": [p for p in trained if id(p) in decayed], "lr": lr, "weight_decay": weight_decay, "name": name},
+        {"params": [p for p in trained if id(p) not in decayed], "lr": lr, "weight_decay": 0.0, "name": name},
     ]
     return [group for group in groups if group["params"]]
 

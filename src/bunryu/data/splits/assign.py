@@ -72,7 +72,7 @@ def folds(
     Raises:
         DataError: fewer rows or groups than folds, or a class that is all in one row or group.
     """
-    units = _units(len(labels), groups, digests)
+    units = joined_units(len(labels), groups, digests)
     what = "group" if groups is not None else "image"
     if k < 2 or int(units.max(initial=-1)) + 1 < k:
         have = int(units.max(initial=-1)) + 1
@@ -131,7 +131,7 @@ def require_groups_apart(table: Table) -> None:
 
 def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], seed: int) -> Ints:
     """Return the side of each row of a table in its canonical order."""
-    units = _units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
+    units = joined_units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
     what = "group" if table.groups is not None else "image"
     into = f"{', '.join(names[:-1])} and {names[-1]}"
     mend = f"Give at least {len(names)} {what}s a class, remove the class, or give {names[-1]} yourself."
@@ -149,7 +149,7 @@ def _sides_of(table: Table, strata: Texts, shares: Floats, names: list[str], see
 
 def _sides_of_sets(table: Table, strata: Texts | None, shares: Floats, seed: int) -> Ints:
     """Return the side of each row where labels can hold together: each label is spread evenly, or else `strata`."""
-    units = _units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
+    units = joined_units(len(table), table.groups, table.digests if table.digests is not None else table.paths)
     held_NL = held_labels(table.target_labels, table.label_names)
     kinds = None if strata is None else _codes(strata)
     return divide_sets(units, held_NL, shares, generator(seed, "split"), kinds).side[units]
@@ -199,7 +199,7 @@ def stratum_column(table: Table, settings: SplitSettings) -> Texts:
     return columns[settings.stratify]
 
 
-def _units(rows: int, groups: Texts | None, digests: Texts | None) -> Ints:
+def joined_units(rows: int, groups: Texts | None, digests: Texts | None) -> Ints:
     """Return the unit of each row; the empty text joins nothing."""
     keys = [np.where(values == "", -1, _codes(values)) for values in (groups, digests) if values is not None]
     return join(*keys) if keys else np.arange(rows)
