@@ -3,7 +3,7 @@
 Messages are written in English where they arise. Just before a line is printed it is looked up here: ``ko.po`` holds
 English templates and their Korean. A line is translated only where the catalogue can read it in exactly one way, so
 that names from outside are passed through as they are, and taken for no text of ours; all other lines stay English.
-Exceptions and files are English always (docs/decisions/56-korean-is-looked-up.md).
+Exceptions and files are English always (docs/decisions/54-korean-is-looked-up.md).
 
 Templates are written as for `str.format`:
 
