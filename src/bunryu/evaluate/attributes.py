@@ -97,5 +97,6 @@ def figure_difference(own: Predictions, other: Predictions, *, resamples: int, o
     if own.attributes:  # the answers to one picture are not independent of each other
         names = (own.groups or [str(row) for row in range(len(own))]) * len(parts)
     columns = sizes if own.attributes else []
-    how = {"groups": names, "resamples": resamples, "of": of, "columns": columns}
-    return macro_f1_difference(pred_N, other_N, true_N, int(starts[-1]), **how)  # type: ignore[arg-type]
+    return macro_f1_difference(
+        pred_N, other_N, true_N, int(starts[-1]), groups=names, resamples=resamples, of=of, columns=columns
+    )
