@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -145,3 +146,29 @@ def test_columns_without_a_name_or_a_cell_are_passed_over(tmp_path: Path) -> Non
 def test_what_is_no_file_is_told(tmp_path: Path, cell: str, part: str) -> None:
     body = f"path,label\n{cell.format('a')},x\n{cell.format('b')},y\n"
     assert part in one_message(write_csv(tmp_path / "t.csv", body))
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["sea", "sun|sea", "sun|sea|dog", "sun"], "data.multi_label=label"),
+        (["a;b", "b; c", "c;a", "a"], 'data.multi_label=label "data.label_separator=;"'),
+        (["Smith, John", "Smith, Anna", "Lee, Min"], ""),
+        (["a", "b", "c"], ""),
+        (["a|b", "c|d"], ""),
+    ],
+)
+def test_cells_that_list_labels_are_told(tmp_path: Path, cells: list[str], expected: str) -> None:
+    """What is advised is typed: each label is learned then."""
+    touch(tmp_path, *(f"{i}.png" for i in range(2 * len(cells))))
+    lines = [f'{i}.png,"{cell}"\n' for i, cell in enumerate(cells * 2)]
+    write_csv(tmp_path / "a.csv", "".join(["path,label\n", *lines]))
+    notes = [note for note in read(tmp_path / "a.csv").notes if "several labels at once" in note]
+    assert len(notes) == bool(expected)
+    if expected:
+        advised = shlex.split(notes[0].partition("learn each label: ")[2])
+        pairs = dict(pair.removeprefix("data.").split("=", 1) for pair in advised)
+        assert advised == shlex.split(expected)
+        rows = read(tmp_path / "a.csv", **pairs)
+        assert set(rows.label_names) <= {"sea", "sun", "dog", "a", "b", "c"}
+        assert len(rows.label_names) == 3

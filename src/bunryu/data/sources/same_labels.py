@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from bunryu.core.errors import typed
 from bunryu.core.same_text import Words, as_number, changes_told, plain, replaced_words
 from bunryu.data.table import joined
 
@@ -38,7 +39,23 @@ def one_spelling(name: str, cells: Sequence[str]) -> tuple[list[str], list[str]]
     if empty:
         shown = ", ".join(f"{word!r} ({counts[word]})" for word in empty)
         told.append(f"column {name!r}: {shown} may stand for empty cells; a class here (else remove the rows)")
-    return trimmed, told
+    return trimmed, [*told, *_several_at_once(name, Counter(trimmed))]
+
+
+def _several_at_once(name: str, counts: Mapping[str, int]) -> list[str]:
+    """Say it where cells seem to list labels that hold together: parts of them stand in other cells as well."""
+    for separator in ("|", ";", ","):
+        parts_of = {word: {part.strip() for part in word.split(separator)} for word in counts if word}
+        lists = [word for word, parts in parts_of.items() if len(parts) > 1]
+        often = Counter(part for parts in parts_of.values() for part in parts)
+        if lists and sum(n > 1 for n in often.values()) > 1:
+            mend = typed(f"data.multi_label={name}")
+            mend += "" if separator == "|" else " " + typed(f"data.label_separator={separator}")
+            return [
+                f"column {name!r}: {len(lists)} of {len(parts_of)} classes seem to be several labels at once, such as "
+                f"{lists[0]!r}. To learn each label: {mend}"
+            ]
+    return []
 
 
 def _of_numbers(words: Sequence[str], counts: Mapping[str, int]) -> dict[str, str]:
