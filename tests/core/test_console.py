@@ -39,7 +39,7 @@ def test_notes_that_differ_by_a_number_alone_are_one(
     with console.each_note_once("there"):
         for line in (note, *others):
             console.say(line, style="yellow")
-    told = "Said once, though it came again with other numbers (1 in all): see there."
+    told = "Notes above that came again with other numbers: 1; see there."
     assert capsys.readouterr().err.splitlines() == [note, *(others if again is None else [told] if again else [])]
 
 

@@ -95,7 +95,7 @@ def each_note_once(where: str) -> Iterator[None]:
     finally:
         _noted, _alike = before
     if left:
-        say(f"Said once, though it came again with other numbers ({left:,} in all): see {where}.")
+        say(f"Notes above that came again with other numbers: {left:,}; see {where}.")
 
 
 def result(*lines: str) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from bunryu.core.errors import RunError, typed
+from bunryu.core.same_text import plain
 from bunryu.core.small_json import MOST_CHARACTERS, parsed, require_few_values
 from bunryu.core.storage import require_regular
 from bunryu.settings.bounds import Side
@@ -28,9 +29,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 def _unique(names: list[str]) -> list[str]:
     seen: set[str] = set()
     for name in names:
-        if name in seen:
+        if plain(name) in seen:
             raise ValueError(f"{name!r} stands twice")
-        seen.add(name)
+        seen.add(plain(name))
     return names
 
 
