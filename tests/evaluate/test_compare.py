@@ -133,16 +133,16 @@ def test_label_columns_are_compared_by_the_mean_of_their_macro_f1() -> None:
 
     found = figure_difference(table(pred_N), table(other_N), resamples=2000, of=1)
     assert found.value == pytest.approx(mean_f1(pred_N) - mean_f1(other_N))
-    swapped = np.random.default_rng(4).random((1500, 60)) < 0.5
+    swapped = np.random.default_rng(4).random((500, 60)) < 0.5
     drawn = [mean_f1(np.where(s, other_N, pred_N)) - mean_f1(np.where(s, pred_N, other_N)) for s in swapped]
-    assert found.p == pytest.approx(np.mean(np.abs(drawn) >= abs(found.value) - 1e-12), abs=0.03)
-    rows = np.random.default_rng(5).integers(0, 60, (800, 60))
+    assert found.p == pytest.approx(np.mean(np.abs(drawn) >= abs(found.value) - 1e-12), abs=0.08)
+    rows = np.random.default_rng(5).integers(0, 60, (400, 60))
 
     def of_rows(own: Ints, at: Ints) -> float:
         return float(np.mean([macro_f1(np.array(o.of)[own[at]], np.array(o.of)[true_N[at]]) for o in attributes]))
 
     expected = np.quantile([of_rows(pred_N, at) - of_rows(other_N, at) for at in rows], [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx(expected.tolist(), abs=0.03)
+    assert (found.low, found.high) == pytest.approx(expected.tolist(), abs=0.04)
     single = [dataclasses.replace(table(answers_N), attributes=[]) for answers_N in (pred_N, other_N)]
     assert figure_difference(*single, resamples=50, of=1) == macro_f1_difference(
         pred_N, other_N, true_N, K, resamples=50
