@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bunryu.core.errors import ImageError
+from bunryu.core.errors import DataError, ImageError
 from bunryu.data.images import formats
 from bunryu.data.images.decode import decode, examine, read_header
 from bunryu.data.images.formats import IMAGE_SUFFIXES, of_content
+from bunryu.data.sources.class_folders import Listing, read_class_folders
 from bunryu.settings.data import DecodeSpec
 
 SPEC = DecodeSpec()
@@ -63,6 +64,47 @@ def test_a_raw_file_that_begins_as_a_tiff_is_no_small_preview():
     buffer = io.BytesIO()
     Image.new("RGB", (16, 12)).save(buffer, "TIFF", tiffinfo={254: 1})
     assert decode(buffer.getvalue(), SPEC).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "ending"),
+    [
+        ("IM0001", bytes(128) + b"DICM", ".dcm"),
+        ("1.2.840.113", bytes(128) + b"DICM", ".dcm"),
+        ("photo", b"\xff\xd8\xff\xe0\0\x10JFIF", ".jpg"),
+        ("a.jpg_large", b"\x89PNG\r\n\x1a\n", ".png"),
+        ("b.img", b"RIFF\0\0\0\0WEBP", ".webp"),
+        ("IMG_1.heic~", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ".heic"),
+        ("notes", b"a list of what I did", ""),
+    ],
+)
+def test_a_picture_under_a_name_that_is_none_is_told(tmp_path, name, head, ending):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / name).write_bytes(head + bytes(40))
+    with pytest.raises(DataError) as caught:
+        read_class_folders(tmp_path, "", Listing())
+    assert (f"(the first is a {ending} inside: name them so)" in str(caught.value)) == bool(ending)
+    assert "the first is" in str(caught.value) or not ending
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "x.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b" / "x.png")
+    listing = Listing()
+    read_class_folders(tmp_path, "", listing)
+    assert any(f"the first is a {ending} inside" in note for note in listing.all_notes()) == bool(ending)
+
+
+@pytest.mark.parametrize("ending", ["PEF", "kdc", "3fr"])
+def test_a_raw_file_whose_tiff_cannot_be_read_is_called_one(tmp_path, ending):
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(buffer, "TIFF")
+    whole = buffer.getvalue()
+    packed = whole.replace(b"\x03\x01\x03\0\1\0\0\0\1\0", b"\x03\x01\x03\0\1\0\0\0\xff\xff")  # a camera's own packing
+    assert packed != whole
+    (tmp_path / f"x.{ending}").write_bytes(packed)
+    with pytest.raises(ImageError, match="a camera's raw file"):
+        decode(tmp_path / f"x.{ending}", SPEC)
+    with pytest.raises(ImageError, match="unreadable TIFF"):
+        decode(packed, SPEC)
 
 
 def test_the_table_is_whole():

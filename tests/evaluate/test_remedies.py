@@ -63,10 +63,13 @@ def test_what_is_advised_is_not_set_and_goes_with_the_rest(mine: tuple[str, ...]
         assert len(ways) == 3
 
 
-def test_of_a_class_that_is_not_rare_no_weights_are_advised() -> None:
-    told = remedy(["c1"], weak_of(40, 40), load_settings(["model.name=scratch_cnn"]), "")
-    assert not advised(told)
-    assert "not rare" in told
+def test_a_class_that_is_common_where_it_is_measured_may_be_rare_where_it_is_learned() -> None:
+    base = ["model.name=scratch_cnn"]
+    told = remedy(["c1"], weak_of(40, 40), load_settings(base), "")
+    assert "only if it is rare among the training rows: loss.class_weights=balanced" in told
+    assert "not rare" not in told
+    for way in advised(told):
+        load_settings([*base, *way])
 
 
 def test_one_of_two_classes_is_compared_with_the_other() -> None:

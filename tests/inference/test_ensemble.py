@@ -235,6 +235,15 @@ def test_members_in_another_order_are_aligned_by_name(tiny_run: Tiny) -> None:
     )
 
 
+def test_an_ensemble_in_another_is_said_to_keep_no_answers(
+    tiny_run: Tiny, other_run: Path, tmp_path: Path, bunryu
+) -> None:
+    bunryu("ensemble", tiny_run.run, other_run, "--out", tmp_path / "both")
+    done = bunryu("ensemble", tmp_path / "both", other_run, "--out", tmp_path / "more")
+    assert "both is an ensemble, which keeps no answers of its own: name its runs instead" in done.err
+    assert "had no validation rows" not in done.err
+
+
 def test_what_cannot_go_together_is_refused(
     make_images: Callable[..., Path], tiny_run: Tiny, other_run: Path, tmp_path: Path, bunryu
 ) -> None:

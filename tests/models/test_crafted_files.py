@@ -141,6 +141,17 @@ def test_depth_is_of_brackets_outside_texts() -> None:
             parsed(text)
 
 
+@pytest.mark.parametrize("name", ["../../etc/passwd", "hf-hub:evil/net", "torchvision/__import__", "x\x1b[2J"])
+def test_a_network_that_there_is_not_is_said_of_the_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    values = {**VALUES, "architecture": {**VALUES["architecture"], "name": name}}
+    path.write_bytes(file_of({key: json.dumps(value) for key, value in values.items()}))
+    with pytest.raises(RunError) as caught:
+        open_sealed(path)
+    assert str(caught.value).startswith(f"{path} ")
+    assert "model.name" not in str(caught.value)  # a setting, which nobody gave
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
 def test_a_pipe_is_not_waited_on(tmp_path: Path) -> None:
     for name, reading in (("m.safetensors", open_sealed), ("ensemble.json", read_ensemble)):

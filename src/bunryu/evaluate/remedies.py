@@ -39,13 +39,15 @@ def remedy(weak: Sequence[str], metrics: Figures, settings: RunSettings | None, 
     parts = [f"more pictures of {them} help most"]
     if mistakes:
         parts.append(f"{mistakes} shows what {'it is' if len(weak) == 1 else 'they are'} taken for")
-    if settings is not None and (isinstance(metrics, MultilabelMetrics) or _rare(weak, metrics)):
-        if pairs := [*_settings(settings, labels=isinstance(metrics, MultilabelMetrics))]:
-            parts.append(f"or {' | '.join(pairs)}")
-        if not isinstance(metrics, MultilabelMetrics):
+    if settings is not None:
+        labels = isinstance(metrics, MultilabelMetrics)
+        pairs = " | ".join(_settings(settings, labels=labels))
+        if labels or _rare(weak, metrics):
+            parts += [f"or {pairs}"] if pairs else []
+        elif pairs:  # what is measured may be even where what is learned from is not
+            parts.append(f"only if {'it is' if len(weak) == 1 else 'they are'} rare among the training rows: {pairs}")
+        if not labels and (_rare(weak, metrics) or pairs):
             parts.append("`bunryu probe` on the same data compares the losses for rare classes in about a minute")
-    elif settings is not None:
-        parts.append(f"{'it is' if len(weak) == 1 else 'they are'} not rare, so weights of classes have little to mend")
     return f"For {names}: {'; '.join(parts)}."
 
 

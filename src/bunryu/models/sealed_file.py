@@ -82,7 +82,11 @@ def empty(path: Path, sealed: Sealed) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         if made.own is not None:
             return build(made, outputs)
-        find(made.name)  # imports its library, whose own tables are not counted
+        try:
+            find(made.name)  # imports its library, whose own tables are not counted
+        except ModelError as error:
+            told = str(error).removeprefix("model.name: ")
+            raise RunError(f"{path} names a network that this bunryu cannot make: {told}") from None
         try:
             with Budget(path.stat().st_size):
                 return build(made, outputs)

@@ -127,6 +127,8 @@ def _validated(folder: RunFolder, classes: list[str]) -> Predictions:
             np.concatenate([_true(part) for part in parts]),
         )
     file = folder.path / "predictions_val.csv"
+    if not file.exists() and folder.ensemble.exists():
+        raise DataError(f"{folder.path} is an ensemble, which keeps no answers of its own: name its runs instead.")
     if not file.exists():
         raise DataError(f"{folder.path} has no predictions_val.csv: it had no validation rows.")
     predictions, sealed = read_predictions(folder.intact(file), classes), read_sealed(folder.model)

@@ -148,6 +148,28 @@ def of_content(head: bytes) -> Format | None:
     return _SVG if head.lstrip().startswith(b"<?xml") and b"<svg" in head else None
 
 
+_BY_START = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n", ".png"),
+    (b"GIF8", ".gif"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+)
+
+
+def true_ending(head: bytes) -> str:
+    """Return the ending that a file which begins so should have; "" where that does not look like a picture.
+
+    Args:
+        head: its first `HEAD_BYTES`.
+    """
+    if other := of_content(head):
+        return other.endings[0]
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return ".webp"
+    return next((ending for start, ending in _BY_START if head.startswith(start)), "")
+
+
 def of_ending(ending: str) -> Format | None:
     """Return the format, other than Pillow's own, that files with this ending have."""
     return _BY_ENDING.get(ending.lower())

@@ -109,7 +109,8 @@ def opened(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Iterator[
     except ImageError:
         raise
     except Exception as error:  # Pillow documents no closed set of exceptions for damaged files
-        raise ImageError(_reason(error, name)) from error
+        raw = name == "TIFF" and of_ending(_ending(source)) is RAW  # packed as only its camera's maker knows
+        raise ImageError(RAW.unread if raw else _reason(error, name)) from error
     finally:
         _here.max_pixels = None
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from bunryu.core.errors import DataError, count, some, typed
 from bunryu.core.storage import absolute
-from bunryu.data.images.formats import IMAGE_SUFFIXES
+from bunryu.data.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, true_ending
 from bunryu.data.sources.archives import is_archive
 from bunryu.data.sources.pattern_hints import pattern_hint
 from bunryu.data.sources.split_words import split_of, splits_of
 
 _HEAD_BYTES = 1 << 24
+_LOOKED_INTO = 8
+"""Endings of which the first file is looked into: it may be a picture under a name that is none of a picture's."""
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
 
@@ -31,6 +33,9 @@ class Listing:
     runs: dict[str, None] = field(default_factory=dict)
     """Folders of runs: what lies in them are plots of ours."""
     others: Counter[str] = field(default_factory=Counter)
+    """Ending -> files that no name makes a picture."""
+    inside: dict[str, str] = field(default_factory=dict)
+    """Ending -> the one that the first such file should have, where it begins as a picture does."""
     loose: int = 0
     empty: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -43,12 +48,34 @@ class Listing:
         if self.runs:
             notes.append(f"{some((f'{name}/' for name in self.runs), 3)} ignored: bunryu's own runs")
         if self.others:
-            kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in self.others.most_common()], 4)
+            kinds = some(self.kinds(), 4)
             others = count(self.others.total(), "file that is not an image", "files that are not images")
             notes.append(f"{others} ignored ({kinds})")
         if self.loose:
             notes.append(f"{count(self.loose, 'image')} outside any class folder ignored")
         return notes
+
+    def pass_over(self, entry: os.DirEntry[str]) -> None:
+        """Count a file that is not read, for its name is not a picture's."""
+        ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if ending not in self.others and len(self.others) < _LOOKED_INTO and (true := _true_ending(entry)):
+            self.inside[ending] = true
+        self.others[ending] += 1
+
+    def kinds(self) -> list[str]:
+        """Return how many of each ending are not read, the most frequent first."""
+        told = {ending: f" (the first is a {true} inside: name them so)" for ending, true in self.inside.items()}
+        return [f"{n} {ending or 'without ending'}{told.get(ending, '')}" for ending, n in self.others.most_common()]
+
+
+def _true_ending(entry: os.DirEntry[str]) -> str:
+    try:
+        if not entry.is_file():  # one would wait for a pipe for ever
+            return ""
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            return true_ending(file.read(HEAD_BYTES))
+    except OSError:
+        return ""
 
 
 def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool = True) -> None:
@@ -66,7 +93,7 @@ def read_class_folders(root: Path, split: str, listing: Listing, *, strict: bool
     folders = class_folders(root)
     if not folders:
         raise no_class_folders(root)
-    empty, instead = [], Listing()
+    empty, instead = [], Listing(inside=listing.inside)
     for folder in folders:
         label = unicodedata.normalize("NFC", folder.name)
         before, others = len(listing.rows), listing.others.copy()
@@ -86,7 +113,7 @@ def count_beside(entries: list[os.DirEntry[str]], listing: Listing) -> None:
         if entry.is_file() and is_image(entry.name):
             listing.loose += 1
         elif entry.is_file():
-            listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+            listing.pass_over(entry)
 
 
 def _empty_folders(root: Path, empty: list[str], total: int, instead: str) -> DataError:
@@ -133,7 +160,7 @@ def walk_images(folder: Path, listing: Listing) -> Iterator[str]:
             elif is_image(entry.name):
                 yield entry.path
             else:
-                listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+                listing.pass_over(entry)
         stack.extend(reversed(below))
 
 
@@ -302,5 +329,5 @@ def _names_image(table: Path, name: str) -> bool:
 
 
 def _found_instead(listing: Listing) -> str:
-    kinds = some([f"{n} {suffix or 'without ending'}" for suffix, n in listing.others.most_common()], 4)
+    kinds = some(listing.kinds(), 4)
     return f" Found instead: {kinds}." if kinds else ""

@@ -143,7 +143,7 @@ def _add(found: _Found, folder: Path, person: str, gender: str, race: str, years
     seen: Counter[str] = Counter()
     for entry in entries(folder, found.listing):
         if not entry.is_file() or not ends_like_an_image(entry.name):
-            found.listing.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+            found.listing.pass_over(entry)
             continue
         stem = _stem(entry.name)
         if stem not in _STEMS:
