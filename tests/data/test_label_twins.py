@@ -35,6 +35,8 @@ def table(folder: Path, labels: list[str], *pairs: str, **more: Any) -> Table:
         (["red fox", "red_fox", "red-fox"], ["'red fox' (1)", "'red-fox' (1)"]),
         (["healthy"] * 20 + ["heatlhy", "helthy"], ["'helthy' (1) and 'healthy' (20)"]),
         (["a", "A"], ["'A' (1) and 'a' (1)"]),
+        (["fox", "'fox'"], ["(1) and 'fox' (1)"]),
+        (["100000", "1.0E+05", "7"], ["'1.0E+05' (1) and '100000' (1)"]),
         (["healthy"] * 3 + ["healthi"], []),
         (["cat"] * 50 + ["bat"], []),
         (["class1"] * 50 + ["class2"], []),

@@ -158,6 +158,31 @@ def test_columns_that_look_like_a_split_are_named(tmp_path: Path) -> None:
     assert "--folds 2 folds.column=fold validates on each of its folds" in notes
 
 
+@pytest.mark.parametrize(
+    ("header", "cells", "told"),
+    [
+        ("is_train", "TRUE FALSE", "data.split_column=is_train uses it (yes is train, no is test)"),
+        ("isValidation", "0 1", "data.split_column=isValidation uses it (yes is val, no is train)"),
+        ("검증", "0 1", "data.split_column=검증 uses it (yes is val, no is train)"),
+        ("train,val", "1,0 0,1", "columns 'train', 'val' look like a split and are not used"),
+        ("partition", "0 1", "column 'partition' is called like a split and is not used: 0, 1 are not train"),
+        ("list_eval_partition", "0 2", "is not used: 0, 2 are not train, val and test"),
+    ],
+)
+def test_a_split_in_numbers_or_in_yes_and_no_is_named(tmp_path: Path, header: str, cells: str, told: str) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    first, second = cells.split()
+    (tmp_path / "t.csv").write_text(f"path,label,{header}\na.jpg,x,{first}\nb.jpg,y,{second}\n", encoding="utf-8")
+    assert told in "\n".join(read(tmp_path / "t.csv").notes)
+
+
+def test_a_named_column_of_yes_and_no_is_used(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    text = "path,label,is_train\na.jpg,x,TRUE\nb.jpg,y,True\nc.jpg,x,FALSE\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert read(tmp_path / "t.csv", split_column="is_train").splits.tolist() == ["train", "train", "test"]
+
+
 @pytest.mark.parametrize("pattern", [r"((?:a+)+)b", "{label}_*_*_*_*_*_*x_*"])
 def test_a_pattern_that_tries_every_way_is_stopped(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

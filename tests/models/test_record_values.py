@@ -60,6 +60,7 @@ WRONG: list[tuple[str, Any]] = [
     ("heads", [HEAD | {"classes": ["a", "\ud800", "b"]}]),
     ("heads", [HEAD | {"classes": []}]),
     ("heads", [HEAD | {"published": [1, 2]}]),
+    ("heads", [HEAD | {"published": [1, 2, 1]}]),
     ("heads", [HEAD | {"published": [1, 2, 2**70]}]),
     ("heads", [HEAD | {"positive": "unheard"}]),
     ("heads", [HEAD, HEAD | {"kind": "sigmoid"}]),

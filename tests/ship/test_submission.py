@@ -159,8 +159,23 @@ REFUSED = {
     "one probability of three classes": ("three", "id,label\na,0.5\nb,0.5\nc,0.5\n", '"p_red fox"'),
     "zeros of classes that exclude each other": ("names", "id,cat,dog\na,0,0\nb,0,0\nc,0,0\n", "probability"),
     "labels in one column of zeros": ("labels", "id,label\na,0\nb,0\nc,0\n", "p_cat"),
+    "several names in a cell": ("names", "id,label\na,cat dog\nb,cat dog\nc,dog cat\n", "name"),
     "columns of indices": ("names", "id,0,1\na,.5,.5\nb,.5,.5\nc,.5,.5\n", "index"),
 }
+
+
+@pytest.mark.parametrize(
+    ("sample", "told"),
+    [
+        ("id,label,confidence\na,cat,0.9\nb,cat,0.9\nc,cat,0.9\n", "left as they are in the sample: 'confidence'"),
+        ("id,label\na,bird\nb,bird\nc,bird\n", "column 'label': 'bird' in the sample, no class of the model"),
+    ],
+)
+def test_what_is_not_filled_or_not_known_is_told(
+    sample: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled("names", sample, tmp_path)
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -113,3 +113,17 @@ def test_what_is_odd_is_told(tmp_path: Path, tiny_settings: list[str], capsys: p
     assert "2 pictures are blank" in told
     assert "1 picture has a fourth band that looks like data" in told
     assert "in 1 training picture of more than 8 bits (16-bit), and in use; the other 15 have 8 bits" in told
+
+
+def test_pictures_of_another_scale_are_told(
+    tmp_path: Path, tiny_settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Values from 0 to 1 among 16-bit ones become black, all of them."""
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        for name, values in (("a", np.float32(rng.random((16, 16)))), ("b", rng.integers(0, 65536, (16, 16)))):
+            (tmp_path / "mixed" / name).mkdir(parents=True, exist_ok=True)
+            kind = np.float32 if name == "a" else np.uint16
+            Image.fromarray(values.astype(kind)).save(tmp_path / "mixed" / name / f"{i}.tif")
+    bunryu.train(tmp_path / "mixed", *tiny_settings, "train.epochs=1", out=tmp_path / "run")
+    assert "keep fewer than 16 of 256 grey levels (their values: " in capsys.readouterr().err

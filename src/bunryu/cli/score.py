@@ -48,7 +48,7 @@ def score(
 ) -> None:
     """Score a table of answers against the truth.
 
-    Rows are joined by file name.
+    Rows are joined by the longest end that their paths share.
     """
     console.set_quiet(quiet)
     answers = table_of(predictions, ANSWERS, "predictions", "predictions.csv")

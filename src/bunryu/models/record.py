@@ -105,6 +105,8 @@ class Head(Settings):
     @model_validator(mode="after")
     def _whole(self) -> Head:
         _same_length("published", self.published, len(self.classes))
+        if self.published is not None and len(set(self.published)) < len(self.published):
+            raise ValueError("published: a number stands twice")
         _is_class(self.positive, self.classes)
         return self
 

@@ -74,7 +74,9 @@ def read_sample(path: Path, paths: Sequence[str], sealed: Sealed, given: str | N
     if one is not None:
         return Sample(table, image, images, {target: Asked("probability", [one] * len(images))})
     asked, notes = labels(table, target, sealed) if sealed.multi_label else one_answer(table, target, sealed, given)
-    return Sample(table, image, images, {target: asked}, notes)
+    left = [name for name in table.values if name not in (image, target)]
+    kept = [f"left as they are in the sample: {some(map(repr, left), 8)}"] if left else []
+    return Sample(table, image, images, {target: asked}, [*notes, *kept])
 
 
 class Known:

@@ -79,12 +79,27 @@ def one_answer(table: Columns, target: str, sealed: Sealed, given: str | None) -
     if any(map(_is_fraction, cells)):
         return _positive(table, target, sealed, None)
     if not cells or not all(map(is_number, cells)):
-        return Asked("word", words=head.classes), []
+        _require_one_name(table, target, cells, names)
+        strange = f"column {target!r}: {some(sorted(map(repr, cells)), 3)} in the sample, no class of the model"
+        return Asked("word", words=head.classes), [f"{strange}: filled with the names of its classes"] if cells else []
     raise DataError(
         f"{table.where} has whole numbers in {target!r} ({some(sorted(cells), 3)}), and the model knows no numbers for "
         f"its classes. Say what they are: --submission-as index (the places among its classes: {_indices(head)}) or "
         "--submission-as name. A table that has the numbers beside the labels teaches them to the model."
     )
+
+
+def _require_one_name(table: Columns, target: str, cells: set[str], names: Words) -> None:
+    """Refuse cells that list several classes, as where the best five are wanted."""
+    for cell in sorted(cells):
+        for separator in _SEPARATORS:
+            parts = [part for part in cell.split(separator) if part.strip()]
+            if len(parts) > 1 and all(names.find(part) is not None for part in parts):
+                raise DataError(
+                    f"{table.where} lists several classes in a cell of {target!r} ({cell!r}), and the model answers "
+                    "one a picture. If one is wanted: --submission-as name. The probabilities of all tell their order: "
+                    "bunryu predict RUN IMAGES --out predictions.csv"
+                )
 
 
 def _names(target: str, head: Head, there: Sequence[str]) -> tuple[Asked, list[str]]:

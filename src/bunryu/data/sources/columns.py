@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bunryu.core.errors import DataError, nearest, some, typed
+from bunryu.core.errors import DataError, some
 from bunryu.core.same_text import plain
-from bunryu.data.multi_label import NO, YES, label_sets, set_columns
+from bunryu.data.multi_label import label_sets, set_columns
 from bunryu.data.sources.csv_files import Columns, ends_like_an_image
 from bunryu.data.sources.image_places import located_below
 from bunryu.data.sources.label_columns import (
@@ -24,25 +23,17 @@ from bunryu.data.sources.label_columns import (
     require_own_name,
 )
 from bunryu.data.sources.same_labels import one_spelling
-from bunryu.data.sources.split_words import PREDICT, split_of
+from bunryu.data.sources.split_columns import passed_over, splits_told
 from bunryu.data.sources.table_shapes import with_one_label
-from bunryu.data.table import SPLITS, joined
+from bunryu.data.table import joined
 from bunryu.settings.data import DataSettings
 
 _PATH_NAMES = (
     "path", "image_path", "img_path", "filepath", "file_path", "image", "img", "file", "filename", "file_name",
     "image_name", "img_name", "imageid", "image_id",
 )  # fmt: skip
-_LIKE_GROUPS = re.compile(
-    r"patient|person|subject|video|clip|site|hospital|scan|slide|session|series|donor|lesion|camera|user|owner", re.I
-)
-"""Names of columns that often say which pictures are not independent."""
 _ID_NAMES = ("id", "id_code", "name", "photo", "photo_id", "picture", "isic_id", "uuid")
 """Of the path column, where no other is it: what names a picture often without its ending."""
-_MOST_FOLDS = 20
-"""Values of a column called fold, up to which each may be the validation of one run."""
-_HELD_OUT = {"is_valid": "val", "is_val": "val", "is_test": "test"}
-"""Columns of yes and no, as fastai has them, and the split of the rows with yes."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +81,14 @@ def interpret(
     for name in chosen:
         require_own_name(columns, name, paths, taken)
     split_column = named_or_known(columns, settings.split_column, SPLIT_NAMES, "data.split_column")
-    splits = _splits(columns, split_column, named=settings.split_column is not None)
+    splits = splits_told(columns, split_column, named=settings.split_column is not None)
     used = {paths, *chosen}
+    split_column = split_column if splits is not None else None
     named = used | {group_column or "", split_column or ""}
     asked = [settings.label_column, *(settings.label_columns or []), label, *parts]
     meant = _meaning(columns, settings, chosen, named, asked)
     located = located_below(columns.values[paths], settings.image_root, base, columns.where)
-    told = _told(paths, chosen, group_column, split_column if splits is not None else None, settings)
+    told = _told(paths, chosen, group_column, split_column, settings)
     target = next(iter(meant.labels))
     numbers = meant.numbers.get(target)
     if numbers and (number := number_column(columns, meant.labels[target], numbers)):
@@ -113,7 +105,7 @@ def interpret(
             *columns.notes,
             *meant.told,
             *located.told,
-            *_passed_over(columns, named),
+            *passed_over(columns, named),
         ],
         label_names=meant.names,
     )
@@ -143,27 +135,6 @@ def _meaning(
     if len(chosen) > 1:
         labels = {joined(chosen): joint_labels(columns, labels), **labels}
     return _Meaning(labels, (), numbers, [note for _, notes in spelled.values() for note in notes])
-
-
-def _passed_over(columns: Columns, used: set[str]) -> list[str]:
-    """Name the unused columns that look like a split of the user's own."""
-    notes = []
-    for name, cells in columns.values.items():
-        splits = {split_of(cell) for cell in set(cells)} if name not in used else {None}
-        if "train" in splits and None not in splits and len(splits) > 1:
-            notes.append(f"column {name!r} looks like a split and is not used: data.split_column={typed(name)} uses it")
-        elif name not in used and "fold" in name.lower():
-            many = len(set(map(str.strip, cells)))
-            told = f"--folds {many} folds.column={typed(name)} validates on each of its folds"
-            if not 2 <= many <= _MOST_FOLDS:
-                told = f"with --folds, data.group_column={typed(name)} keeps its folds whole"
-            notes.append(f"column {name!r} is not used: {told}")
-        elif name not in used and _LIKE_GROUPS.search(name) and 1 < len(set(cells)) < len(cells):
-            notes.append(
-                f"column {name!r} says which rows belong together? data.group_column={typed(name)} keeps them on one "
-                "side of the split"
-            )
-    return notes
 
 
 def concatenated(parts: Sequence[Rows]) -> Rows:
@@ -246,21 +217,3 @@ def path_column(columns: Columns, settings: DataSettings, *, mend: str = "Name i
         f"Cannot tell which column of {columns.where} holds the image paths. Its columns: "
         f"{some(columns.values, 12)}. {mend}"
     )
-
-
-def _splits(columns: Columns, name: str | None, *, named: bool) -> list[str] | None:
-    """Return the split of each row; None without such a column, or where it has none of the known words."""
-    if name is None:
-        return None
-    cells = columns.values[name]
-    known = {cell: "" if not cell.strip() else split_of(cell) for cell in set(cells)}
-    if name.lower() in _HELD_OUT and {cell.strip().lower() for cell in cells} <= {*YES, *NO}:
-        known = {cell: _HELD_OUT[name.lower()] if cell.strip().lower() in YES else "train" for cell in known}
-    unknown = sorted(cell for cell, split in known.items() if split is None or split == PREDICT)
-    if unknown and (named or any(known.values())):
-        line = columns.lines[next(i for i, cell in enumerate(cells) if cell == unknown[0])]
-        raise DataError(
-            f"{columns.where}, {columns.unit} {line}: in column {name!r} the split {unknown[0]!r} is not one of "
-            f"{some(SPLITS)} (or empty, to be decided).{nearest(unknown[0].lower(), SPLITS)}"
-        )
-    return None if unknown else [str(known[cell]) for cell in cells]

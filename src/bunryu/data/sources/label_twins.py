@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from bunryu.core.errors import ConfigError, nearest, some, typed
-from bunryu.core.same_text import changes_told, loose, replaced_words
+from bunryu.core.same_text import as_number, changes_told, loose, replaced_words
 from bunryu.data.multi_label import JOIN
 from bunryu.data.sources.columns import Rows
 from bunryu.data.table import joined
@@ -17,6 +19,8 @@ _OFTEN = 20
 _LONG = 5
 """Letters of a label from which on one letter more or less may be a slip; 3 for a plural."""
 _MOST_LABELS = 3000
+_MARKS = re.compile(r"[-_ '\"`\u2018\u2019\u201c\u201d]")
+_POWER = re.compile(r"\d+(?:\.\d+)?e[+-]?\d\d?", re.ASCII | re.IGNORECASE)
 _YAML_WORDS = ("yes", "no", "y", "n", "on", "off", "true", "false", "null")
 
 
@@ -100,10 +104,10 @@ def yaml_text(name: str) -> str:
 
 
 def _same_but_for_marks(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return pairs that differ in case, spaces, hyphens and underscores, or in a plural's s; the rarer first."""
+    """Return pairs that differ in case, spaces, marks between or around words, or in a plural's s; the rarer first."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in counts:
-        key = loose(name).replace("_", "").replace("-", "").replace(" ", "")
+        key = _power(name) or _MARKS.sub("", loose(name))
         alike[key or name].append(name)
     found = []
     for key, names in alike.items():
@@ -112,6 +116,12 @@ def _same_but_for_marks(counts: Mapping[str, int]) -> list[tuple[str, str]]:
             *rarer, most = sorted([*names, *plural], key=lambda name: (counts[name], -len(name), name))
             found += [(name, most) for name in rarer]
     return found
+
+
+def _power(name: str) -> str | None:
+    """Return a number that is written with a power of ten, as spreadsheets write long ones, without it."""
+    found = _POWER.fullmatch(name.strip())
+    return as_number(f"{Decimal(found[0]):f}") if found else None
 
 
 def _slips(counts: Mapping[str, int]) -> list[tuple[str, str]]:

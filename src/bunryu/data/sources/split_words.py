@@ -11,8 +11,8 @@ PREDICT = "predict"
 """What stands for the pictures of a competition that come without labels (seg_pred/)."""
 _CALLED = {
     "train": ("train", "training", "trn", "trainval", "학습", "훈련"),
-    "val": ("val", "valid", "validation", "validate", "validating", "dev", "publictest", "검증"),
-    "test": ("test", "testing", "eval", "evaluation", "holdout", "privatetest", "시험", "평가", "테스트"),
+    "val": ("val", "valid", "validation", "validate", "validating", "dev", "vld", "publictest", "검증"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout", "privatetest", "시험", "평가", "테스트"),
     PREDICT: ("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled"),
 }
 """As Hugging Face's datasets have them, and FER2013 (publictest, privatetest); trainval is all that may be learned."""

@@ -169,8 +169,9 @@ def _names(infos: Sequence[zipfile.ZipInfo], notes: list[str]) -> list[str]:
     if raw and encoding != "utf-8":
         told = "cp949 (Korean Windows)" if encoding else "cp437 (DOS)"
         notes.append(f"{count(len(raw), 'name')} in it read as {told}, such as {names[next(iter(raw))]}")
+    windows = not any("/" in name for name in names)  # some packers there forget to say so
     return [
-        name.replace("\\", "/") if info.create_system == _MADE_ON_DOS else name
+        name.replace("\\", "/") if windows or info.create_system == _MADE_ON_DOS else name
         for info, name in zip(infos, names, strict=True)
     ]
 

@@ -20,6 +20,9 @@ from bunryu.settings.validate import replaced
 _ROWS = 1000
 """Training rows that are looked at where the check did not decode all of them."""
 
+_FEW_LEVELS = 16
+"""Grey levels of 256 that a picture has to keep, or it is told."""
+
 
 def choose_range(settings: RunSettings, checked: Checked, table: Table) -> tuple[RunSettings, str | None]:
     """Return the settings with the range of values in the place of auto, and how deep pictures are read, in words.
@@ -41,6 +44,12 @@ def choose_range(settings: RunSettings, checked: Checked, table: Table) -> tuple
     ]
     if len(deep) < len(train):
         told.append(f"the other {len(train) - len(deep):,} have 8 bits and stay as they are")
+    if narrow := [one.quantiles for one in deep if 0 < _span(one) < (found[1] - found[0]) / _FEW_LEVELS]:
+        low, high = min(values[0] for values in narrow), max(values[-1] for values in narrow)
+        told.append(
+            f"{len(narrow):,} of them keep fewer than {_FEW_LEVELS} of 256 grey levels (their values: "
+            f"{low:.6g} to {high:.6g}); if that is another scale, bring all to one first"
+        )
     beyond = share_beyond(deep, found)
     if beyond > 0:
         told.append(f"{_percent(beyond)} of the values lie beyond and are cut")
@@ -65,6 +74,10 @@ def _facts(settings: RunSettings, checked: Checked, table: Table) -> list[Facts]
         except ImageError:
             found.append(PLAIN)  # who needs it says so
     return found
+
+
+def _span(facts: Facts) -> float:
+    return facts.quantiles[-1] - facts.quantiles[0] if facts.quantiles else 0.0
 
 
 def _percent(share: float) -> str:
