@@ -72,6 +72,15 @@ def test_a_class_that_is_common_where_it_is_measured_may_be_rare_where_it_is_lea
         load_settings([*base, *way])
 
 
+def test_where_all_fare_badly_it_is_the_model() -> None:
+    """Weights of classes or labels mend nothing there."""
+    metrics = weak_of(40, 40)
+    told = remedy(list(metrics.per_class), metrics, load_settings(["model.name=scratch_cnn"]), "")
+    assert told.startswith("All classes fare badly")
+    assert "loss.class_weights" not in told
+    assert "loss.class_weights" in remedy(["c1"], metrics, load_settings(["model.name=scratch_cnn"]), "")
+
+
 def test_one_of_two_classes_is_compared_with_the_other() -> None:
     told = warnings_of(weak_of(80, 15))
     assert any("class 'c1' is far below 'c0': F1 0.333 (3 of 15 found) against" in line for line in told)

@@ -34,6 +34,11 @@ def remedy(weak: Sequence[str], metrics: Figures, settings: RunSettings | None, 
         settings: of the run; None where they are not known.
         mistakes: the file that lists the mistakes; "" where there is none.
     """
+    if len(weak) > 1 and set(weak) == {name for name, row in metrics.per_class.items() if row.support}:
+        return (
+            f"All {metrics.noun[1]} fare badly, so it is no matter of one of them: pretrained weights, more epochs or "
+            "more pictures."
+        )
     names = some((f"'{shorten(name, NAME_WIDTH)}'" for name in weak), 3)
     them = "it" if len(weak) == 1 else "them"
     parts = [f"more pictures of {them} help most"]
