@@ -194,3 +194,12 @@ def weak_of_none(*counts: int) -> Any:
     last = len(counts) - 1
     pred_N = np.where((true_N == last) | (np.arange(len(true_N)) % 4 == 0), (true_N + 1) % last, true_N)
     return measure(np.eye(len(counts), dtype=np.float32)[pred_N], true_N, [f"c{i}" for i in range(len(counts))])
+
+
+def test_a_perfect_score_of_few_pictures_asks_for_more_of_them_alone() -> None:
+    """Seven right of seven may be luck, but a better model would not show it."""
+    true_N = np.array([0, 0, 0, 0, 1, 1, 1])
+    told = " ".join(warnings_of(measure(np.eye(2, dtype=np.float32)[true_N], true_N, ["a", "b"]), None, ""))
+    assert "Not seen to be better than chance: accuracy 1.000" in told
+    assert "It takes more pictures to measure." in told
+    assert "a better model" not in told

@@ -54,11 +54,15 @@ def _blind(metrics: Figures) -> list[str]:
     blind = metrics.shuffled
     if blind is None or blind.p < BETTER:
         return []
+    mend = (
+        "It takes more pictures to measure."
+        if metrics.accuracy == 1
+        else "It takes more pictures to measure, or a better model: pretrained weights, more pictures to train on "
+        "(`bunryu probe` shows what is in them)."
+    )
     return [
         f"Not seen to be better than chance: accuracy {metrics.accuracy:.3f}; the same answers dealt out blindly give "
-        f"{blind.accuracy:.3f}, and as many right or more in {blind.p:.0%} of the cases. It takes more pictures to "
-        "measure, or a better model: pretrained weights, more pictures to train on (`bunryu probe` shows what is in "
-        "them)."
+        f"{blind.accuracy:.3f}, and as many right or more in {blind.p:.0%} of the cases. {mend}"
     ]
 
 
