@@ -170,13 +170,14 @@ def judges(kinds_N: NDArray[np.int64], seed: int, units_N: NDArray[np.int64] | N
     n = len(kinds_N)
     if units_N is None or len(np.unique(units_N)) < 2:  # one unit can only be divided
         units_N = np.arange(n)
+    units_N = number(units_N)
     _, kinds_N = np.unique(kinds_N, axis=0, return_inverse=True)
     shares = np.array([1 - _JUDGE, _JUDGE])
-    sides = divide(number(units_N), kinds_N.reshape(-1), shares, generator(seed, "judge"))
+    sides = divide(units_N, kinds_N.reshape(-1), shares, generator(seed, "judge"))
     missing = next((side for side in (0, 1) if not (sides.side == side).any()), None)
     if missing is not None:
         sides.put(int(np.argmin(sides.sizes)), missing)
-    return torch.from_numpy(sides.side[number(units_N)] == 1)
+    return torch.from_numpy(sides.side[units_N] == 1)
 
 
 def out_of_fold(

@@ -156,19 +156,15 @@ def moved(settings: MixSettings, size: tuple[int, int]) -> float:
         size: height and width of the pictures, in pixels.
     """
     cut = {"cutmix": 1.0, "both": settings.cutmix_share}.get(settings.name, 0.0)
+    mixup = _beta_shares(settings.alpha, _NODES * _PLACES)
     found = 0.0
-    for chance, shares in ((1 - cut, _mixup_shares), (cut, _cutmix_shares)):
-        share = torch.from_numpy(shares(settings, size) if chance else np.zeros(1))
+    for chance, shares in ((1 - cut, mixup), (cut, _cutmix_shares(settings, size))):
+        share = torch.from_numpy(shares)
         often, rare = torch.full_like(share, 2 * settings.kappa), torch.ones_like(share)
         first = (share - remix_share(share, often, rare, settings.kappa, settings.tau)).mean()
         second = (remix_share(share, rare, often, settings.kappa, settings.tau) - share).mean()
         found += chance * float(first + second)
     return found
-
-
-def _mixup_shares(settings: MixSettings, size: tuple[int, int]) -> NDArray[np.float64]:  # noqa: ARG001
-    """Return shares of MixUp, each as likely as any other."""
-    return _beta_shares(settings.alpha, _NODES * _PLACES)
 
 
 def _cutmix_shares(settings: MixSettings, size: tuple[int, int]) -> NDArray[np.float64]:

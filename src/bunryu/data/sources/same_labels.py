@@ -39,7 +39,7 @@ def one_spelling(name: str, cells: Sequence[str]) -> tuple[list[str], list[str]]
     if empty:
         shown = ", ".join(f"{word!r} ({counts[word]})" for word in empty)
         told.append(f"column {name!r}: {shown} may stand for empty cells; a class here (else remove the rows)")
-    return trimmed, [*told, *_several_at_once(name, Counter(trimmed))]
+    return trimmed, [*told, *_several_at_once(name, counts)]
 
 
 def _several_at_once(name: str, counts: Mapping[str, int]) -> list[str]:

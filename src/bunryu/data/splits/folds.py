@@ -59,8 +59,9 @@ def _given_folds(table: Table, k: int, column: str) -> NDArray[np.int64]:
         raise DataError(
             f"folds.column={column}: {count(len(missing), 'row has', 'rows have')} no fold: {some(missing)}."
         )
-    numbers = all(as_number(cell) is not None for cell in cells)
-    values = sorted({(as_number(cell) or cell) if numbers else cell for cell in cells}, key=_by_number)
+    if all(as_number(cell) is not None for cell in cells):
+        cells = [as_number(cell) or cell for cell in cells]
+    values = sorted(set(cells), key=_by_number)
     if len(values) != k:
         raise ConfigError(
             f"folds.column={column} has {count(len(values), 'different value')} ({some(values)}), and folds.k is {k}: "
@@ -68,7 +69,7 @@ def _given_folds(table: Table, k: int, column: str) -> NDArray[np.int64]:
         )
     place = {value: fold for fold, value in enumerate(values)}
     found = np.full(len(table), -1)
-    found[pool] = [place[(as_number(cell) or cell) if numbers else cell] for cell in cells]
+    found[pool] = [place[cell] for cell in cells]
     _require_whole_groups(table, found, column)
     for labels in () if table.label_names else table.learned.values():
         _require_two_folds(labels, found, column)
@@ -79,20 +80,21 @@ def copies_apart(table: Table, fold_N: NDArray[np.int64]) -> int:
     """Return how many pictures are in two folds, byte for byte: folds that are made keep copies together."""
     if table.digests is None:
         return 0
-    folds_of: dict[str, set[int]] = defaultdict(set)
-    for digest, fold in zip(table.digests.tolist(), fold_N.tolist(), strict=True):
+    return sum(len(own) > 1 for own in _folds_of(table.digests, fold_N).values())
+
+
+def _folds_of(values: Texts, fold_N: NDArray[np.int64]) -> dict[str, set[int]]:
+    """Return the folds in which the rows of each value lie; rows in none do not count."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for value, fold in zip(values.tolist(), fold_N.tolist(), strict=True):
         if fold >= 0:
-            folds_of[digest].add(fold)
-    return sum(len(own) > 1 for own in folds_of.values())
+            found[value].add(fold)
+    return found
 
 
 def _require_two_folds(labels: Texts, fold_N: NDArray[np.int64], column: str) -> None:
     """Refuse a class that is all in one fold: the run that is measured on it would not know it."""
-    folds_of: dict[str, set[int]] = defaultdict(set)
-    for label, fold in zip(labels.tolist(), fold_N.tolist(), strict=True):
-        if fold >= 0:
-            folds_of[label].add(fold)
-    if alone := sorted(label for label, own in folds_of.items() if len(own) == 1):
+    if alone := sorted(label for label, own in _folds_of(labels, fold_N).items() if len(own) == 1):
         raise DataError(
             f"folds.column={column}: all images of {some(map(repr, alone))} are in one fold, so that the run measured "
             "on them would not know the class. Leave it out to have folds made by label, or leave those images out."
@@ -107,11 +109,7 @@ def _require_whole_groups(table: Table, fold_N: NDArray[np.int64], column: str) 
     """Refuse folds that a group is in two of: each model would be measured on what it has learned from."""
     if table.groups is None:
         return
-    folds_of: dict[str, set[int]] = defaultdict(set)
-    for group, fold in zip(table.groups.tolist(), fold_N.tolist(), strict=True):
-        if group and fold >= 0:
-            folds_of[group].add(fold)
-    if torn := sorted(group for group, own in folds_of.items() if len(own) > 1):
+    if torn := sorted(group for group, own in _folds_of(table.groups, fold_N).items() if group and len(own) > 1):
         raise DataError(
             f"folds.column={column}: {count(len(torn), 'group is', 'groups are')} in more than one fold: "
             f"{some(map(repr, torn))}. Leave it out to have folds made by group, or set data.group_column=none if rows "
